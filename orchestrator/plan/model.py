@@ -1,0 +1,137 @@
+"""What a plan file says, after reading it and before storing it.
+
+Every importer yields this shape and every later step (graph, routing, store, write-back) reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.core.words import TaskKind
+from orchestrator.errors import Finding
+
+
+class Mark(StrEnum):
+    """The state that the author's notation gives a task."""
+
+    OPEN = "open"
+    DONE = "done"
+    IN_PROGRESS = "in_progress"
+    BLOCKED = "blocked"
+    DEFERRED = "deferred"
+    CANCELLED = "cancelled"
+
+
+class DependencyKind(StrEnum):
+    """How strongly a task depends on another: only `blocks` orders them."""
+
+    BLOCKS = "blocks"
+    INFORMS = "informs"
+    RELATES = "relates"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanDependency:
+    """`task` depends on `on`; both are keys of the same plan.
+
+    Attributes:
+        is_explicit: written as a dependency by the author; else inferred.
+        evidence: the words that say so.
+        confidence: 0 to 1; 1 for explicit ones.
+    """
+
+    task: str
+    on: str
+    kind: DependencyKind = DependencyKind.BLOCKS
+    is_explicit: bool = True
+    evidence: str = ""
+    line: int = 0
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanTask:
+    """One node of a plan.
+
+    Attributes:
+        key: the author's id, or one derived from the place and title where there is none.
+        has_own_key: the author wrote the key.
+        parent: key of the container; empty at the top.
+        body: the Markdown below the title that belongs to the task (steps of a generation-2 task included).
+        mark: state by the author's notation.
+        mark_offset: offset in characters of the one state character in the source; -1 if there is none.
+        priority: 0 (most urgent) to 4; 2 where the plan says nothing.
+        estimate_ms: None where the plan says nothing.
+        agent: agent type as the author wrote it; empty if none (inherited from the section where it says so).
+        task_type: class of work, such as `implement`, `test`, `document`; by rules.
+        domain: field of work, such as `backend`, `security`; by rules.
+        run: shell lines that are the work; verify: shell lines that check it.
+        manual: what a person must do; empty if the task is not manual.
+        approve: what a person must approve before it starts; empty if nothing.
+        options: `timeout`, `attempts`, `simulate` and such field lines, as written.
+    """
+
+    key: str
+    has_own_key: bool
+    title: str
+    kind: TaskKind = TaskKind.LEAF
+    parent: str = ""
+    body: str = ""
+    mark: Mark = Mark.OPEN
+    mark_offset: int = -1
+    line: int = 0
+    source: str = ""
+    priority: int = 2
+    estimate_ms: int | None = None
+    agent: str = ""
+    task_type: str = ""
+    domain: str = ""
+    acceptance: tuple[str, ...] = ()
+    touches: tuple[str, ...] = ()
+    run: tuple[str, ...] = ()
+    verify: tuple[str, ...] = ()
+    manual: str = ""
+    approve: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkboxes:
+    """Marks read outside code fences; `other` counts every mark that is neither blank nor x."""
+
+    open: int = 0
+    done: int = 0
+    other: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A whole plan as read.
+
+    Attributes:
+        format: name of the importer, and `format_reason` why it was chosen.
+        title: first heading, or the front matter's; empty if neither.
+        name: the front matter's `name`; empty if none.
+        meta: the other front matter values, as written.
+        with_id: distinct ids on boxes and headings.
+        source: the text as read (for a folder: its files in order).
+    """
+
+    format: str
+    format_reason: str
+    title: str
+    name: str
+    tasks: tuple[PlanTask, ...]
+    dependencies: tuple[PlanDependency, ...]
+    findings: tuple[Finding, ...]
+    checkboxes: Checkboxes
+    with_id: int
+    source: str
+    meta: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that refuse the plan."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")

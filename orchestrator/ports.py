@@ -1,0 +1,158 @@
+"""What the rings of the orchestrator know of each other: shapes and Protocols, no behaviour.
+
+The runtime is written against these; `store`, `sessions` and `workspace` implement them, and `actors`
+wires the implementations together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an attempt consumed. Tokens are counts; money is in millionths of a US dollar."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_micros: int = 0
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLimits:
+    """Hard limits of one attempt. All are upper bounds; 0 means the backend's own default."""
+
+    total_timeout_s: float = 7200.0
+    idle_timeout_s: float = 900.0
+    grace_s: float = 5.0
+    turns_max: int = 50
+    cost_micros_max: int = 5_000_000
+    output_bytes_max: int = 10_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """Everything an executor needs for one attempt; read from the tables in the start transaction.
+
+    Attributes:
+        token: fencing token of the attempt.
+        number: 1 for the first work attempt of the task, then 2, ...
+        backend: `command`, `simulated` or `anthropic`; already resolved from `auto`.
+        run: shell lines of the plan for the command backend, in order.
+        verify: shell lines of the gate, in order.
+        workdir: absolute folder of the plan's work; empty if the plan has none.
+        feedback: output of the failed gate or the failure of the attempt before; empty at first.
+        options: values of the plan for the simulated backend (`duration_ms`, `fail_attempts`).
+    """
+
+    token: int
+    number: int
+    kind: AttemptKind
+    tenant_id: str
+    plan_id: int
+    plan_name: str
+    task_id: int
+    key: str
+    title: str
+    body: str
+    acceptance: tuple[str, ...]
+    agent_type: str
+    backend: str
+    model: str
+    run: tuple[str, ...]
+    verify: tuple[str, ...]
+    workdir: str
+    feedback: str
+    limits: SessionLimits
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended, in the words of the executor that ran it.
+
+    Attributes:
+        state: `succeeded`, `failed`, `timed_out` or `cancelled`.
+        failure_class: set unless succeeded or cancelled.
+        summary: one line for people.
+        detail: the end of the output, or the model's report; feeds the next attempt. At most 20,000 characters.
+        report: the structured report of a model session, if it gave one.
+    """
+
+    state: AttemptState
+    failure_class: FailureClass | None = None
+    summary: str = ""
+    detail: str = ""
+    exit_code: int | None = None
+    report: Mapping[str, object] | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+class Transcript(Protocol):
+    """Where a session tells what it does, while it does it. Never blocks and never raises."""
+
+    def write(self, stream: str, text: str) -> None:
+        """Add text. `stream` is `stdout`, `stderr`, `model`, `tool` or `note`."""
+
+
+class Process(Protocol):
+    """A child process tree under the launcher."""
+
+    @property
+    def pid(self) -> int:
+        """The pid of the launcher that holds the tree."""
+
+    def output(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield `(stream, chunk)` until both of stdout and stderr have ended."""
+
+    async def wait(self) -> int:
+        """Return the exit code of the command; negative means the number of the signal that ended it."""
+
+    async def kill(self, *, grace_s: float) -> None:
+        """End every descendant: SIGTERM, then SIGKILL after `grace_s`; returns when none is left."""
+
+
+class Launcher(Protocol):
+    """Starts children that cannot outlive us."""
+
+    async def start(
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int
+    ) -> Process:
+        """Start `argv` with exactly `env`; every descendant dies when this process does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """A place where a session works. `env` is what the session's children get, and nothing else."""
+
+    path: Path
+    env: Mapping[str, str]
+
+
+class WorkspaceProvider(Protocol):
+    """Gives each attempt its workspace."""
+
+    def open(self, assignment: Assignment) -> AbstractAsyncContextManager[Workspace]:
+        """Prepare the workspace; leaving the context releases it. Raises EnvironmentFault."""
+
+
+class Backend(Protocol):
+    """One way to run a session. A new backend is one file in `sessions/`."""
+
+    name: str
+
+    async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
+        """Run one attempt to its end.
+
+        Being cancelled means: end every child, then let CancelledError through. What goes wrong inside
+        the session is an Outcome with its failure class; an exception is a defect of the backend.
+        """
