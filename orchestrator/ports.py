@@ -84,7 +84,7 @@ class Outcome:
         state: `succeeded`, `failed`, `timed_out` or `cancelled`.
         failure_class: set unless succeeded or cancelled.
         summary: one line for people.
-        detail: the end of the output, or the model's report; feeds the next attempt. At most 20,000 characters.
+        detail: the end of the output, or the model's report; feeds the next attempt. At most 20,000 chars.
         report: the structured report of a model session, if it gave one.
     """
 
