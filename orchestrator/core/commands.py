@@ -1,0 +1,138 @@
+"""Everything the core may order, in the imperative. Its only output.
+
+Row commands are written in one transaction; only after its commit are the effects carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, PlanState, TaskState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """Base of all commands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveTask(Command):
+    """Write the state of a task; the row must still have version `expected`."""
+
+    task_id: int
+    state: TaskState
+    reason: str
+    unmet_dependencies: int
+    not_before_ms: int
+    attempts_used: int
+    losses: int
+    expected: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavePlan(Command):
+    """Write the state of a plan."""
+
+    plan_id: int
+    state: PlanState
+    until_task: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseAttempt(Command):
+    """Insert an attempt and its lease."""
+
+    token: int
+    tenant_id: str
+    plan_id: int
+    task_id: int
+    kind: AttemptKind
+    number: int
+    agent_type: str
+    backend: str
+    executor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkStarted(Command):
+    """Write leased → started."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndAttempt(Command):
+    """Write the end of an attempt. `has_result`: take outcome and usage from its stored result."""
+
+    token: int
+    state: AttemptState
+    end_reason: str
+    failure_class: FailureClass | None
+    has_result: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskCancel(Command):
+    """Write the wish to cancel on the lease; the executor reads it with its next beat."""
+
+    token: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordEvent(Command):
+    """Append a row to the events."""
+
+    type: str
+    tenant_id: str
+    plan_id: int
+    task_id: int = 0
+    token: int = 0
+    payload: Mapping[str, object]
+
+
+RowCommand = SaveTask | SavePlan | LeaseAttempt | MarkStarted | EndAttempt | AskCancel | RecordEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartAttempt(Command):
+    """Tell the executor to start the leased attempt."""
+
+    token: int
+    executor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelAttempt(Command):
+    """Tell the executor to stop the attempt."""
+
+    token: int
+    executor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProveGone(Command):
+    """Have the process trees of the tokens ended and confirmed gone; answered by AttemptLost."""
+
+    executor: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReserveTokens(Command):
+    """Fewer tokens are left than may be needed soon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Command):
+    """Answer a request, once everything before it is committed. `error` is empty when it was done."""
+
+    request_id: int
+    result: Mapping[str, object]
+    error: str = ""
+
+
+Effect = StartAttempt | CancelAttempt | ProveGone | ReserveTokens | Answer
