@@ -112,7 +112,7 @@ class PlanLoaded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsSet(Event):
-    """How many attempts may be live at once. `agent_sessions_max` overrides `agent_default_max` by agent type."""
+    """How many attempts may be live at once; `agent_sessions_max` overrides `agent_default_max` by type."""
 
     sessions_max: int
     agent_default_max: int

@@ -1,0 +1,347 @@
+"""The tables, and nothing else: what each column means, its unit, and the index each hot query needs.
+
+`tenant_id` stands on every table. State tables are the truth and events record them; there is no replay.
+Hot statements are written in SQL beside their use (committer, executors); the rest selects from here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+#: Tokens of attempts (and later of landings). The scheduler takes them in blocks of this size.
+TOKEN_BLOCK = 1000
+token_sequence = Sequence("attempt_tokens", increment=TOKEN_BLOCK, start=1, metadata=metadata)
+
+
+def _tenant() -> Column[Any]:
+    return Column("tenant_id", Text, nullable=False, server_default="local")
+
+
+def _now(name: str) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def _moment(name: str) -> Column[Any]:
+    return Column(name, DateTime(timezone=True))
+
+
+def _count(name: str, kind: Any = BigInteger) -> Column[Any]:
+    return Column(name, kind, nullable=False, server_default="0")
+
+
+def _words(name: str) -> Column[Any]:
+    return Column(name, Text, nullable=False, server_default="")
+
+
+def _list(name: str) -> Column[Any]:
+    return Column(name, JSONB, nullable=False, server_default=text("'[]'::jsonb"))
+
+
+def _object(name: str) -> Column[Any]:
+    return Column(name, JSONB, nullable=False, server_default=text("'{}'::jsonb"))
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    _words("name"),
+    _now("created_at"),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    _tenant(),
+    Column("name", Text, nullable=False),  # identity of the plan within its tenant; by default its path
+    _words("title"),
+    _words("format"),
+    Column("source", Text, nullable=False),  # the text as read: base of the three-way merge
+    Column("source_digest", Text, nullable=False),  # sha256 of the source, hex
+    _words("workdir"),  # absolute folder of the work; empty if the plan has none
+    Column("backend", Text, nullable=False, server_default="auto"),
+    _object("meta"),  # front matter, as written
+    Column("state", Text, nullable=False, server_default="submitted"),
+    _count("tasks_total", Integer),  # leaves
+    _count("budget_micros"),  # 0 = no budget of its own
+    _words("until_key"),  # work only on this task and what it needs; empty = the whole plan
+    _now("created_at"),
+    _moment("ended_at"),
+    UniqueConstraint("tenant_id", "name"),
+    Index("ix_plans_unfinished", "id", postgresql_where=text("state NOT IN ('done', 'cancelled')")),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    _tenant(),
+    Column("plan_id", BigInteger, ForeignKey("plans.id", ondelete="CASCADE"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("parent_id", BigInteger),
+    Column("ordinal", Integer, nullable=False),  # place in the plan, from 0
+    Column("kind", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    _words("body"),
+    Column("priority", Integer, nullable=False, server_default="2"),
+    Column("estimate_ms", BigInteger),
+    _words("task_type"),
+    _words("domain"),
+    _words("agent_override"),  # agent type as the author wrote it
+    _words("agent_type"),  # agent type by the routing rules; empty on containers
+    _list("acceptance"),
+    _list("touches"),
+    _list("run"),
+    _list("verify"),
+    _words("manual"),
+    _words("approve"),
+    _object("options"),
+    _words("source_file"),
+    _count("line", Integer),
+    Column("mark_offset", Integer, nullable=False, server_default="-1"),
+    UniqueConstraint("tenant_id", "plan_id", "key"),
+    Index("ix_tasks_plan_ordinal", "plan_id", "ordinal"),
+)
+
+task_states = Table(
+    "task_states",
+    metadata,
+    Column("task_id", BigInteger, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    _tenant(),
+    Column("plan_id", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    _words("reason"),  # why it is held, failed, cancelled or done ("by import, no evidence")
+    _count("unmet_dependencies", Integer),
+    _moment("not_before"),  # end of the back-off
+    _count("attempts_used", Integer),
+    _count("losses", Integer),  # in a row
+    Column("priority", Integer, nullable=False, server_default="2"),
+    _count("rank"),  # longest downstream, ms: longer first
+    _count("version", Integer),  # guard of every update
+    _now("updated_at"),
+    Index(
+        "ix_task_states_ready",
+        "plan_id",
+        "priority",
+        text("rank DESC"),
+        "task_id",
+        postgresql_where=text("state = 'ready'"),
+    ),
+    postgresql_with={"fillfactor": "70"},
+)
+
+task_dependencies = Table(
+    "task_dependencies",
+    metadata,
+    _tenant(),
+    Column("plan_id", BigInteger, ForeignKey("plans.id", ondelete="CASCADE"), nullable=False),
+    Column("task_id", BigInteger, primary_key=True),
+    Column("on_task_id", BigInteger, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("is_explicit", Boolean, nullable=False),
+    _words("evidence"),
+    _count("line", Integer),
+    Column("confidence", Float, nullable=False, server_default="1"),
+    Index("ix_task_dependencies_plan_id", "plan_id"),
+)
+
+routing_decisions = Table(
+    "routing_decisions",
+    metadata,
+    Column("task_id", BigInteger, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    _tenant(),
+    Column("agent_type", Text, nullable=False),
+    Column("rule", Text, nullable=False),  # override, keyword, track, general
+    _words("evidence"),
+    _now("decided_at"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("token", BigInteger, primary_key=True, autoincrement=False),
+    _tenant(),
+    Column("plan_id", BigInteger, nullable=False),
+    Column("task_id", BigInteger, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),  # from 1, per task and kind
+    Column("kind", Text, nullable=False),
+    Column("agent_type", Text, nullable=False),
+    Column("backend", Text, nullable=False),
+    Column("executor", Text, nullable=False),
+    Column("cluster_id", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    _words("end_reason"),
+    Column("failure_class", Text),
+    _words("summary"),
+    _words("detail"),
+    Column("exit_code", Integer),
+    Column("report", JSONB),
+    _count("input_tokens"),
+    _count("output_tokens"),
+    _count("cache_read_tokens"),
+    _count("cache_write_tokens"),
+    _count("cost_micros"),
+    _count("requests", Integer),
+    _now("leased_at"),
+    _moment("started_at"),
+    _moment("ended_at"),
+    UniqueConstraint("task_id", "kind", "number"),
+    Index(
+        "uq_attempts_live",
+        "task_id",
+        unique=True,
+        postgresql_where=text("state IN ('leased', 'started')"),
+    ),
+    Index("ix_attempts_plan_id", "plan_id"),
+    postgresql_with={"fillfactor": "70"},
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("token", BigInteger, primary_key=True, autoincrement=False),
+    _tenant(),
+    _count("beat"),  # bumped by the executor; the scheduler watches whether it stands still
+    Column("cancel_reason", Text),
+    postgresql_with={"fillfactor": "70"},
+)
+
+starts = Table(
+    "starts",
+    metadata,
+    Column("token", BigInteger, primary_key=True, autoincrement=False),
+    _tenant(),
+    Column("incarnation", Text, nullable=False),
+    _now("at"),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("token", BigInteger, primary_key=True, autoincrement=False),
+    _tenant(),
+    Column("state", Text, nullable=False),
+    Column("failure_class", Text),
+    _words("summary"),
+    _words("detail"),
+    Column("exit_code", Integer),
+    Column("report", JSONB),
+    _count("input_tokens"),
+    _count("output_tokens"),
+    _count("cache_read_tokens"),
+    _count("cache_write_tokens"),
+    _count("cost_micros"),
+    _count("requests", Integer),
+    _now("at"),
+)
+
+transcript_chunks = Table(
+    "transcript_chunks",
+    metadata,
+    Column("token", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    _tenant(),
+    Column("key_id", Text),  # encryption key; NULL = compressed only
+    Column("bytes", LargeBinary, nullable=False),  # zlib over JSON lines [ms since start, stream, text]
+    _now("at"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    # Written by the committer alone, on one connection: seq order is commit order.
+    Column("seq", BigInteger, Identity(), primary_key=True),
+    _tenant(),
+    Column("plan_id", BigInteger),
+    Column("task_id", BigInteger),
+    Column("token", BigInteger),
+    Column("epoch", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    _object("payload"),
+    _now("at"),
+    Index("ix_events_plan_id_seq", "plan_id", "seq"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", Text, primary_key=True, server_default="local"),
+    Column("key", Text, primary_key=True),
+    Column("body_digest", Text, nullable=False),
+    Column("response", JSONB),
+    _now("at"),
+)
+
+agent_task_affinity = Table(
+    "agent_task_affinity",
+    metadata,
+    Column("tenant_id", Text, primary_key=True, server_default="local"),
+    Column("agent_type", Text, primary_key=True),
+    Column("task_type", Text, primary_key=True),
+    Column("domain", Text, primary_key=True),
+    _count("attempts"),
+    _count("successes"),
+    Column("success", Float, nullable=False, server_default="0"),  # EMA, 0 to 1
+    Column("duration_ms", Float, nullable=False, server_default="0"),  # EMA
+    Column("tokens", Float, nullable=False, server_default="0"),  # EMA, input + output
+    Column("cost_micros", Float, nullable=False, server_default="0"),  # EMA
+    _now("updated_at"),
+    Index("ix_agent_task_affinity_updated_at", "updated_at"),
+)
+
+orchestrator_state = Table(
+    "orchestrator_state",
+    metadata,
+    # `scheduler` (counts, every 30 s), `metrics` (last event seq taken)
+    Column("key", Text, primary_key=True),
+    _tenant(),
+    _object("value"),
+    _now("updated_at"),
+)
+
+scheduler_term = Table(
+    "scheduler_term",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    _tenant(),
+    _count("epoch"),
+    _words("cluster_id"),
+    _words("incarnation"),
+    _now("renewed_at"),
+    Column("is_released", Boolean, nullable=False, server_default=text("true")),
+    CheckConstraint("only", name="one_row"),
+)
