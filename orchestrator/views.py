@@ -1,0 +1,238 @@
+"""What readers see of plans, tasks, attempts and events: the one set of models that the store fills,
+the API serves, and the clients return.
+
+Times are UTC; money is in millionths of a US dollar; `state`, `kind` and `reason` hold the words of core/words.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
+
+
+class View(BaseModel):
+    """Base of all read models: frozen, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AgentTypeProgress(View):
+    """Counts of one agent type within a plan."""
+
+    agent_type: str
+    tasks: int
+    done: int
+    failed: int
+    running: int
+
+
+class PlanView(View):
+    """A plan with its roll-up.
+
+    Attributes:
+        tasks: leaves by state, such as `{"done": 3, "running": 1}`.
+        eta_s: estimated seconds to the end, from estimates, history and the current width; None if unknown.
+    """
+
+    id: int
+    name: str
+    title: str
+    format: str
+    state: str
+    backend: str
+    workdir: str
+    tasks_total: int
+    tasks: Mapping[str, int]
+    agent_types: tuple[AgentTypeProgress, ...]
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cost_micros: int
+    budget_micros: int
+    eta_s: float | None
+    created_at: datetime
+    ended_at: datetime | None
+    last_seq: int
+
+
+class TaskView(View):
+    """A task as lists show it."""
+
+    id: int
+    plan_id: int
+    key: str
+    parent_key: str
+    kind: str
+    title: str
+    state: str
+    reason: str
+    agent_type: str
+    priority: int
+    unmet_dependencies: int
+    not_before: datetime | None
+    attempts_used: int
+    losses: int
+    line: int
+
+
+class AttemptView(View):
+    """One try of a task."""
+
+    token: int
+    number: int
+    kind: str
+    agent_type: str
+    backend: str
+    executor: str
+    state: str
+    end_reason: str
+    failure_class: str | None
+    summary: str
+    exit_code: int | None
+    input_tokens: int
+    output_tokens: int
+    cost_micros: int
+    leased_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class DependencyView(View):
+    """An edge: this task depends on `key`."""
+
+    key: str
+    title: str
+    state: str
+    kind: str
+    is_explicit: bool
+    evidence: str
+
+
+class TaskDetail(TaskView):
+    """A task with everything about it."""
+
+    body: str
+    acceptance: tuple[str, ...]
+    run: tuple[str, ...]
+    verify: tuple[str, ...]
+    manual: str
+    approve: str
+    estimate_ms: int | None
+    task_type: str
+    domain: str
+    routing_rule: str
+    routing_evidence: str
+    depends_on: tuple[DependencyView, ...]
+    dependents: tuple[DependencyView, ...]
+    attempts: tuple[AttemptView, ...]
+
+
+class EventView(View):
+    """A row of the event table. `seq` only grows; it is the cursor of the stream."""
+
+    seq: int
+    plan_id: int | None
+    task_id: int | None
+    task_key: str
+    token: int | None
+    type: str
+    payload: Mapping[str, Any]
+    at: datetime
+
+
+class LogView(View):
+    """A piece of a transcript. `offset_ms` counts from the start of the attempt."""
+
+    token: int
+    number: int
+    kind: str
+    offset_ms: int
+    stream: str
+    text: str
+
+
+class FindingView(View):
+    """A remark about a plan; see errors.Finding."""
+
+    line: int
+    code: str
+    message: str
+    severity: str
+    source: str = ""
+
+
+class Submitted(View):
+    """The answer to a submitted plan. `is_new` is False when the plan was known and goes on."""
+
+    plan_id: int
+    name: str
+    is_new: bool
+    tasks_total: int
+    findings: tuple[FindingView, ...]
+
+
+class SubmitRequest(BaseModel):
+    """How a plan is handed in.
+
+    Attributes:
+        text: Markdown or JSON of the plan.
+        source: path or name that findings mention.
+        name: identity of the plan; by default front matter `name`, else the title, else refused.
+        workdir: absolute folder on the server's machine; overrides the front matter.
+        base_dir: folder that a relative front matter `workdir` is relative to.
+        backend: `auto`, `command`, `simulated` or `anthropic`.
+        until_key: work only on this task and what it needs.
+        take: also work on tasks marked in progress.
+        is_fresh: rename a known plan of this name to `name@N` and start over.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str
+    format: str = "auto"
+    source: str = ""
+    name: str = ""
+    workdir: str = ""
+    base_dir: str = ""
+    backend: str = "auto"
+    budget_micros: int = 0
+    until_key: str = ""
+    take: bool = False
+    is_fresh: bool = False
+
+
+class Page(View, Generic[T]):
+    """A page of a list. `next` is the cursor of the next page; empty on the last."""
+
+    items: tuple[T, ...]
+    next: str = ""
+
+
+class PoolView(View):
+    """Executors of one agent type."""
+
+    agent_type: str
+    executors: int
+    slots: int
+    running: int
+    queued: int
+
+
+class StatusView(View):
+    """The whole service at a glance."""
+
+    version: str
+    epoch: int
+    is_ready: bool
+    uptime_s: float
+    sessions_max: int
+    sessions: int
+    plans: Mapping[str, int]
+    tasks: Mapping[str, int]
+    pools: tuple[PoolView, ...]
+    backend_note: str
