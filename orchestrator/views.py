@@ -1,7 +1,7 @@
 """What readers see of plans, tasks, attempts and events: the one set of models that the store fills,
 the API serves, and the clients return.
 
-Times are UTC; money is in millionths of a US dollar; `state`, `kind` and `reason` hold the words of core/words.py.
+Times are UTC; money is in millionths of a US dollar; states and reasons are the words of core/words.py.
 """
 
 from __future__ import annotations
