@@ -1,0 +1,1 @@
+"""Keeps plans, tasks and attempts in PostgreSQL: the truth of the orchestrator."""
