@@ -1,0 +1,41 @@
+# Everything starts here. `make run` and `make test` need Python 3.11 to 3.13, git and make; they set up .venv
+# themselves, and again when requirements.lock or pyproject.toml change.
+
+.DEFAULT_GOAL := help
+.PHONY: run test check bench up down lock clean help
+BIN := $(CURDIR)/.venv/bin
+
+run: .venv/installed ## run the example plan on a copy: seven agent types build, test and release a package
+	@folder=$$(mktemp -d "$${TMPDIR:-/tmp}/first-light.XXXXXX") && cp examples/first-light.md "$$folder/" && \
+	PATH="$(BIN):$$PATH" $(BIN)/orchestrator run "$$folder/first-light.md" --fresh && \
+	echo "The package is in $$folder/first-light-work"
+
+test: .venv/installed ## every check, then every test: unit, property, contract, integration, faults
+	@$(BIN)/python tests/run.py
+
+check: .venv/installed ## the checks alone: style, format, types, import contracts
+	@$(BIN)/python tests/run.py check
+
+bench: .venv/installed ## measure this machine: one figure per file of benchmarks/
+	@$(BIN)/python -m benchmarks
+
+up: .venv/installed ## start the orchestrator in the background: database, Ray, HTTP front end
+	@$(BIN)/orchestrator up
+
+down: .venv/installed ## stop it
+	@$(BIN)/orchestrator down
+
+lock: ## resolve requirements.lock again from pyproject.toml (needs uv)
+	@uv pip compile --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet -o requirements.lock
+
+clean: ## remove .venv and everything else that these commands made here
+	@rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
+	  printf '  make %-7s %s\n' "$$name" "$$text"; done
+
+.venv/installed: requirements.lock pyproject.toml .ci/install
+	@.ci/install
