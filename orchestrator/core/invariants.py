@@ -1,0 +1,135 @@
+"""What must be true of the scheduler's memory after every event. One named function per invariant.
+
+`check_invariants` recomputes every derived number from scratch: O(tasks), for tests, simulations and demand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from orchestrator.core.moving import CLOSED, is_in_scope
+from orchestrator.core.state import State
+from orchestrator.core.words import LIVE, AttemptKind, PlanState, TaskState
+from orchestrator.errors import InvariantViolation
+
+
+def check_invariants(s: State) -> None:
+    """Raise InvariantViolation naming the first broken invariant and the thing that breaks it."""
+    for invariant in INVARIANTS:
+        for broken in invariant(s):
+            raise InvariantViolation(f"{invariant.__name__}: {broken}")
+
+
+def at_most_one_live_attempt_a_task(s: State) -> Iterator[str]:
+    per_task = Counter(a.task_id for a in s.attempts.values())
+    for task_id, count in per_task.items():
+        if count > 1:
+            yield f"task {task_id} has {count} live attempts"
+
+
+def live_attempts_are_live_and_known(s: State) -> Iterator[str]:
+    for token, attempt in s.attempts.items():
+        if attempt.state not in LIVE:
+            yield f"attempt {token} is {attempt.state} and still counted live"
+        if s.tasks[attempt.task_id].token != token:
+            yield f"task {attempt.task_id} does not know its attempt {token}"
+    for task in s.tasks.values():
+        if task.token and task.token not in s.attempts:
+            yield f"task {task.task_id} holds the dead token {task.token}"
+
+
+def states_fit_attempts(s: State) -> Iterator[str]:
+    for task in s.tasks.values():
+        attempt = s.attempts.get(task.token)
+        if task.state is TaskState.RUNNING and (attempt is None or attempt.kind is not AttemptKind.WORK):
+            yield f"task {task.task_id} is running without a live work attempt"
+        if attempt is not None and task.state not in {TaskState.RUNNING, TaskState.VERIFYING}:
+            yield f"task {task.task_id} is {task.state} with the live attempt {attempt.token}"
+
+
+def only_done_releases(s: State) -> Iterator[str]:
+    unmet: Counter[int] = Counter()
+    for plan in s.plans.values():
+        if plan.is_loaded:
+            for task_id in plan.task_ids:
+                if s.tasks[task_id].state is not TaskState.DONE:
+                    unmet.update(s.tasks[task_id].dependents)
+    for task in s.tasks.values():
+        if s.plans[task.plan_id].is_loaded and task.unmet != unmet[task.task_id]:
+            yield f"task {task.task_id} counts {task.unmet} unmet dependencies, there are {unmet[task.task_id]}"
+        if task.unmet and task.state in {TaskState.READY, TaskState.RUNNING, TaskState.VERIFYING}:
+            yield f"task {task.task_id} is {task.state} with {task.unmet} unmet dependencies"
+
+
+def containers_roll_up(s: State) -> Iterator[str]:
+    open_children: Counter[int] = Counter()
+    for task in s.tasks.values():
+        if task.parent_id and task.state not in CLOSED:
+            open_children[task.parent_id] += 1
+    for task in s.tasks.values():
+        if task.is_container and s.plans[task.plan_id].is_loaded:
+            if task.open_children != open_children[task.task_id]:
+                yield f"container {task.task_id} counts {task.open_children} open children"
+            if (task.state in CLOSED) is not (task.open_children == 0):
+                yield f"container {task.task_id} is {task.state} with {task.open_children} open children"
+
+
+def startable_tasks_are_queued_once(s: State) -> Iterator[str]:
+    backing_off = {task_id for at, task_id in s.timers if at}
+    for plan in s.plans.values():
+        if not plan.is_loaded:
+            continue
+        for task_id in plan.task_ids:
+            task = s.tasks[task_id]
+            startable = task.state in {TaskState.READY, TaskState.VERIFYING} and not task.token
+            startable = startable and is_in_scope(plan, task)
+            is_queued = task_id in plan.queue.tickets
+            if startable and not is_queued and not (task.not_before_ms and task_id in backing_off):
+                yield f"task {task_id} is {task.state} and neither queued nor in back-off"
+            if is_queued and not startable:
+                yield f"task {task_id} is {task.state} and still queued"
+
+
+def counts_are_true(s: State) -> Iterator[str]:
+    live: Counter[str] = Counter(a.agent_type for a in s.attempts.values())
+    if +live != +s.live_by_pool:
+        yield f"live by pool is {dict(live)}, counted {dict(s.live_by_pool)}"
+    for plan in s.plans.values():
+        if not plan.is_loaded:
+            continue
+        leaves = [s.tasks[i] for i in plan.task_ids if not s.tasks[i].is_container]
+        counts = Counter(leaf.state for leaf in leaves if is_in_scope(plan, leaf))
+        if +counts != +plan.counts:
+            yield f"plan {plan.plan_id} counts {dict(plan.counts)}, there are {dict(counts)}"
+        if plan.live != sum(a.plan_id == plan.plan_id for a in s.attempts.values()):
+            yield f"plan {plan.plan_id} counts {plan.live} live attempts"
+
+
+def executors_hold_what_they_run(s: State) -> Iterator[str]:
+    for executor in s.executors.values():
+        tokens = {a.token for a in s.attempts.values() if a.executor == executor.name}
+        if tokens != executor.tokens:
+            yield f"executor {executor.name} counts {sorted(executor.tokens)}, runs {sorted(tokens)}"
+        if len(tokens) > executor.slots:
+            yield f"executor {executor.name} runs {len(tokens)} on {executor.slots} slots"
+
+
+def done_plans_run_nothing(s: State) -> Iterator[str]:
+    for attempt in s.attempts.values():
+        plan = s.plans[attempt.plan_id]
+        if plan.state is PlanState.DONE:
+            yield f"plan {plan.plan_id} is done with the live attempt {attempt.token}"
+
+
+INVARIANTS: tuple[Callable[[State], Iterator[str]], ...] = (
+    at_most_one_live_attempt_a_task,
+    live_attempts_are_live_and_known,
+    states_fit_attempts,
+    only_done_releases,
+    containers_roll_up,
+    startable_tasks_are_queued_once,
+    counts_are_true,
+    executors_hold_what_they_run,
+    done_plans_run_nothing,
+)

@@ -1,0 +1,179 @@
+"""How tasks and plans move: the only functions that set their state, their counts and their queues."""
+
+from __future__ import annotations
+
+from heapq import heappush
+
+from orchestrator.core.commands import SavePlan
+from orchestrator.core.retry import POLICIES, ClassPolicy, backoff_ms
+from orchestrator.core.state import Plan, State, Task
+from orchestrator.core.transitions import PLAN_MOVES, TASK_MOVES, check_move
+from orchestrator.core.words import FailureClass, HoldReason, PlanState, TaskState
+
+#: A container counts a child as closed in these; a failed or held child keeps it open.
+CLOSED = frozenset({TaskState.DONE, TaskState.CANCELLED, TaskState.SKIPPED})
+
+#: Reason of a waiting task whose hold a person has released before its dependencies were done.
+RELEASED = "released"
+
+#: Backends that cannot run without a model's credentials.
+MODEL_BACKENDS = frozenset({"anthropic"})
+
+
+def is_in_scope(plan: Plan, task: Task) -> bool:
+    """Tell whether the plan, as it is asked for now, wants the task."""
+    return plan.wanted is None or task.task_id in plan.wanted
+
+
+def move_task(s: State, task: Task, new: TaskState, *, reason: str = "") -> None:
+    """Set the state of a task, and everything that is derived from it."""
+    check_move(TASK_MOVES, what=f"task {task.task_id}", old=task.state, new=new)
+    plan = s.plans[task.plan_id]
+    old, task.state, task.reason = task.state, new, reason
+    plan.queue.discard(task.task_id)
+    if not task.is_container and is_in_scope(plan, task):
+        plan.counts[old] -= 1
+        plan.counts[new] += 1
+    s.touch(task)
+    payload = {"reason": reason} if reason else {}
+    s.record(f"task.{new.value}", plan, task_id=task.task_id, payload=payload)
+    if task.parent_id:
+        _child_moved(s, s.tasks[task.parent_id], old, new)
+
+
+def _child_moved(s: State, parent: Task, old: TaskState, new: TaskState) -> None:
+    parent.done_children += (new is TaskState.DONE) - (old is TaskState.DONE)
+    parent.open_children += (old in CLOSED) - (new in CLOSED)
+    if parent.open_children == 0 and parent.state is TaskState.WAITING:
+        roll_up(s, parent)
+    elif parent.open_children and parent.state in CLOSED:
+        move_task(s, parent, TaskState.WAITING)
+
+
+def roll_up(s: State, parent: Task) -> None:
+    """Close a container whose children are all closed: done if any of them was, else cancelled."""
+    if parent.done_children:
+        finish_task(s, parent)
+    else:
+        move_task(s, parent, TaskState.CANCELLED, reason="all of it was cancelled")
+
+
+def finish_task(s: State, task: Task, *, reason: str = "") -> None:
+    """Make a task done and release its dependents. Nothing else releases them."""
+    task.losses = 0
+    move_task(s, task, TaskState.DONE, reason=reason)
+    for dependent_id in task.dependents:
+        dependent = s.tasks[dependent_id]
+        dependent.unmet -= 1
+        s.touch(dependent)
+        if dependent.unmet == 0 and dependent.state is TaskState.WAITING and not dependent.is_container:
+            make_ready(s, dependent)
+
+
+def make_ready(s: State, task: Task) -> None:
+    """Let a task start as soon as it may: at once, after its back-off, or when its hold is released."""
+    reason = _reason_to_hold(s, task)
+    if reason is not None:
+        if task.state is not TaskState.HELD or task.reason != reason.value:
+            move_task(s, task, TaskState.HELD, reason=reason.value)
+        return
+    if task.state is not TaskState.READY:
+        move_task(s, task, TaskState.READY)
+    enqueue(s, task)
+
+
+def _reason_to_hold(s: State, task: Task) -> HoldReason | None:
+    if task.hold_when_ready is not None:
+        return task.hold_when_ready
+    if task.backend in MODEL_BACKENDS and not s.limits.has_credentials:
+        return HoldReason.NO_CREDENTIALS
+    return None
+
+
+def enqueue(s: State, task: Task) -> None:
+    """Put a ready or verifying task where the next pick finds it; one in back-off waits for the tick."""
+    plan = s.plans[task.plan_id]
+    if not is_in_scope(plan, task):
+        return
+    if task.not_before_ms:
+        heappush(s.timers, (task.not_before_ms, task.task_id))
+        return
+    s.ticket += 1
+    plan.queue.push(
+        pool=task.pool, task_id=task.task_id, priority=task.priority, rank=task.rank, ticket=s.ticket
+    )
+
+
+def verify_task(s: State, task: Task) -> None:
+    """Work is in: send the task to its gate, or make it done if it has none."""
+    if not task.has_gate:
+        finish_task(s, task)
+        return
+    if task.state is not TaskState.VERIFYING:
+        move_task(s, task, TaskState.VERIFYING)
+    enqueue(s, task)
+
+
+def apply_failure(s: State, task: Task, failure: FailureClass, *, summary: str, at_ms: int) -> str:
+    """Decide what follows a failed or lost attempt; return the decision in words for the story."""
+    policy = POLICIES[failure]
+    if policy.is_charged:
+        task.attempts_used += 1
+    task.losses = task.losses + 1 if policy.counts_as_loss else 0
+    if task.losses >= s.policy.losses_max:
+        move_task(s, task, TaskState.HELD, reason=HoldReason.POISON.value)
+        return f"held: {task.losses} losses in a row"
+    if failure is FailureClass.BUDGET:
+        move_task(s, task, TaskState.HELD, reason=HoldReason.BUDGET.value)
+        return "held: budget"
+    if not policy.is_retryable or task.attempts_used >= task.attempts_max:
+        move_task(s, task, TaskState.FAILED, reason=summary)
+        return f"dead letter after {task.attempts_used} of {task.attempts_max} attempts"
+    return _retry(s, task, policy, at_ms=at_ms)
+
+
+def _retry(s: State, task: Task, policy: ClassPolicy, *, at_ms: int) -> str:
+    number = max(1, task.losses if policy.counts_as_loss else task.attempts_used)
+    delay_ms = backoff_ms(
+        delays_ms=s.policy.backoff_ms,
+        jitter=s.policy.jitter,
+        seed=s.policy.seed,
+        task_id=task.task_id,
+        number=number,
+    )
+    task.not_before_ms = at_ms + delay_ms
+    if task.state is TaskState.VERIFYING and policy.counts_as_loss:
+        s.touch(task)
+        enqueue(s, task)
+    else:
+        make_ready(s, task)
+    return f"again in {delay_ms} ms"
+
+
+def cancel_task(s: State, task: Task, *, reason: str) -> None:
+    """Cancel a task that has no live attempt; harmless if it is over."""
+    if task.state not in CLOSED:
+        move_task(s, task, TaskState.CANCELLED, reason=reason)
+
+
+def move_plan(s: State, plan: Plan, new: PlanState, *, payload: dict[str, object] | None = None) -> None:
+    """Set the state of a plan."""
+    check_move(PLAN_MOVES, what=f"plan {plan.plan_id}", old=plan.state, new=new)
+    plan.state = new
+    s.out.append(SavePlan(plan_id=plan.plan_id, state=new, until_task=plan.until_task))
+    s.record(f"plan.{new.value}", plan, payload=payload or {})
+
+
+def settle_plan(s: State, plan: Plan) -> None:
+    """Notice that an active plan has ended, or that nothing in it can go on by itself."""
+    if plan.state is not PlanState.ACTIVE or not plan.is_loaded or plan.live:
+        return
+    counts = {state.value: count for state, count in plan.counts.items() if count}
+    is_over = all(state in CLOSED for state, count in plan.counts.items() if count)
+    if is_over and plan.wanted is None:
+        move_plan(s, plan, PlanState.DONE, payload={"tasks": counts})
+    elif is_over:
+        reason = "the task asked for is done"
+        move_plan(s, plan, PlanState.PAUSED, payload={"tasks": counts, "reason": reason})
+    elif not any(plan.counts[state] for state in (TaskState.READY, TaskState.RUNNING, TaskState.VERIFYING)):
+        move_plan(s, plan, PlanState.STALLED, payload={"tasks": counts})

@@ -1,0 +1,48 @@
+"""What follows a failed attempt: a table by failure class, and a back-off whose jitter is a hash."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from orchestrator.core.words import FailureClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassPolicy:
+    """How one failure class is treated.
+
+    Attributes:
+        is_retryable: another attempt may succeed.
+        is_charged: the attempt counts against the task's attempts.
+        counts_as_loss: it counts in the row of losses after which the task is held.
+    """
+
+    is_retryable: bool
+    is_charged: bool
+    counts_as_loss: bool = False
+
+
+POLICIES: dict[FailureClass, ClassPolicy] = {
+    FailureClass.INFRASTRUCTURE: ClassPolicy(is_retryable=True, is_charged=False, counts_as_loss=True),
+    FailureClass.RATE_LIMITED: ClassPolicy(is_retryable=True, is_charged=False),
+    FailureClass.BUDGET: ClassPolicy(is_retryable=False, is_charged=False),
+    FailureClass.WORKSPACE: ClassPolicy(is_retryable=True, is_charged=False, counts_as_loss=True),
+    FailureClass.AGENT: ClassPolicy(is_retryable=True, is_charged=True),
+    FailureClass.GATE: ClassPolicy(is_retryable=True, is_charged=True),
+    FailureClass.CONFLICT: ClassPolicy(is_retryable=True, is_charged=True),
+    FailureClass.PLAN_DEFECT: ClassPolicy(is_retryable=False, is_charged=True),
+    FailureClass.TIMEOUT: ClassPolicy(is_retryable=True, is_charged=True),
+}
+
+
+def backoff_ms(*, delays_ms: tuple[int, ...], jitter: float, seed: int, task_id: int, number: int) -> int:
+    """Return the delay before the attempt after attempt `number`.
+
+    The delay is `delays_ms[number - 1]` (the last one repeats), times 1 + jitter·u with u in [-1, 1) hashed
+    from (seed, task, number): repeatable, yet tasks that failed together do not return together.
+    """
+    base = delays_ms[min(number, len(delays_ms)) - 1] if delays_ms else 0
+    digest = hashlib.blake2b(f"{seed}:{task_id}:{number}".encode(), digest_size=8).digest()
+    unit = int.from_bytes(digest, "big") / 2**63 - 1.0
+    return max(0, round(base * (1.0 + jitter * unit)))
