@@ -1,0 +1,75 @@
+"""What holds for every test: the hypothesis profiles, and the bans on unit and property tests.
+
+Those two groups may not start Ray and may not reach beyond this machine: so they cannot call a model either.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+TESTS = Path(__file__).parent
+CLOSED = ("unit", "property")
+LOOPBACK = ("127.", "::1", "localhost")
+
+_getaddrinfo = socket.getaddrinfo
+
+settings.register_profile("quick", max_examples=50, deadline=None)
+settings.register_profile(
+    "ci", max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") == "true" else "quick")
+)
+
+
+def _is_local(host: object) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    return not name or (isinstance(name, str) and name.startswith(LOOPBACK))
+
+
+def _check(host: object) -> None:
+    if not _is_local(host):
+        pytest.fail(f"a closed test reached for {host!r}; only loopback is allowed here")
+
+
+def _local_connect(call: Callable[..., Any]) -> Callable[..., Any]:
+    def connect(self: socket.socket, address: Any) -> Any:
+        if isinstance(address, tuple):  # else the path of a Unix socket
+            _check(address[0])
+        return call(self, address)
+
+    return connect
+
+
+def _local_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+    _check(host)
+    return _getaddrinfo(host, *args, **kwargs)
+
+
+def _refuse_ray(*args: object, **kwargs: object) -> None:
+    pytest.fail("a closed test started Ray; tests that need it belong in tests/integration")
+
+
+@pytest.fixture(autouse=True)
+def closed_world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep unit and property tests on this machine and without Ray."""
+    if request.path.relative_to(TESTS).parts[0] not in CLOSED:
+        yield
+        return
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, _local_connect(getattr(socket.socket, name)))
+    monkeypatch.setattr(socket, "getaddrinfo", _local_getaddrinfo)
+    if "ray" in sys.modules:
+        monkeypatch.setattr("ray.init", _refuse_ray)
+    yield
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        _refuse_ray()
