@@ -1,0 +1,1 @@
+"""Where sessions work, and what holds their processes and proves them gone."""
