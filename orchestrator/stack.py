@@ -85,7 +85,7 @@ def read_stack(home: Path) -> Stack | None:
 def write_stack(home: Path, stack: Stack) -> None:
     """Replace the file in one step, readable by its owner alone."""
     temporary = home / f".{STACK_FILE}.{os.getpid()}"
-    with temporary.open("w", encoding="utf-8", opener=_open_private) as file:
+    with open(temporary, "w", encoding="utf-8", opener=_open_private) as file:
         json.dump(asdict(stack), file, indent=2)
     temporary.replace(home / STACK_FILE)
 
