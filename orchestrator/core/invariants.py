@@ -57,7 +57,7 @@ def only_done_releases(s: State) -> Iterator[str]:
                     unmet.update(s.tasks[task_id].dependents)
     for task in s.tasks.values():
         if s.plans[task.plan_id].is_loaded and task.unmet != unmet[task.task_id]:
-            yield f"task {task.task_id} counts {task.unmet} unmet dependencies, there are {unmet[task.task_id]}"
+            yield f"task {task.task_id} counts {task.unmet} unmet, there are {unmet[task.task_id]}"
         if task.unmet and task.state in {TaskState.READY, TaskState.RUNNING, TaskState.VERIFYING}:
             yield f"task {task.task_id} is {task.state} with {task.unmet} unmet dependencies"
 
