@@ -23,12 +23,12 @@ from orchestrator.errors import EnvironmentFault, InvariantViolation
 from orchestrator.store.address import HOST, Address, Record, read_record, write_record
 from orchestrator.store.embedded_data import (
     forget_unmade,
-    last_lines,
     lock_path,
     log_path,
     open_data_dir,
     open_log,
     pid_in_file,
+    reason_in,
     remove_everything,
 )
 from orchestrator.store.embedded_layout import Layout, find_layout, wheel_binaries
@@ -96,7 +96,8 @@ class EmbeddedPostgres:
                 return self._serve()
             except BaseException:
                 self.stop()
-                forget_unmade(self.home)
+                with contextlib.suppress(OSError):  # the first error is the one to tell
+                    forget_unmade(self.home)
                 raise
 
     def is_alive(self) -> bool:
@@ -196,7 +197,7 @@ class EmbeddedPostgres:
         log = log_path(self.home)
         with log.open("rb") as file:
             file.seek(log_start)
-            tail = last_lines(file.read().decode(errors="replace"))
+            tail = reason_in(file.read().decode(errors="replace"))
         return EnvironmentFault(
             f"PostgreSQL {what} while starting: {tail}",
             remedy=f"Read {log}; free disk space and memory, then start again.",

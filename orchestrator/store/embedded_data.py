@@ -98,10 +98,12 @@ def remove_everything(home: Path) -> None:
         log_path(home).parent.rmdir()
 
 
-def last_lines(text: str) -> str:
-    """Return the end of what a program said, on one line, for an error message."""
+def reason_in(text: str) -> str:
+    """Return what a program of PostgreSQL gave as the reason of its failure, on one line."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-4:]) or "it said nothing"
+    words = ("FATAL", "PANIC", "HINT", "error", "could not")
+    telling = [line for line in lines if any(word in line for word in words)]
+    return " / ".join((telling or lines)[:4]) or "it said nothing."
 
 
 def _make_data_dir(home: Path, layout: Layout, *, version: str) -> Record:
@@ -134,7 +136,7 @@ def _run_initdb(layout: Layout, *, password_file: Path, made: Path) -> None:
     if result.returncode != 0:
         raise EnvironmentFault(
             f"PostgreSQL could not make its data folder {layout.data_dir}: "
-            f"{last_lines(result.stderr.decode(errors='replace'))}",
+            f"{reason_in(result.stderr.decode(errors='replace'))}",
             remedy="It needs about 100 MB of free disk and a folder that its user may write.",
         )
 

@@ -185,19 +185,23 @@ def _refuse_lost_data(home: Path, existing: Path | None) -> None:
 
 
 def _copy_binaries(binaries: Path, *, version: str) -> Path:
-    """Copy the tree of the wheel once to STATE_DIR, whole or not at all, readable for everybody."""
-    release = importlib.metadata.version(_WHEEL)
-    target = STATE_DIR / f"bin-{version}-{release}"
+    """Copy them once to STATE_DIR, whole or not at all, readable for everybody, libraries beside them.
+
+    The programs find their libraries at a path relative to their own, so the copy keeps the places.
+    """
+    site = binaries.parents[2]
+    target = STATE_DIR / f"bin-{version}-{importlib.metadata.version(_WHEEL)}"
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=STATE_DIR, prefix="bin-new-") as temporary:
-            tree = Path(temporary) / "tree"
-            shutil.copytree(binaries.parent, tree, symlinks=True, ignore=shutil.ignore_patterns("include"))
-            for path in (tree, *tree.rglob("*")):
+            copy = Path(temporary) / "copy"
+            for part in (binaries.parent, site / f"{_WHEEL}.libs"):
+                shutil.copytree(part, copy / part.relative_to(site), symlinks=True)
+            for path in (copy, *copy.rglob("*")):
                 if not path.is_symlink():
-                    executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
-                    path.chmod(0o755 if executable else 0o644)
-            tree.rename(target)
-    return target / "bin"
+                    is_executable = path.stat().st_mode & stat.S_IXUSR
+                    path.chmod(0o755 if is_executable else 0o644)
+            copy.rename(target)
+    return target / binaries.relative_to(site)
 
 
 def _grants_execute(status: os.stat_result, account: Account) -> bool:

@@ -85,19 +85,19 @@ def end_server(cluster_name: str, *, fast_timeout_s: float) -> list[int]:
         (signal.SIGQUIT, 2.0),
         (signal.SIGKILL, 5.0),
     ):
-        found = _processes(cluster_name)
+        found = server_processes(cluster_name)
         if signal_number == signal.SIGINT and not any(found.values()):
             continue
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal_number)
         deadline = time.monotonic() + timeout_s
-        while _processes(cluster_name) and time.monotonic() < deadline:
+        while server_processes(cluster_name) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-    return list(_processes(cluster_name))
+    return list(server_processes(cluster_name))
 
 
-def _processes(cluster_name: str) -> dict[int, bool]:
+def server_processes(cluster_name: str) -> dict[int, bool]:
     """Return pid → is it the postmaster, of the living processes that carry the name in their title.
 
     The postmaster shows its arguments (`-c cluster_name=…`), its children `postgres: <name>: …`; the
