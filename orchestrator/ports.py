@@ -12,6 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from orchestrator.core.commands import RowCommand
+from orchestrator.core.events import (
+    AffinityRow,
+    AttemptEnded,
+    AttemptStarted,
+    LiveAttempt,
+    PlanSpec,
+    TaskSpec,
+)
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 
 
@@ -156,3 +165,116 @@ class Backend(Protocol):
         Being cancelled means: end every child, then let CancelledError through. What goes wrong inside
         the session is an Outcome with its failure class; an exception is a defect of the backend.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """The scheduler's right to write. `now_ms` is the database's clock when it was granted."""
+
+    epoch: int
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What the tables say of an attempt that did not report.
+
+    Attributes:
+        verdict: `result` (a result is stored and wins), `started` (it started and may still run),
+            `gone` (it never started and now never will), `fenced` (marked lost; it can store nothing any more),
+            `over` (it had ended already).
+        result: the report of the stored result.
+    """
+
+    verdict: str
+    result: AttemptEnded | None = None
+
+
+class SchedulerStore(Protocol):
+    """What the scheduler reads and writes. All of it raises DatabaseUnavailable while the server is away."""
+
+    async def take_term(self, *, cluster_id: str, incarnation: str, patience_s: float) -> Term:
+        """Wait until the term may be taken (architecture, section 6), and take it."""
+
+    async def release_term(self) -> None:
+        """Give the term back, so that the next scheduler need not wait."""
+
+    async def commit(self, batch: int, rows: Sequence[RowCommand]) -> None:
+        """Write everything or nothing, as batch number `batch`.
+
+        Raises:
+            Fenced: another scheduler holds the term.
+            InvariantViolation: a guarded row is not as memory has it; memory must be loaded again.
+            DatabaseUnavailable: the outcome is unknown; ask `last_batch` and send the same batch again.
+        """
+
+    async def last_batch(self) -> int:
+        """Return the number of the last committed batch. Reconnects. Raises Fenced."""
+
+    async def reserve_tokens(self) -> tuple[int, int]:
+        """Return the first token and the number of tokens of a new block."""
+
+    async def unfinished_plans(self) -> list[int]:
+        """Return the plans that are neither done nor cancelled, oldest first."""
+
+    async def submitted_plans(self) -> list[int]:
+        """Return the plans that no scheduler has taken yet, oldest first."""
+
+    def load_plan(self, plan_id: int) -> AsyncIterator[PlanSlice]:
+        """Yield a plan in slices of at most 2,000 tasks, the last with its live attempts."""
+
+    async def reports(self) -> list[AttemptStarted | AttemptEnded]:
+        """Return stored starts and results that live attempts do not show yet."""
+
+    async def beats(self) -> dict[int, int]:
+        """Return the beats of all leases, by token."""
+
+    async def fate(self, token: int, *, is_proven_gone: bool, reason: str) -> Fate:
+        """Lock the attempt and settle what becomes of it; see Fate."""
+
+    async def changed_affinity(self) -> tuple[AffinityRow, ...]:
+        """Return the affinity rows that changed since the last call."""
+
+    async def save_state(self, key: str, value: Mapping[str, object]) -> None:
+        """Write a row of `orchestrator_state`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSlice:
+    """A part of a plan as the tables have it. `edges` are (task, on) and end at `tasks`."""
+
+    plan: PlanSpec
+    tasks: tuple[TaskSpec, ...]
+    edges: tuple[tuple[int, int], ...]
+    attempts: tuple[LiveAttempt, ...] = ()
+
+
+class ExecutorGateway(Protocol):
+    """How the scheduler reaches executors, pools and nodes. Calls are hints: the token decides."""
+
+    async def start(self, executor: str, tokens: Sequence[int]) -> None:
+        """Ask the executor to start leased attempts. An executor that is gone is reported by the pools."""
+
+    async def cancel(self, executor: str, token: int, reason: str) -> None:
+        """Ask the executor to stop an attempt."""
+
+    async def kill_tree(self, executor: str, token: int) -> bool:
+        """Have the attempt's process tree ended on its node; True when it is proven gone."""
+
+    async def want(self, sessions: Mapping[str, int]) -> None:
+        """Tell the pools how many sessions each of them could run now."""
+
+
+class SchedulerPort(Protocol):
+    """How front ends reach the scheduler."""
+
+    async def nudge(self) -> None:
+        """Say that there is a new plan. Best effort; never raises."""
+
+    async def request(
+        self, kind: str, args: Mapping[str, object], idempotency_key: str
+    ) -> Mapping[str, object]:
+        """Ask for one change; returns after its commit. Raises Conflict, NotFound, Overloaded."""
+
+    async def status(self) -> Mapping[str, object]:
+        """Return what only the scheduler's memory knows. Raises Overloaded while it is starting."""
