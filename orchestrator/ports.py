@@ -181,7 +181,7 @@ class Fate:
 
     Attributes:
         verdict: `result` (a result is stored and wins), `started` (it started and may still run),
-            `gone` (it never started and now never will), `fenced` (marked lost; it can store nothing any more),
+            `fenced` (marked lost: it never started, or is proven gone, and can store nothing any more),
             `over` (it had ended already).
         result: the report of the stored result.
     """
