@@ -1,0 +1,153 @@
+"""Which agent type a task goes to: the rules in their order, each with the words that made it apply.
+
+override (the author names one) → keyword (of the title) → track (of the key) → general. Pure look-ups: no
+clock, no database; what is learned from outcomes comes on top of this and never against an override.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from orchestrator.core.words import TaskKind
+from orchestrator.errors import Finding
+from orchestrator.plan.model import Plan, PlanTask
+from orchestrator.routing.agent_types import GENERAL, NAME_CHARS_MAX, AgentType, Catalogue, load_catalogue
+from orchestrator.routing.tables import Tables, load_tables
+from orchestrator.settings import Settings
+
+
+class Rule(StrEnum):
+    """What decided; the values stand in `routing_decisions.rule`."""
+
+    OVERRIDE = "override"
+    KEYWORD = "keyword"
+    TRACK = "track"
+    GENERAL = "general"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where a task goes, by which rule, and the words that say so."""
+
+    agent_type: str
+    rule: Rule
+    evidence: str
+
+
+class Routing:
+    """The rules over one catalogue and one set of tables."""
+
+    def __init__(self, *, catalogue: Catalogue, tables: Tables) -> None:
+        self._catalogue = catalogue
+        self._tables = tables
+        self._agent_type_by_keyword = _keywords(catalogue)
+        self._keyword_pattern = _any_word(self._agent_type_by_keyword)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Read catalogue and tables.
+
+        Raises:
+            SettingsError: an agent type file is malformed.
+        """
+        tables = load_tables(settings.routing)
+        return cls(catalogue=load_catalogue(settings.home, models=tables.models), tables=tables)
+
+    def agent_type(self, name: str) -> AgentType:
+        """Return the agent type `name`; one that no file defines works like `general-purpose`."""
+        return self._catalogue.get(name)
+
+    def agent_types(self) -> tuple[AgentType, ...]:
+        """Return every agent type that a file defines."""
+        return tuple(self._catalogue)
+
+    def route(self, plan: Plan) -> dict[str, Route]:
+        """Return where each leaf of `plan` goes, by key."""
+        return {task.key: self.route_task(task) for task in _leaves(plan)}
+
+    def route_task(self, task: PlanTask) -> Route:
+        """Return where one task goes: the first rule that applies."""
+        return self._by_override(task) or self._by_keyword(task) or self._by_track(task) or _TO_GENERAL
+
+    def findings(self, plan: Plan) -> tuple[Finding, ...]:
+        """Return a warning for each agent type that the plan names and no file defines, at its first task."""
+        first: dict[str, PlanTask] = {}
+        for task in _leaves(plan):
+            route = self._by_override(task)
+            if route and route.agent_type not in self._catalogue:
+                first.setdefault(route.agent_type, task)
+        return tuple(_unknown_agent(name, task) for name, task in first.items())
+
+    def _by_override(self, task: PlanTask) -> Route | None:
+        name = agent_name(task.agent)
+        if not name:
+            return None
+        meant = self._tables.aliases.get(name, name) if name not in self._catalogue else name
+        alias = f", an alias of `{meant}`" if meant != name else ""
+        evidence = f"the plan names `{name}`{alias}"
+        return Route(agent_type=meant, rule=Rule.OVERRIDE, evidence=evidence)
+
+    def _by_keyword(self, task: PlanTask) -> Route | None:
+        match = self._keyword_pattern.search(task.title.lower())
+        if match is None:
+            return None
+        keyword = match["keyword"]
+        agent_type = self._agent_type_by_keyword[keyword]
+        return Route(agent_type=agent_type, rule=Rule.KEYWORD, evidence=f"the title says `{keyword}` first")
+
+    def _by_track(self, task: PlanTask) -> Route | None:
+        track = re.split(r"[.-]", task.key, maxsplit=1)[0]
+        agent_type = self._tables.tracks.get(track) if task.has_own_key else None
+        if agent_type is None:
+            return None
+        return Route(agent_type=agent_type, rule=Rule.TRACK, evidence=f"`{task.key}` is of track {track}")
+
+
+_TO_GENERAL = Route(agent_type=GENERAL, rule=Rule.GENERAL, evidence="no agent, keyword or track says more")
+
+
+def agent_name(annotation: str) -> str:
+    """Return the name in an author's annotation as kebab-case; empty if there is none.
+
+    Marks, a bracketed remark and every name but the first are left out: `` `QA Specialist` (Python) `` is
+    `qa-specialist`.
+    """
+    first = re.split(
+        r"[,;+&/(\[]|\band\b|\bor\b", annotation.replace("`", " ").replace("*", " "), maxsplit=1
+    )[0]
+    return "-".join(re.findall(r"[a-z0-9]+", first.lower()))[:NAME_CHARS_MAX].strip("-")
+
+
+def _leaves(plan: Plan) -> Iterable[PlanTask]:
+    return (task for task in plan.tasks if task.kind is TaskKind.LEAF)
+
+
+def _keywords(catalogue: Catalogue) -> Mapping[str, str]:
+    """Return the agent type of each keyword; where two claim one, the later file has it."""
+    return {keyword: agent_type.name for agent_type in catalogue for keyword in agent_type.keywords}
+
+
+def _any_word(words: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern that finds the first of `words`, the longest one where several start there.
+
+    The first word decides because titles are imperatives: "Test the API" is about testing.
+    """
+    longest_first = sorted(words, key=lambda word: (-len(word), word))
+    alternatives = "|".join(re.escape(word) for word in longest_first)
+    return re.compile(rf"(?<![\w-])(?P<keyword>{alternatives})(?:s|es|ed|ing)?(?!\w)")
+
+
+def _unknown_agent(name: str, task: PlanTask) -> Finding:
+    return Finding(
+        line=task.line,
+        code="unknown-agent",
+        message=(
+            f"No file defines the agent type `{name}`; it runs like `{GENERAL}`. "
+            f"Describe it in agents/{name}.md of ORCHESTRATOR_HOME, or name another."
+        ),
+        source=task.source,
+    )
