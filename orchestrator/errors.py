@@ -4,7 +4,8 @@
     ├── PlanError                 the plan is at fault; its author mends it
     ├── SettingsError             a setting is unknown, malformed or contradictory
     ├── EnvironmentFault          the machine is at fault: port, disk, permission, missing program
-    │   └── DatabaseUnavailable   no PostgreSQL answers; wait or mend the URL
+    │   ├── DatabaseUnavailable   no PostgreSQL answers; wait or mend the URL
+    │   └── ServerUnavailable     no orchestrator answers at the address; wait or start one
     ├── RequestRefused            a request that cannot be met as asked
     │   ├── NotFound              the plan, task or agent type does not exist
     │   ├── Conflict              the thing is in a state that does not allow the request
@@ -95,6 +96,12 @@ class EnvironmentFault(OrchestratorError):
 
 class DatabaseUnavailable(EnvironmentFault):
     """Raised when PostgreSQL does not answer or refuses the user; callers may retry."""
+
+    retryable = True
+
+
+class ServerUnavailable(EnvironmentFault):
+    """Raised when no orchestrator answers at its address, or the connection broke; callers may retry."""
 
     retryable = True
 

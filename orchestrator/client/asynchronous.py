@@ -1,0 +1,171 @@
+"""The asynchronous client: the blocking one, word for word, with `await`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx2
+
+from orchestrator.client import calls
+from orchestrator.client.calls import Call
+from orchestrator.client.patience import Patience
+from orchestrator.client.transport import Endpoint, read_answer, request_arguments, stream_arguments
+from orchestrator.errors import OrchestratorError
+from orchestrator.views import (
+    EventView,
+    LogView,
+    Page,
+    PlanView,
+    StatusView,
+    SubmitRequest,
+    Submitted,
+    TaskDetail,
+    TaskView,
+)
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Talks to an orchestrator over HTTP; each call is awaited.
+
+    Use it as a context manager (`async with`), or await `close`. Every method raises the errors of
+    orchestrator.errors.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._http = httpx2.AsyncClient(**endpoint.options())
+
+    @classmethod
+    def of_home(cls, home: Path) -> Self:
+        """Return a client of the stack that runs in this home; see Endpoint.of_home for the errors."""
+        return cls(Endpoint.of_home(home))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def submit(self, request: SubmitRequest, *, idempotency_key: str = "") -> Submitted:
+        """Hand in a plan."""
+        return await self._send(calls.submit(request, idempotency_key=idempotency_key))
+
+    async def plan(self, ref: str) -> PlanView:
+        """Return a plan by id or name."""
+        return await self._send(calls.plan(ref))
+
+    async def plans(self, *, after: str = "", limit: int = 100) -> Page[PlanView]:
+        """Return one page of the plans."""
+        return await self._send(calls.plans(after=after, limit=limit))
+
+    async def tasks(
+        self, plan_id: int, *, state: str = "", after: str = "", limit: int = 200
+    ) -> Page[TaskView]:
+        """Return one page of a plan's tasks."""
+        return await self._send(calls.tasks(plan_id, state=state, after=after, limit=limit))
+
+    async def all_tasks(self, plan_id: int, *, state: str = "") -> tuple[TaskView, ...]:
+        """Return every task of a plan, page by page."""
+        page = await self.tasks(plan_id, state=state)
+        found = list(page.items)
+        while page.next:
+            page = await self.tasks(plan_id, state=state, after=page.next)
+            found.extend(page.items)
+        return tuple(found)
+
+    async def ready(self, plan_id: int, *, limit: int = 50) -> tuple[TaskView, ...]:
+        """Return what would start next, the most urgent first."""
+        return await self._send(calls.ready(plan_id, limit=limit))
+
+    async def task(self, ref: str, *, plan_id: int | None = None) -> TaskDetail:
+        """Return a task by id or key."""
+        return await self._send(calls.task(ref, plan_id=plan_id))
+
+    async def logs(self, task_id: int, *, token: int | None = None) -> tuple[LogView, ...]:
+        """Return the transcript of one attempt, or of all attempts of a task."""
+        return await self._send(calls.logs(task_id, token=token))
+
+    async def events(
+        self, *, after: int = 0, plan_id: int | None = None, limit: int = 500
+    ) -> tuple[EventView, ...]:
+        """Return the events that follow `after`."""
+        return await self._send(calls.events(after=after, plan_id=plan_id, limit=limit))
+
+    async def watch(self, *, plan_id: int | None = None, after: int = 0) -> AsyncIterator[EventView]:
+        """Yield events for ever, going on behind the last one seen when the connection breaks."""
+        patience = Patience(total_s=math.inf)
+        while True:
+            try:
+                async with contextlib.aclosing(
+                    self._stream(calls.stream(after=after, plan_id=plan_id))
+                ) as stream:
+                    async for event in stream:
+                        after = event.seq
+                        patience.renew()
+                        yield event
+            except OrchestratorError as error:
+                await asyncio.sleep(patience.delay_s(error))
+
+    async def request(
+        self,
+        kind: str,
+        *,
+        plan_id: int = 0,
+        task_id: int = 0,
+        reason: str = "",
+        until_key: str = "",
+        idempotency_key: str = "",
+    ) -> Mapping[str, Any]:
+        """Ask for one change, answered after its commit; see Service.request for the kinds."""
+        call = calls.request(
+            kind,
+            plan_id=plan_id,
+            task_id=task_id,
+            reason=reason,
+            until_key=until_key,
+            idempotency_key=idempotency_key,
+        )
+        return await self._send(call)
+
+    async def status(self) -> StatusView:
+        """Return the service at a glance."""
+        return await self._send(calls.status())
+
+    async def _send(self, call: Call[T]) -> T:
+        patience = Patience(total_s=self.endpoint.patience_s)
+        while True:
+            try:
+                with self._meaning():
+                    answer = await self._http.request(**request_arguments(call))
+                return read_answer(call, answer.status_code, answer.headers, answer.content)
+            except OrchestratorError as error:
+                await asyncio.sleep(patience.delay_s(error))
+
+    async def _stream(self, call: Call[EventView]) -> AsyncGenerator[EventView]:
+        """Yield until the connection ends; its end is an error too."""
+        with self._meaning():
+            async with self._http.stream(**stream_arguments(call, self.endpoint)) as answer:
+                if answer.is_error:
+                    read_answer(call, answer.status_code, answer.headers, await answer.aread())
+                async for event in httpx2.EventSource(answer):
+                    if event.data:
+                        yield call.read(event.data.encode())
+            raise httpx2.RemoteProtocolError("the stream of events ended")
+
+    @contextlib.contextmanager
+    def _meaning(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx2.HTTPError as error:
+            raise self.endpoint.broken(error) from error

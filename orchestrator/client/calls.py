@@ -1,0 +1,180 @@
+"""The HTTP API as values: one function per use case, which says what to send and how to read the answer.
+
+No input or output here, so that the blocking and the asynchronous client share every line of it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, TypeAdapter
+
+from orchestrator.errors import RequestRefused
+from orchestrator.views import (
+    EventView,
+    LogView,
+    Page,
+    PlanView,
+    StatusView,
+    SubmitRequest,
+    Submitted,
+    TaskDetail,
+    TaskView,
+)
+
+T = TypeVar("T")
+V = TypeVar("V", bound=BaseModel)
+
+#: Request kind → what it acts on and the last part of its route.
+_ACTIONS = {
+    "cancel_task": ("tasks", "cancel"),
+    "retry_task": ("tasks", "retry"),
+    "release_task": ("tasks", "release"),
+    "cancel_plan": ("plans", "cancel"),
+    "pause_plan": ("plans", "pause"),
+    "resume_plan": ("plans", "resume"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One HTTP exchange.
+
+    Attributes:
+        path: below `/api/v1`.
+        params: query parameters; the empty ones are left out.
+        read: turns the body of a 2xx answer into the result.
+    """
+
+    method: str
+    path: str
+    read: Callable[[bytes], T]
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters that say something."""
+        return {name: str(value) for name, value in self.params.items() if value not in ("", 0, None)}
+
+
+def submit(request: SubmitRequest, *, idempotency_key: str = "") -> Call[Submitted]:
+    """Hand in a plan. Without a key one is made, so that sending again stores nothing twice."""
+    return Call(
+        method="POST",
+        path="/plans",
+        read=Submitted.model_validate_json,
+        headers=_json_headers(idempotency_key),
+        body=request.model_dump_json().encode(),
+    )
+
+
+def plan(ref: str) -> Call[PlanView]:
+    """Read a plan by id or name."""
+    return _get(f"/plans/{_part(ref)}", PlanView)
+
+
+def plans(*, after: str = "", limit: int = 100) -> Call[Page[PlanView]]:
+    """List the plans, newest first."""
+    return _get("/plans", Page[PlanView], after=after, limit=limit)
+
+
+def tasks(plan_id: int, *, state: str = "", after: str = "", limit: int = 200) -> Call[Page[TaskView]]:
+    """List tasks of a plan in the author's order."""
+    return _get(f"/plans/{plan_id}/tasks", Page[TaskView], state=state, after=after, limit=limit)
+
+
+def ready(plan_id: int, *, limit: int = 50) -> Call[tuple[TaskView, ...]]:
+    """List what would start next."""
+    return _get_list(f"/plans/{plan_id}/tasks/ready", TaskView, limit=limit)
+
+
+def task(ref: str, *, plan_id: int | None = None) -> Call[TaskDetail]:
+    """Read a task by id or key."""
+    return _get(f"/tasks/{_part(ref)}", TaskDetail, plan=plan_id or 0)
+
+
+def logs(task_id: int, *, token: int | None = None) -> Call[tuple[LogView, ...]]:
+    """Read the transcript of a task: of one attempt, or of all."""
+    return _get_list(f"/tasks/{task_id}/logs", LogView, attempt=token or 0)
+
+
+def events(*, after: int = 0, plan_id: int | None = None, limit: int = 500) -> Call[tuple[EventView, ...]]:
+    """Read events that follow `after`."""
+    return _get_list("/events", EventView, after=after, plan=plan_id or 0, limit=limit)
+
+
+def request(
+    kind: str,
+    *,
+    plan_id: int = 0,
+    task_id: int = 0,
+    reason: str = "",
+    until_key: str = "",
+    idempotency_key: str = "",
+) -> Call[Mapping[str, Any]]:
+    """Ask for one change of a plan or task.
+
+    Raises:
+        RequestRefused: there is no such kind.
+    """
+    if kind not in _ACTIONS:
+        raise RequestRefused(
+            f"There is no request {kind!r}.", remedy=f"Use one of {', '.join(sorted(_ACTIONS))}."
+        )
+    noun, action = _ACTIONS[kind]
+    body = {name: text for name, text in (("reason", reason), ("until_key", until_key)) if text}
+    return Call(
+        method="POST",
+        path=f"/{noun}/{plan_id if noun == 'plans' else task_id}/{action}",
+        read=TypeAdapter(dict[str, Any]).validate_json,
+        headers=_json_headers(idempotency_key),
+        body=TypeAdapter(dict[str, str]).dump_json(body),
+    )
+
+
+def status() -> Call[StatusView]:
+    """Read the service at a glance."""
+    return _get("/status", StatusView)
+
+
+def stream(*, after: int, plan_id: int | None = None) -> Call[EventView]:
+    """Follow the events; `read` is for the data of one server-sent event."""
+    return Call(
+        method="GET",
+        path="/events",
+        read=EventView.model_validate_json,
+        params={"after": after, "plan": plan_id or 0},
+        headers={"Accept": "text/event-stream", "Last-Event-ID": str(after)},
+    )
+
+
+def _get(path: str, view: type[V], **params: str | int) -> Call[V]:
+    headers = {"Accept": "application/json"}
+    return Call(method="GET", path=path, read=view.model_validate_json, params=params, headers=headers)
+
+
+def _get_list(path: str, view: type[V], **params: str | int) -> Call[tuple[V, ...]]:
+    page = Page[view]  # type: ignore[valid-type]  # a type made at run time, like the models pydantic makes
+
+    def read(body: bytes) -> tuple[V, ...]:
+        return page.model_validate_json(body).items
+
+    return Call(method="GET", path=path, read=read, params=params, headers={"Accept": "application/json"})
+
+
+def _json_headers(idempotency_key: str) -> dict[str, str]:
+    return {
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+        "Idempotency-Key": idempotency_key or uuid.uuid4().hex,
+    }
+
+
+def _part(ref: str) -> str:
+    return quote(ref, safe="")
