@@ -116,10 +116,8 @@ def agent_name(annotation: str) -> str:
     Marks, a bracketed remark and every name but the first are left out: `` `QA Specialist` (Python) `` is
     `qa-specialist`.
     """
-    first = re.split(
-        r"[,;+&/(\[]|\band\b|\bor\b", annotation.replace("`", " ").replace("*", " "), maxsplit=1
-    )[0]
-    return "-".join(re.findall(r"[a-z0-9]+", first.lower()))[:NAME_CHARS_MAX].strip("-")
+    first = re.split(r"[,;+&/(\[]|\b(?:and|or)\b", annotation.lower(), maxsplit=1)[0]
+    return "-".join(re.findall(r"[a-z0-9]+", first))[:NAME_CHARS_MAX].strip("-")
 
 
 def _leaves(plan: Plan) -> Iterable[PlanTask]:
