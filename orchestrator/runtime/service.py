@@ -1,0 +1,286 @@
+"""The use cases of every front end: submit a plan, ask for a change, read, watch.
+
+The HTTP API, the Python client and the Host all call this class, and nobody else reads the database for
+users. It writes one thing only, a new plan, inert; every other change is asked of the scheduler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from hashlib import sha256
+from typing import Any
+
+from orchestrator import __version__
+from orchestrator.core.words import PlanState
+from orchestrator.errors import Conflict, DatabaseUnavailable, Overloaded
+from orchestrator.ports import SchedulerPort
+from orchestrator.routing import Routing
+from orchestrator.runtime.submission import finding_views, read_submission
+from orchestrator.settings import Settings
+from orchestrator.store import event_views, idempotency, plan_views, plans, task_views, transcripts
+from orchestrator.store.engine import Connection, Engine, libpq_url, tenant_transaction
+from orchestrator.store.listener import EventListener
+from orchestrator.store.plan_rows import NewPlan
+from orchestrator.store.plans import KnownPlan
+from orchestrator.views import (
+    EventView,
+    LogView,
+    Page,
+    PlanView,
+    StatusView,
+    SubmitRequest,
+    Submitted,
+    TaskDetail,
+    TaskView,
+)
+
+#: States of a plan in which nothing more happens by itself.
+ENDED = frozenset({PlanState.DONE, PlanState.STALLED, PlanState.CANCELLED, PlanState.PAUSED})
+
+TASK_REQUESTS = frozenset({"cancel_task", "retry_task", "release_task"})
+PLAN_REQUESTS = frozenset({"cancel_plan", "pause_plan", "resume_plan"})
+
+_PAGE_MAX = 1000
+_WATCH_PAGE = 500
+_POLL_S = 1.0
+_FINISHED = frozenset({PlanState.DONE, PlanState.CANCELLED})
+
+
+class Service:
+    """One tenant's view of the orchestrator.
+
+    Args:
+        engine: connects as the role `api`; row level security keeps tenants apart.
+        scheduler: where changes are asked for.
+        routing: decides the agent type of every leaf of a new plan.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        scheduler: SchedulerPort,
+        routing: Routing,
+        settings: Settings,
+        tenant_id: str = "local",
+    ) -> None:
+        self._engine = engine
+        self._scheduler = scheduler
+        self._routing = routing
+        self._settings = settings
+        self._tenant_id = tenant_id
+        self._listener = EventListener(libpq_url(engine))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._listener.close()
+        await self._engine.dispose()
+
+    # --- changes
+
+    async def submit(self, request: SubmitRequest, *, idempotency_key: str = "") -> Submitted:
+        """Store a new plan, inert, or go on with the known plan of that name.
+
+        Raises:
+            PlanError: the plan is at fault; nothing was stored.
+            Conflict: the name belongs to another text or to a cancelled plan, or the key to another request.
+            Overloaded: the known plan must be changed first and the scheduler is away.
+        """
+        digest = sha256(request.model_dump_json().encode("utf-8", "surrogatepass")).hexdigest()
+        if answer := await self._answered(key=idempotency_key, digest=digest):
+            return answer
+        new = await asyncio.to_thread(read_submission, request, routing=self._routing)
+        if request.is_fresh:
+            await self._cancel_live(new.name)
+        async with self._transaction() as connection:
+            if idempotency_key:
+                given = await idempotency.claim(
+                    connection, tenant_id=self._tenant_id, key=idempotency_key, body_digest=digest
+                )
+                if given is not None:
+                    return Submitted.model_validate(given)
+            known = await self._store(connection, new, is_fresh=request.is_fresh)
+            submitted = _submitted(new, known)
+            if idempotency_key:
+                answer_json = submitted.model_dump(mode="json")
+                await idempotency.store_answer(connection, key=idempotency_key, answer=answer_json)
+        await self._go_on(known, new)
+        return submitted
+
+    async def request(
+        self,
+        kind: str,
+        *,
+        plan_id: int = 0,
+        task_id: int = 0,
+        reason: str = "",
+        until_key: str = "",
+        idempotency_key: str = "",
+    ) -> Mapping[str, object]:
+        """Have the scheduler change one plan or task; returns after the commit.
+
+        Raises:
+            NotFound: this tenant has no such plan or task.
+            Conflict: its state does not allow the change, or there is no such kind of request.
+            Overloaded: the scheduler is away or full.
+        """
+        async with self._transaction() as connection:
+            if kind in TASK_REQUESTS:
+                plan_id = (await task_views.require_task(connection, task_id)).plan_id
+            elif kind in PLAN_REQUESTS:
+                await plans.require_plan(connection, str(plan_id))
+            else:
+                known = ", ".join(sorted(TASK_REQUESTS | PLAN_REQUESTS))
+                raise Conflict(f"There is no request {kind!r}.", remedy=f"Ask for one of {known}.")
+        args = {"plan_id": plan_id, "task_id": task_id, "reason": reason, "until_key": until_key}
+        return await self._scheduler.request(kind, args, idempotency_key)
+
+    # --- plans
+
+    async def plan(self, ref: str) -> PlanView:
+        """Return the plan whose id, or else whose name, is `ref`. Raises NotFound."""
+        async with self._transaction() as connection:
+            known = await plans.require_plan(connection, ref)
+            return await plan_views.plan_view(connection, known.id)
+
+    async def plans(self, *, after: str = "", limit: int = 100) -> Page[PlanView]:
+        """Return the plans, newest first; `after` is the `next` of the page before."""
+        async with self._transaction() as connection:
+            return await plan_views.plan_page(connection, after=after, limit=min(limit, _PAGE_MAX))
+
+    # --- tasks
+
+    async def tasks(
+        self, plan_id: int, *, state: str = "", after: str = "", limit: int = 200
+    ) -> Page[TaskView]:
+        """Return the tasks of a plan in its order; `after` is the `next` of the page before."""
+        async with self._transaction() as connection:
+            return await task_views.task_page(
+                connection, plan_id, state=state, after=after, limit=min(limit, _PAGE_MAX)
+            )
+
+    async def ready(self, plan_id: int, *, limit: int = 50) -> tuple[TaskView, ...]:
+        """Return the ready tasks of a plan, the next one first."""
+        async with self._transaction() as connection:
+            return await task_views.ready_tasks(connection, plan_id, limit=min(limit, _PAGE_MAX))
+
+    async def task(self, ref: str, *, plan_id: int | None = None) -> TaskDetail:
+        """Return the task of that id or key. Raises NotFound, and Conflict if the key is not unique."""
+        async with self._transaction() as connection:
+            known = await task_views.find_task(connection, ref, plan_id=plan_id)
+            return await task_views.task_detail(connection, known.id)
+
+    async def logs(self, task_id: int, *, token: int | None = None) -> tuple[LogView, ...]:
+        """Return what the attempts of a task said; `token` keeps one attempt. Raises NotFound."""
+        async with self._transaction() as connection:
+            await task_views.require_task(connection, task_id)
+            return await transcripts.task_logs(connection, task_id, token=token)
+
+    # --- what happened, and how it goes
+
+    async def events(
+        self, *, after: int = 0, plan_id: int | None = None, limit: int = 500
+    ) -> tuple[EventView, ...]:
+        """Return the events after a seq, oldest first."""
+        async with self._transaction() as connection:
+            return await event_views.events_after(
+                connection, after=after, plan_id=plan_id, limit=min(limit, _PAGE_MAX)
+            )
+
+    async def watch(self, *, plan_id: int | None = None, after: int = 0) -> AsyncIterator[EventView]:
+        """Yield every event after a seq as it is committed; never ends by itself.
+
+        A database that is away only delays it.
+        """
+        with self._listener.subscribed() as wake:
+            while True:
+                wake.clear()  # before the fetch: a commit between the two wakes us again
+                found: tuple[EventView, ...] = ()
+                with contextlib.suppress(DatabaseUnavailable, Overloaded):
+                    found = await self.events(after=after, plan_id=plan_id, limit=_WATCH_PAGE)
+                for event in found:
+                    after = event.seq
+                    yield event
+                if len(found) < _WATCH_PAGE:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(wake.wait(), _POLL_S)
+
+    async def status(self) -> StatusView:
+        """Return the whole service at a glance; a scheduler that is away shows as not ready."""
+        async with self._transaction() as connection:
+            plans_by_state, tasks_by_state = await plan_views.counts(connection)
+        fields: dict[str, Any] = {
+            "version": __version__,
+            "epoch": 0,
+            "is_ready": False,
+            "uptime_s": 0.0,
+            "sessions_max": self._settings.limits.sessions_max,
+            "sessions": 0,
+            "pools": (),
+            "backend_note": "",
+        }
+        with contextlib.suppress(Overloaded):
+            told = await self._scheduler.status()
+            fields |= {name: value for name, value in told.items() if name in fields}
+        return StatusView(**fields, plans=plans_by_state, tasks=tasks_by_state)
+
+    # --- how submit does it
+
+    def _transaction(self) -> AbstractAsyncContextManager[Connection]:
+        return tenant_transaction(self._engine, self._tenant_id)
+
+    async def _answered(self, *, key: str, digest: str) -> Submitted | None:
+        if not key:
+            return None
+        async with self._transaction() as connection:
+            answer = await idempotency.stored_answer(connection, key=key, body_digest=digest)
+        return Submitted.model_validate(answer) if answer is not None else None
+
+    async def _cancel_live(self, name: str) -> None:
+        async with self._transaction() as connection:
+            known = await plans.find_plan(connection, name)
+        if known and known.state not in _FINISHED:
+            await self.request("cancel_plan", plan_id=known.id, reason="a fresh plan took its name")
+
+    async def _store(self, connection: Connection, new: NewPlan, *, is_fresh: bool) -> KnownPlan:
+        """Insert the plan, or find the one that goes on; `is_new` tells them apart."""
+        if is_fresh and (old := await plans.find_plan(connection, new.name)):
+            await plans.rename_aside(connection, old)
+        stored = await plans.insert_plan(connection, new, tenant_id=self._tenant_id)
+        if stored is not None:
+            return stored
+        known = await plans.find_plan(connection, new.name)
+        assert known is not None, "its name was taken a moment ago, and plans are never deleted"
+        _refuse_other(known, new)
+        return known
+
+    async def _go_on(self, known: KnownPlan, new: NewPlan) -> None:
+        if known.is_new or (known.state != PlanState.PAUSED and known.until_key == new.until_key):
+            await self._scheduler.nudge()
+        else:
+            await self.request("resume_plan", plan_id=known.id, until_key=new.until_key)
+
+
+def _refuse_other(known: KnownPlan, new: NewPlan) -> None:
+    if known.digest != new.digest:
+        raise Conflict(
+            f"The plan {known.name!r} is known with another text (id {known.id}, {known.state}).",
+            remedy="Use --fresh to start over with the new text, or give the new plan another name.",
+        )
+    if known.state == PlanState.CANCELLED:
+        raise Conflict(
+            f"The plan {known.name!r} (id {known.id}) was cancelled.", remedy="Use --fresh to start it over."
+        )
+
+
+def _submitted(new: NewPlan, known: KnownPlan) -> Submitted:
+    return Submitted(
+        plan_id=known.id,
+        name=known.name,
+        is_new=known.is_new,
+        tasks_total=known.tasks_total,
+        findings=finding_views(new.plan),
+    )

@@ -1,0 +1,197 @@
+"""Turns a plan as read into the rows of a plan as stored: pure, one list per column.
+
+The states are those of an import: what the author ticked is done, what he marked as taken or blocked is
+held, and everything else waits until the scheduler takes the plan.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Protocol
+
+from orchestrator.core.words import HoldReason, TaskKind, TaskState
+from orchestrator.plan.model import DependencyKind, Mark, Plan, PlanDependency, PlanTask
+
+#: Reason of a task that was ticked in the file and never ran here.
+DONE_BY_IMPORT = "by import, no evidence"
+
+_CLOSED = frozenset({TaskState.DONE, TaskState.CANCELLED})
+_BY_MARK: Mapping[Mark, tuple[TaskState, str]] = {
+    Mark.OPEN: (TaskState.WAITING, ""),
+    Mark.DONE: (TaskState.DONE, DONE_BY_IMPORT),
+    Mark.IN_PROGRESS: (TaskState.HELD, HoldReason.ELSEWHERE),
+    Mark.BLOCKED: (TaskState.HELD, HoldReason.BLOCKED_IN_PLAN),
+    Mark.DEFERRED: (TaskState.CANCELLED, "deferred in the plan"),
+    Mark.CANCELLED: (TaskState.CANCELLED, "cancelled in the plan"),
+}
+
+
+class RoutingDecision(Protocol):
+    """Which agent type a task got, by which rule and on what evidence."""
+
+    @property
+    def agent_type(self) -> str: ...
+    @property
+    def rule(self) -> str: ...
+    @property
+    def evidence(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPlan:
+    """A plan that is ready to be stored.
+
+    Attributes:
+        workdir: absolute folder of the work; empty if the plan has none.
+        decisions: routing decision of each leaf, by key.
+        ranks: longest downstream time of each task in ms, by key.
+        is_taken: tasks marked in progress are worked on too.
+    """
+
+    plan: Plan
+    name: str
+    workdir: str
+    backend: str
+    budget_micros: int
+    until_key: str
+    decisions: Mapping[str, RoutingDecision]
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    is_taken: bool = False
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the source, hex: two plans of one name are the same plan if it is equal."""
+        return sha256(self.plan.source.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def tasks_total(self) -> int:
+        """How many leaves it has."""
+        return sum(task.kind is TaskKind.LEAF for task in self.plan.tasks)
+
+
+def task_columns(new: NewPlan, *, plan_id: int, ids: Mapping[str, int]) -> dict[str, Sequence[Any]]:
+    """Return the rows of `tasks`; `ids` are their ids by key."""
+    tasks = new.plan.tasks
+    return {
+        "id": [ids[task.key] for task in tasks],
+        "plan_id": [plan_id] * len(tasks),
+        "key": [task.key for task in tasks],
+        "parent_id": [ids.get(task.parent) for task in tasks],
+        "ordinal": range(len(tasks)),
+        "kind": [task.kind.value for task in tasks],
+        "title": [task.title for task in tasks],
+        "body": [task.body for task in tasks],
+        "priority": [task.priority for task in tasks],
+        "estimate_ms": [task.estimate_ms for task in tasks],
+        "task_type": [task.task_type for task in tasks],
+        "domain": [task.domain for task in tasks],
+        "agent_override": [task.agent for task in tasks],
+        "agent_type": [_agent_type(new, task) for task in tasks],
+        "acceptance": [task.acceptance for task in tasks],
+        "touches": [task.touches for task in tasks],
+        "run": [task.run for task in tasks],
+        "verify": [task.verify for task in tasks],
+        "manual": [task.manual for task in tasks],
+        "approve": [task.approve for task in tasks],
+        "options": [dict(task.options) for task in tasks],
+        "source_file": [task.source for task in tasks],
+        "line": [task.line for task in tasks],
+        "mark_offset": [task.mark_offset for task in tasks],
+    }
+
+
+def state_columns(new: NewPlan, *, plan_id: int, ids: Mapping[str, int]) -> dict[str, Sequence[Any]]:
+    """Return the rows of `task_states`."""
+    tasks = new.plan.tasks
+    states = initial_states(tasks, is_taken=new.is_taken)
+    unmet = _unmet(known_dependencies(new.plan, ids), states)
+    return {
+        "task_id": [ids[task.key] for task in tasks],
+        "plan_id": [plan_id] * len(tasks),
+        "state": [states[task.key][0].value for task in tasks],
+        "reason": [str(states[task.key][1]) for task in tasks],
+        "unmet_dependencies": [unmet[task.key] for task in tasks],
+        "priority": [task.priority for task in tasks],
+        "rank": [new.ranks.get(task.key, 0) for task in tasks],
+    }
+
+
+def dependency_columns(new: NewPlan, *, plan_id: int, ids: Mapping[str, int]) -> dict[str, Sequence[Any]]:
+    """Return the rows of `task_dependencies`."""
+    edges = known_dependencies(new.plan, ids)
+    return {
+        "plan_id": [plan_id] * len(edges),
+        "task_id": [ids[edge.task] for edge in edges],
+        "on_task_id": [ids[edge.on] for edge in edges],
+        "kind": [edge.kind.value for edge in edges],
+        "is_explicit": [edge.is_explicit for edge in edges],
+        "evidence": [edge.evidence for edge in edges],
+        "line": [edge.line for edge in edges],
+        "confidence": [edge.confidence for edge in edges],
+    }
+
+
+def decision_columns(new: NewPlan, *, ids: Mapping[str, int]) -> dict[str, Sequence[Any]]:
+    """Return the rows of `routing_decisions`."""
+    decisions = [(ids[key], decision) for key, decision in new.decisions.items() if key in ids]
+    return {
+        "task_id": [task_id for task_id, _ in decisions],
+        "agent_type": [decision.agent_type for _, decision in decisions],
+        "rule": [str(decision.rule) for _, decision in decisions],
+        "evidence": [decision.evidence for _, decision in decisions],
+    }
+
+
+def initial_states(tasks: Sequence[PlanTask], *, is_taken: bool) -> dict[str, tuple[TaskState, str]]:
+    """Return state and reason of every task by key, from the author's marks.
+
+    A container has no mark of its own: it is done when no leaf below it is open.
+    """
+    states = {task.key: _BY_MARK[task.mark] for task in tasks}
+    if is_taken:
+        states |= {task.key: _BY_MARK[Mark.OPEN] for task in tasks if task.mark is Mark.IN_PROGRESS}
+    leaves = [task for task in tasks if task.kind is TaskKind.LEAF]
+    has_open = _ancestors({task.key: task.parent for task in tasks}, _open(leaves, states))
+    for task in tasks:
+        if task.kind is TaskKind.CONTAINER:
+            states[task.key] = (TaskState.WAITING if task.key in has_open else TaskState.DONE, "")
+    return states
+
+
+def known_dependencies(plan: Plan, ids: Mapping[str, int]) -> list[PlanDependency]:
+    """Return the edges between tasks of the plan, each once; one that leads outside is only a finding."""
+    edges: dict[tuple[str, str, DependencyKind], PlanDependency] = {}
+    for edge in plan.dependencies:
+        if edge.task in ids and edge.on in ids:
+            edges.setdefault((edge.task, edge.on, edge.kind), edge)
+    return list(edges.values())
+
+
+def _agent_type(new: NewPlan, task: PlanTask) -> str:
+    decision = new.decisions.get(task.key)
+    return decision.agent_type if decision else ""
+
+
+def _open(leaves: Iterable[PlanTask], states: Mapping[str, tuple[TaskState, str]]) -> Iterable[PlanTask]:
+    return (task for task in leaves if states[task.key][0] not in _CLOSED)
+
+
+def _ancestors(parents: Mapping[str, str], tasks: Iterable[PlanTask]) -> set[str]:
+    found: set[str] = set()
+    for task in tasks:
+        key = task.parent
+        while key and key not in found:
+            found.add(key)
+            key = parents.get(key, "")
+    return found
+
+
+def _unmet(edges: Iterable[PlanDependency], states: Mapping[str, tuple[TaskState, str]]) -> Counter[str]:
+    return Counter(
+        edge.task
+        for edge in edges
+        if edge.kind is DependencyKind.BLOCKS and states[edge.on][0] is not TaskState.DONE
+    )

@@ -1,0 +1,164 @@
+"""Tasks as readers see them: in lists, in the order of their plan, and one with everything about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, select, true
+
+from orchestrator.core.words import TaskState
+from orchestrator.errors import Conflict, NotFound
+from orchestrator.store.engine import Connection
+from orchestrator.store.tables import (
+    attempts,
+    plans,
+    routing_decisions,
+    task_dependencies,
+    task_states,
+    tasks,
+)
+from orchestrator.views import AttemptView, DependencyView, Page, TaskDetail, TaskView
+
+_parents = tasks.alias("parents")
+
+
+async def task_page(
+    connection: Connection, plan_id: int, *, state: str, after: str, limit: int
+) -> Page[TaskView]:
+    """Return tasks of a plan in the plan's order; `state` keeps those of one state."""
+    query = (
+        _listed()
+        .add_columns(tasks.c.ordinal)
+        .where(tasks.c.plan_id == plan_id)
+        .where(task_states.c.state == state if state else true())
+        .where(tasks.c.ordinal > int(after) if after.isdigit() else true())
+        .order_by(tasks.c.ordinal)
+        .limit(limit + 1)
+    )
+    rows = (await connection.execute(query)).mappings().all()
+    following = str(rows[limit - 1]["ordinal"]) if len(rows) > limit else ""
+    return Page(items=tuple(TaskView(**_without_ordinal(row)) for row in rows[:limit]), next=following)
+
+
+async def ready_tasks(connection: Connection, plan_id: int, *, limit: int) -> tuple[TaskView, ...]:
+    """Return the ready tasks of a plan, the next one first."""
+    s = task_states.c
+    query = (
+        _listed()
+        .where(s.plan_id == plan_id, s.state == TaskState.READY)
+        .order_by(s.priority, s.rank.desc(), s.task_id)
+        .limit(limit)
+    )
+    return tuple(TaskView(**row) for row in (await connection.execute(query)).mappings())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownTask:
+    """A stored task, as far as its identity goes."""
+
+    id: int
+    plan_id: int
+
+
+async def find_task(connection: Connection, ref: str, *, plan_id: int | None) -> KnownTask:
+    """Return the task that `ref` names: with a plan a key or else an id, without one an id or else a key.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: several plans have a task of that key, and no plan was named.
+    """
+    within = tasks.c.plan_id == plan_id if plan_id is not None else true()
+    by_key = (tasks.c.key == ref) & within
+    by_id = (tasks.c.id == int(ref)) & within if _is_id(ref) else None
+    for condition in (by_key, by_id) if plan_id is not None else (by_id, by_key):
+        found = await _matches(connection, condition) if condition is not None else []
+        if len(found) > 1:
+            names = ", ".join(repr(row["name"]) for row in found)
+            raise Conflict(f"Several plans have a task {ref}: {names}.", remedy="Name the plan too.")
+        if found:
+            return KnownTask(id=found[0]["id"], plan_id=found[0]["plan_id"])
+    where = f"plan {plan_id}" if plan_id is not None else "any plan"
+    raise NotFound(f"There is no task {ref!r} in {where}.", remedy="`orchestrator tasks PLAN` lists them.")
+
+
+async def require_task(connection: Connection, task_id: int) -> KnownTask:
+    """Return the task of that id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = await _matches(connection, tasks.c.id == task_id)
+    if not found:
+        raise NotFound(f"There is no task {task_id}.", remedy="`orchestrator tasks PLAN` lists them.")
+    return KnownTask(id=task_id, plan_id=found[0]["plan_id"])
+
+
+async def task_detail(connection: Connection, task_id: int) -> TaskDetail:
+    """Return a task with its words, dependencies and attempts; it must exist."""
+    t, d = tasks.c, routing_decisions.c
+    query = (
+        _listed()
+        .add_columns(t.body, t.acceptance, t.run, t.verify, t.manual, t.approve, t.estimate_ms)
+        .add_columns(t.task_type, t.domain)
+        .add_columns(d.rule.label("routing_rule"), d.evidence.label("routing_evidence"))
+        .outerjoin(routing_decisions, d.task_id == t.id)
+        .where(t.id == task_id)
+    )
+    fields = dict((await connection.execute(query)).mappings().one())
+    fields["routing_rule"] = fields["routing_rule"] or ""  # containers are not routed
+    fields["routing_evidence"] = fields["routing_evidence"] or ""
+    e = task_dependencies.c
+    return TaskDetail(
+        **fields,
+        depends_on=await _neighbours(connection, other=e.on_task_id, where=e.task_id == task_id),
+        dependents=await _neighbours(connection, other=e.task_id, where=e.on_task_id == task_id),
+        attempts=await _attempts(connection, task_id),
+    )
+
+
+def _listed() -> Select[Any]:
+    t, s = tasks.c, task_states.c
+    written = (t.id, t.plan_id, t.key, t.kind, t.title, t.agent_type, t.priority, t.line)
+    moving = (s.state, s.reason, s.unmet_dependencies, s.not_before, s.attempts_used, s.losses)
+    return (
+        select(*written, *moving, _parents.c.key.label("parent_key"))
+        .join(task_states, s.task_id == t.id)
+        .outerjoin(_parents, _parents.c.id == t.parent_id)
+    )
+
+
+def _without_ordinal(row: RowMapping) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "ordinal"}
+
+
+def _is_id(ref: str) -> bool:
+    return ref.isascii() and ref.isdigit() and len(ref) < 19  # what a bigint holds
+
+
+async def _matches(connection: Connection, condition: ColumnElement[bool]) -> Sequence[RowMapping]:
+    columns = (tasks.c.id, tasks.c.plan_id, plans.c.name)
+    query = select(*columns).join(plans, plans.c.id == tasks.c.plan_id).where(condition)
+    return (await connection.execute(query.order_by(plans.c.id.desc()).limit(5))).mappings().all()
+
+
+async def _neighbours(
+    connection: Connection, *, other: ColumnElement[int], where: ColumnElement[bool]
+) -> tuple[DependencyView, ...]:
+    t, e = tasks.c, task_dependencies.c
+    query = (
+        select(t.key, t.title, task_states.c.state, e.kind, e.is_explicit, e.evidence)
+        .select_from(task_dependencies)
+        .join(tasks, t.id == other)
+        .join(task_states, task_states.c.task_id == other)
+        .where(where)
+        .order_by(t.ordinal)
+    )
+    return tuple(DependencyView(**row) for row in (await connection.execute(query)).mappings())
+
+
+async def _attempts(connection: Connection, task_id: int) -> tuple[AttemptView, ...]:
+    columns = [attempts.c[name] for name in AttemptView.model_fields]
+    query = select(*columns).where(attempts.c.task_id == task_id).order_by(attempts.c.token)
+    return tuple(AttemptView(**row) for row in (await connection.execute(query)).mappings())
