@@ -133,9 +133,7 @@ class Process(Protocol):
 class Launcher(Protocol):
     """Starts children that cannot outlive us."""
 
-    async def start(
-        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int
-    ) -> Process:
+    async def start(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int) -> Process:
         """Start `argv` with exactly `env`; every descendant dies when this process does."""
 
 
@@ -193,8 +191,13 @@ class Fate:
 class SchedulerStore(Protocol):
     """What the scheduler reads and writes. All of it raises DatabaseUnavailable while the server is away."""
 
-    async def take_term(self, *, cluster_id: str, incarnation: str, patience_s: float) -> Term:
-        """Wait until the term may be taken (architecture, section 6), and take it."""
+    async def take_term(self, *, incarnation: str, is_starting: bool, patience_s: float) -> Term:
+        """Wait until the term may be taken, and take it.
+
+        At once when it was released, when this incarnation holds it, or, for one that is starting, when an
+        earlier incarnation of our own cluster does. Otherwise only after the term's row has stood still for
+        `patience_s` of our own monotonic clock, so that two schedulers never seize it from each other.
+        """
 
     async def release_term(self) -> None:
         """Give the term back, so that the next scheduler need not wait."""

@@ -115,10 +115,16 @@ class CancelAttempt(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProveGone(Command):
-    """Have the process trees of the tokens ended and confirmed gone; answered by AttemptLost."""
+    """Find out what became of attempts that do not report; answered by AttemptLost, Ended or Started.
+
+    Attributes:
+        reason: `start timeout` (if it did start after all, all is well), `executor lost` or `lease expired`
+            (whatever still runs is ended and confirmed gone first).
+    """
 
     executor: str
     tokens: tuple[int, ...]
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

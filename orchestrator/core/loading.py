@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchestrator.core.assign import register
+from orchestrator.core.commands import StartAttempt
 from orchestrator.core.events import LiveAttempt, PlanLoaded, PlanSliceLoaded, PlanSpec, TaskSpec
 from orchestrator.core.moving import (
     CLOSED,
@@ -20,7 +21,7 @@ from orchestrator.core.moving import (
     roll_up,
 )
 from orchestrator.core.state import Attempt, Plan, State, Task
-from orchestrator.core.words import FailureClass, PlanState, TaskState
+from orchestrator.core.words import AttemptState, FailureClass, PlanState, TaskState
 
 
 def on_slice_loaded(s: State, event: PlanSliceLoaded) -> None:
@@ -167,6 +168,8 @@ def _adopt(s: State, plan: Plan, live: LiveAttempt, *, at_ms: int) -> None:
     )
     s.tasks[live.task_id].token = live.token
     register(s, plan, attempt)
+    if live.state is AttemptState.LEASED:  # it may never have been sent: the same token again is harmless
+        s.out.append(StartAttempt(token=live.token, executor=live.executor))
 
 
 def _resume(s: State, task: Task, *, at_ms: int) -> None:

@@ -20,6 +20,11 @@ from orchestrator.core.state import ENDED_REMEMBERED, Attempt, Executor, State, 
 from orchestrator.core.transitions import ATTEMPT_MOVES, check_move
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, HoldReason, PlanState, TaskState
 
+#: Why the end of an attempt is looked into.
+START_TIMEOUT = "start timeout"
+EXECUTOR_LOST = "executor lost"
+LEASE_EXPIRED = "lease expired"
+
 
 def on_executor_joined(s: State, event: ExecutorJoined) -> None:
     """Count an executor in; a known one keeps what runs on it."""
@@ -42,7 +47,7 @@ def on_executor_lost(s: State, event: ExecutorLost) -> None:
     """Give the executor nothing more, and have the end of what ran on it proven."""
     _forget_executor(s, event.executor)
     attempts = [a for a in s.attempts.values() if a.executor == event.executor and not a.is_being_proven]
-    _prove_gone(s, event.executor, attempts)
+    _prove_gone(s, event.executor, attempts, reason=EXECUTOR_LOST)
 
 
 def on_executor_retired(s: State, event: ExecutorRetired) -> None:
@@ -54,11 +59,11 @@ def on_executor_retired(s: State, event: ExecutorRetired) -> None:
     s.out.append(Answer(request_id=event.request_id, result={"may_end": may_end}))
 
 
-def _prove_gone(s: State, executor: str, attempts: list[Attempt]) -> None:
+def _prove_gone(s: State, executor: str, attempts: list[Attempt], *, reason: str) -> None:
     for attempt in attempts:
         attempt.is_being_proven = True
     if attempts:
-        s.out.append(ProveGone(executor=executor, tokens=tuple(a.token for a in attempts)))
+        s.out.append(ProveGone(executor=executor, tokens=tuple(a.token for a in attempts), reason=reason))
 
 
 def on_attempt_started(s: State, event: AttemptStarted, *, at_ms: int) -> None:
@@ -191,7 +196,7 @@ def on_beats_read(s: State, event: BeatsRead, *, at_ms: int) -> None:
         elif at_ms - attempt.beat_at_ms >= patience_ms and not attempt.is_being_proven:
             expired.setdefault(attempt.executor, []).append(attempt)
     for executor, attempts in expired.items():
-        _prove_gone(s, executor, attempts)
+        _prove_gone(s, executor, attempts, reason=LEASE_EXPIRED)
 
 
 def on_database_returned(s: State, *, at_ms: int) -> None:
@@ -238,7 +243,7 @@ def _chase_starts(s: State, *, at_ms: int) -> None:
             attempt.is_resent = True
             s.out.append(StartAttempt(token=attempt.token, executor=attempt.executor))
     for executor, attempts in overdue.items():
-        _prove_gone(s, executor, attempts)
+        _prove_gone(s, executor, attempts, reason=START_TIMEOUT)
 
 
 def release_credential_holds(s: State) -> None:

@@ -91,7 +91,9 @@ UPDATE scheduler_term SET batch = %(batch)s, renewed_at = clock_timestamp()
 WHERE epoch = %(epoch)s AND NOT is_released
 """
 
-_TERM_SQL = "SELECT epoch, cluster_id, is_released, batch || ' ' || renewed_at FROM scheduler_term"
+_TERM_SQL = """
+SELECT epoch, cluster_id, is_released, batch || ' ' || renewed_at, incarnation FROM scheduler_term
+"""
 
 _TAKE_SQL = """
 INSERT INTO scheduler_term AS t (epoch, cluster_id, incarnation, is_released)
@@ -239,25 +241,22 @@ class Committer:
         add("events", _EVENTS_SQL, _RECORD_EVENTS, _of(rows, RecordEvent), guard=False)
         return found
 
-    async def take_term(self, *, cluster_id: str, incarnation: str, patience_s: float) -> Term:
-        """Wait until the term may be taken, and take it; see ports.SchedulerStore.
-
-        It is taken at once when it was released or when our own cluster holds it (an earlier incarnation of
-        ours is dead). Held by another cluster, it must have stood still for `patience_s` of our own clock.
-        """
+    async def take_term(self, *, incarnation: str, is_starting: bool, patience_s: float) -> Term:
+        """Wait until the term may be taken, and take it; see ports.SchedulerStore."""
         seen: tuple[int, object] | None = None
         since = 0.0
         loop = asyncio.get_running_loop()
         while True:
             async with self._hot() as connection:
                 row = await self._one(connection, _TERM_SQL)
-                is_ours = row is None or row[2] or row[1] == cluster_id
+                is_free = row is None or row[2] or row[4] == incarnation
+                is_free = is_free or (is_starting and row is not None and row[1] == self._cluster_id)
                 still = (row[0], row[3]) if row is not None else None
                 if still != seen:
                     seen, since = still, loop.time()
-                if is_ours or loop.time() - since >= patience_s:
+                if is_free or loop.time() - since >= patience_s:
                     epoch = row[0] if row else 0
-                    values = {"cluster": cluster_id, "incarnation": incarnation, "epoch": epoch}
+                    values = {"cluster": self._cluster_id, "incarnation": incarnation, "epoch": epoch}
                     taken = await self._one(connection, _TAKE_SQL, values)
                     await connection.commit()
                     if taken is not None:

@@ -1,0 +1,305 @@
+"""The scheduler's loop: take what is queued, let the core decide, commit, and only then act.
+
+There is no timer on the path: a batch is whatever arrived while the batch before was being committed. Memory
+changes first; the batch is kept until its commit is known. Only a guard that hit another number of rows, or
+a lost term, ends the loop: its caller drops memory and starts again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import structlog
+
+from orchestrator.core import events as e
+from orchestrator.core.commands import (
+    Answer,
+    AskCancel,
+    CancelAttempt,
+    Command,
+    EndAttempt,
+    LeaseAttempt,
+    MarkStarted,
+    ProveGone,
+    RecordEvent,
+    ReserveTokens,
+    RowCommand,
+    SavePlan,
+    SaveTask,
+    StartAttempt,
+)
+from orchestrator.core.machine import AnyEvent, SchedulerState
+from orchestrator.core.reports import START_TIMEOUT
+from orchestrator.core.requests import REQUEST_KINDS
+from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
+from orchestrator.ports import ExecutorGateway, Fate, SchedulerStore
+from orchestrator.runtime.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+#: Events in one batch: above that only latency grows.
+BATCH_MAX = 200
+
+#: Longest pause between two batches: an empty one renews the term.
+RENEW_S = 2.0
+
+#: Pause before the database is asked again.
+RECONNECT_S = 0.5
+
+_ROWS = (SaveTask, SavePlan, LeaseAttempt, MarkStarted, EndAttempt, AskCancel, RecordEvent)
+_EFFECTS = (StartAttempt, CancelAttempt, ProveGone, ReserveTokens, Answer)
+
+T = TypeVar("T")
+
+
+class Driver:
+    """Runs one term of the scheduler.
+
+    Args:
+        state: the core, empty; recovery fills it through `post`.
+        inbox_max: events that may wait; requests beyond are refused with Overloaded.
+        prove_wait_s: pause before an unproven death is looked into again.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: SchedulerState,
+        store: SchedulerStore,
+        executors: ExecutorGateway,
+        clock: Clock,
+        inbox_max: int = 10_000,
+        prove_wait_s: float = 1.0,
+    ) -> None:
+        self.state = state
+        self._store = store
+        self._executors = executors
+        self._clock = clock
+        self._inbox_max = inbox_max
+        self._prove_wait_s = prove_wait_s
+        self._inbox: list[AnyEvent] = []
+        self._arrived = asyncio.Event()
+        self._batch = 0
+        self._answers: dict[int, asyncio.Future[Mapping[str, object]]] = {}
+        self._asked = 0
+        self._background: set[asyncio.Task[Any]] = set()
+        self._wanted: dict[str, int] = {}
+        self._told: dict[str, int] = {}
+        self.is_database_away = False
+
+    def post(self, event: AnyEvent) -> None:
+        """Queue an event, stamped with the time at which it is taken."""
+        self._inbox.append(event)
+        self._arrived.set()
+
+    async def ask(self, make: Callable[[int], AnyEvent]) -> Mapping[str, object]:
+        """Queue an event that is answered, and return its answer once it is committed.
+
+        Args:
+            make: gives the event for a request id.
+
+        Raises:
+            Conflict: the state does not allow it.
+            Overloaded: too much is queued, or the database is away.
+        """
+        if self.is_database_away:
+            raise Overloaded("The database is away.", remedy="Try again in a moment.", retry_after_s=2)
+        if len(self._inbox) >= self._inbox_max:
+            raise Overloaded(f"{self._inbox_max} messages wait already.", remedy="Try again in a moment.")
+        self._asked += 1
+        answer: asyncio.Future[Mapping[str, object]] = asyncio.get_running_loop().create_future()
+        self._answers[self._asked] = answer
+        self.post(make(self._asked))
+        return await answer
+
+    async def request(self, kind: str, args: Mapping[str, Any]) -> Mapping[str, object]:
+        """Carry out one request of a person or program; see core/requests.py.
+
+        A plan that has left memory is loaded first.
+
+        Raises:
+            NotFound: there is no such kind or plan.
+        """
+        if kind not in REQUEST_KINDS:
+            raise NotFound(f"There is no request {kind!r}.", remedy=f"Use one of {sorted(REQUEST_KINDS)}.")
+        plan_id = int(args["plan_id"])
+        if plan_id not in self.state.plans:
+            await self.load_plan(plan_id)
+        return await self.ask(
+            lambda request_id: e.Requested(
+                at_ms=0,
+                request_id=request_id,
+                kind=kind,
+                plan_id=plan_id,
+                task_id=int(args.get("task_id", 0)),
+                reason=str(args.get("reason", "")),
+                until_task=int(args.get("until_task", 0)),
+            )
+        )
+
+    async def load_plan(self, plan_id: int) -> None:
+        """Read a plan in slices and queue it. Raises NotFound."""
+        attempts: tuple[e.LiveAttempt, ...] = ()
+        async for part in self._store.load_plan(plan_id):
+            self.post(e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges))
+            attempts = part.attempts
+        self.post(e.PlanLoaded(at_ms=0, plan_id=plan_id, attempts=attempts))
+
+    async def run(self) -> None:
+        """Work until cancelled.
+
+        Raises:
+            Fenced: another scheduler holds the term.
+            InvariantViolation: memory and tables disagree; memory must be dropped.
+        """
+        try:
+            while True:
+                await self._wait()
+                batch, self._inbox = self._inbox[:BATCH_MAX], self._inbox[BATCH_MAX:]
+                if not self._inbox:
+                    self._arrived.clear()
+                commands = self._decide(batch)
+                await self._commit([c for c in commands if isinstance(c, _ROWS)])
+                await self._act([c for c in commands if isinstance(c, _EFFECTS)])
+        finally:
+            self._stop()
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.wait_for(self._arrived.wait(), RENEW_S)
+        except TimeoutError:
+            self.post(e.Tick(at_ms=0))
+
+    def _decide(self, batch: Sequence[AnyEvent]) -> list[Command]:
+        now_ms = self._clock.now_ms()
+        commands: list[Command] = []
+        for event in batch:
+            commands += self.state.handle(replace(event, at_ms=now_ms))
+        return commands
+
+    async def _commit(self, rows: list[RowCommand]) -> None:
+        self._batch += 1
+        while True:
+            try:
+                await self._store.commit(self._batch, rows)
+            except DatabaseUnavailable as error:
+                if await self._was_committed(error):
+                    break
+            else:
+                break
+        if self.is_database_away:
+            self.is_database_away = False
+            self.post(e.DatabaseReturned(at_ms=0))
+            log.info("database is back", batch=self._batch)
+
+    async def _was_committed(self, error: DatabaseUnavailable) -> bool:
+        """The connection broke during a commit: wait for the database and ask how it ended."""
+        if not self.is_database_away:
+            self.is_database_away = True
+            log.warning("database is away", batch=self._batch, reason=str(error))
+        while True:
+            await asyncio.sleep(RECONNECT_S)
+            try:
+                return await self._store.last_batch() >= self._batch
+            except DatabaseUnavailable:
+                continue
+
+    async def _act(self, effects: Sequence[Command]) -> None:
+        starts: dict[str, list[int]] = defaultdict(list)
+        for effect in effects:
+            match effect:
+                case StartAttempt():
+                    starts[effect.executor].append(effect.token)
+                case CancelAttempt():
+                    self._spawn(self._executors.cancel(effect.executor, effect.token, effect.reason))
+                case ProveGone():
+                    for token in effect.tokens:
+                        self._spawn(self._settle(effect.executor, token, effect.reason))
+                case ReserveTokens():
+                    await self._reserve()
+                case Answer():
+                    self._answer(effect)
+        for executor, tokens in starts.items():
+            self._spawn(self._executors.start(executor, tokens))
+        self._tell_pools()
+
+    def _tell_pools(self) -> None:
+        wanted = self.state.demand()
+        if wanted != self._wanted:
+            is_telling, self._wanted = self._told != self._wanted, wanted
+            if not is_telling:
+                self._spawn(self._tell())
+
+    async def _tell(self) -> None:
+        """Tell the pools the newest demand, one call at a time."""
+        while self._told != self._wanted:
+            wanted = self._wanted
+            try:
+                await self._executors.want(wanted)
+            finally:
+                self._told = wanted
+
+    def _answer(self, effect: Answer) -> None:
+        answer = self._answers.pop(effect.request_id, None)
+        if answer is None or answer.done():
+            return
+        if effect.error:
+            answer.set_exception(Conflict(effect.error))
+        else:
+            answer.set_result(effect.result)
+
+    async def _reserve(self) -> None:
+        first, count = await self._patiently(self._store.reserve_tokens)
+        self.post(e.TokensReserved(at_ms=0, first=first, count=count))
+
+    async def _settle(self, executor: str, token: int, reason: str) -> None:
+        """Find out what became of an attempt that does not report, and tell the core."""
+        is_gone = False
+        while True:
+            fate = await self._fate(token, is_gone=is_gone, reason=reason)
+            if fate.verdict != "started":
+                break
+            if reason == START_TIMEOUT:
+                self.post(e.AttemptStarted(at_ms=0, token=token))
+                return
+            is_gone = await self._executors.kill_tree(executor, token)
+            if not is_gone:
+                await asyncio.sleep(self._prove_wait_s)
+        if fate.result is not None:
+            self.post(fate.result)
+        else:
+            self.post(e.AttemptLost(at_ms=0, token=token, reason=reason))
+
+    async def _fate(self, token: int, *, is_gone: bool, reason: str) -> Fate:
+        return await self._patiently(
+            lambda: self._store.fate(token, is_proven_gone=is_gone, reason=reason)
+        )
+
+    async def _patiently(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        while True:
+            try:
+                return await call()
+            except DatabaseUnavailable:
+                await asyncio.sleep(RECONNECT_S)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background work failed", error=str(error), kind=type(error).__name__)
+
+    def _stop(self) -> None:
+        for task in self._background:
+            task.cancel()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(Overloaded("The scheduler is starting again.", remedy="Try again."))
+        self._answers.clear()
