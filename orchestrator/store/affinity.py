@@ -1,0 +1,173 @@
+"""Aggregated outcomes: `agent_task_affinity`, and how far in the events it reaches.
+
+The row `metrics` of `orchestrator_state` holds the last seq. It is locked first in every transaction, so two
+writers (an old incarnation and its successor) take turns and neither counts an event again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import astuple, fields
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
+from orchestrator.errors import DatabaseUnavailable
+from orchestrator.ports import Affinity, AffinityKey, EndedAttempt, FoldOutcomes
+from orchestrator.store.committer import connect
+
+_FIRST_SQL = (
+    "INSERT INTO orchestrator_state (key, value) VALUES ('metrics', '{\"seq\": 0}') ON CONFLICT DO NOTHING"
+)
+
+_LOCK_SQL = "SELECT (value ->> 'seq')::bigint AS seq FROM orchestrator_state WHERE key = 'metrics' FOR UPDATE"
+
+#: The attempt `w` that an event speaks about: the attempt that ended, or the work before a gate. Tokens grow.
+_EVENTS_SQL = """
+SELECT e.seq, a.token, a.kind, a.state, a.failure_class, t.verify <> '[]'::jsonb AS has_gate,
+       w.tenant_id, w.agent_type, t.task_type, t.domain, w.cost_micros,
+       w.input_tokens + w.output_tokens AS tokens,
+       coalesce(extract(epoch FROM w.ended_at - w.started_at) * 1000, 0)::bigint AS duration_ms
+FROM (SELECT seq, type, token FROM events WHERE seq > %(after)s ORDER BY seq LIMIT %(limit)s) AS e
+LEFT JOIN attempts AS a ON a.token = e.token AND e.type = 'attempt.ended'
+LEFT JOIN tasks AS t ON t.id = a.task_id
+LEFT JOIN LATERAL (
+    SELECT * FROM attempts AS x
+    WHERE x.task_id = a.task_id AND x.kind = 'work' AND x.token <= a.token ORDER BY x.token DESC LIMIT 1
+) AS w ON true
+ORDER BY e.seq
+"""
+
+_HISTORY_SQL = """
+SELECT tenant_id, agent_type, task_type, domain, attempts, successes, success, duration_ms, tokens, cost_micros
+FROM agent_task_affinity
+WHERE (tenant_id, agent_type, task_type, domain) IN (
+    SELECT * FROM unnest(%(0)s::text[], %(1)s::text[], %(2)s::text[], %(3)s::text[])
+)
+"""
+
+_SAVE_SQL = """
+INSERT INTO agent_task_affinity (tenant_id, agent_type, task_type, domain, attempts, successes, success,
+                                 duration_ms, tokens, cost_micros)
+SELECT * FROM unnest(%(0)s::text[], %(1)s::text[], %(2)s::text[], %(3)s::text[], %(4)s::bigint[],
+                     %(5)s::bigint[], %(6)s::float8[], %(7)s::float8[], %(8)s::float8[], %(9)s::float8[])
+ON CONFLICT (tenant_id, agent_type, task_type, domain) DO UPDATE
+SET attempts = excluded.attempts, successes = excluded.successes, success = excluded.success,
+    duration_ms = excluded.duration_ms, tokens = excluded.tokens, cost_micros = excluded.cost_micros,
+    updated_at = now()
+"""
+
+_ADVANCE_SQL = """
+UPDATE orchestrator_state SET value = jsonb_build_object('seq', %(seq)s::bigint), updated_at = now()
+WHERE key = 'metrics'
+"""
+
+
+class PostgresOutcomes:
+    """Implements ports.OutcomeStore on one connection of its own.
+
+    Args:
+        url: libpq URL of the service role.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: psycopg.AsyncConnection[dict[str, Any]] | None = None
+
+    async def take(self, fold: FoldOutcomes, *, events_max: int) -> int:
+        """Fold the next events; see ports.OutcomeStore."""
+        async with self._connected() as connection, connection.transaction():
+            seq = await _one(connection, _LOCK_SQL)
+            cursor = await connection.execute(_EVENTS_SQL, {"after": seq["seq"], "limit": events_max})
+            rows = await cursor.fetchall()
+            if rows:
+                ended = [_ended(row) for row in rows if row["agent_type"] is not None]
+                history = await _history(connection, {attempt.key for attempt in ended})
+                await _save(connection, fold(history, ended))
+                await connection.execute(_ADVANCE_SQL, {"seq": rows[-1]["seq"]})
+            return len(rows)
+
+    async def last_seq(self) -> int:
+        """Return the seq of the last event taken. Raises DatabaseUnavailable."""
+        async with self._connected() as connection, connection.transaction():
+            return int((await _one(connection, _LOCK_SQL))["seq"])
+
+    async def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = await _open(self._url)
+            yield self._connection
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            await self.close()
+            raise DatabaseUnavailable(f"The database does not answer: {error}.") from error
+        except BaseException:
+            await self.close()  # never reuse a connection in an unknown state
+            raise
+
+
+async def _open(url: str) -> psycopg.AsyncConnection[dict[str, Any]]:
+    connection = await connect(url, name="orchestrator-metrics")
+    await connection.set_autocommit(True)  # transactions are opened explicitly
+    await connection.execute(_FIRST_SQL)
+    connection.row_factory = dict_row
+    return connection
+
+
+async def _one(connection: psycopg.AsyncConnection[dict[str, Any]], statement: str) -> dict[str, Any]:
+    row = await (await connection.execute(statement.encode())).fetchone()
+    assert row is not None
+    return row
+
+
+async def _history(
+    connection: psycopg.AsyncConnection[dict[str, Any]], keys: Iterable[AffinityKey]
+) -> dict[AffinityKey, Affinity]:
+    cursor = await connection.execute(_HISTORY_SQL, _columns([astuple(key) for key in keys], width=4))
+    return {
+        _key(row): Affinity(**{column.name: row[column.name] for column in fields(Affinity)})
+        for row in await cursor.fetchall()
+    }
+
+
+async def _save(
+    connection: psycopg.AsyncConnection[dict[str, Any]], changed: Mapping[AffinityKey, Affinity]
+) -> None:
+    rows = [astuple(key) + astuple(affinity) for key, affinity in changed.items()]
+    await connection.execute(_SAVE_SQL, _columns(rows, width=10))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], *, width: int) -> dict[str, list[Any]]:
+    """Return one array per column, named by its number, as `unnest` takes them."""
+    return {str(n): [row[n] for row in rows] for n in range(width)}
+
+
+def _key(row: Mapping[str, Any]) -> AffinityKey:
+    return AffinityKey(
+        tenant_id=row["tenant_id"],
+        agent_type=row["agent_type"],
+        task_type=row["task_type"],
+        domain=row["domain"],
+    )
+
+
+def _ended(row: Mapping[str, Any]) -> EndedAttempt:
+    return EndedAttempt(
+        kind=AttemptKind(row["kind"]),
+        state=AttemptState(row["state"]),
+        failure_class=FailureClass(row["failure_class"]) if row["failure_class"] else None,
+        has_gate=row["has_gate"],
+        key=_key(row),
+        duration_ms=row["duration_ms"],
+        tokens=row["tokens"],
+        cost_micros=row["cost_micros"],
+    )
