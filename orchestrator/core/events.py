@@ -130,6 +130,13 @@ class ExecutorJoined(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorsListed(Event):
+    """The pools told every executor that lives; what ran on any other is lost."""
+
+    alive: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorLost(Event):
     """The executor's process is gone; its sessions may still have children."""
 

@@ -23,6 +23,7 @@ from orchestrator.core.reports import (
     on_executor_joined,
     on_executor_lost,
     on_executor_retired,
+    on_executors_listed,
     on_tick,
     release_credential_holds,
 )
@@ -35,6 +36,7 @@ AnyEvent = (
     | e.PlanLoaded
     | e.LimitsSet
     | e.ExecutorJoined
+    | e.ExecutorsListed
     | e.ExecutorLost
     | e.ExecutorRetired
     | e.AttemptStarted
@@ -76,6 +78,8 @@ class SchedulerState(State):
                 self._set_limits(event)
             case e.ExecutorJoined():
                 on_executor_joined(self, event)
+            case e.ExecutorsListed():
+                on_executors_listed(self, event)
             case e.ExecutorLost():
                 on_executor_lost(self, event)
             case e.ExecutorRetired():

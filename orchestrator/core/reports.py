@@ -14,6 +14,7 @@ from orchestrator.core.events import (
     ExecutorJoined,
     ExecutorLost,
     ExecutorRetired,
+    ExecutorsListed,
 )
 from orchestrator.core.moving import apply_failure, enqueue, finish_task, make_ready, move_task, verify_task
 from orchestrator.core.state import ENDED_REMEMBERED, Attempt, Executor, State, Task
@@ -45,9 +46,20 @@ def _forget_executor(s: State, name: str) -> Executor | None:
 
 def on_executor_lost(s: State, event: ExecutorLost) -> None:
     """Give the executor nothing more, and have the end of what ran on it proven."""
-    _forget_executor(s, event.executor)
-    attempts = [a for a in s.attempts.values() if a.executor == event.executor and not a.is_being_proven]
-    _prove_gone(s, event.executor, attempts, reason=EXECUTOR_LOST)
+    _lose(s, event.executor)
+
+
+def on_executors_listed(s: State, event: ExecutorsListed) -> None:
+    """Lose every executor that is counted on and not alive."""
+    known = set(s.executors) | {attempt.executor for attempt in s.attempts.values()}
+    for name in sorted(known - event.alive):
+        _lose(s, name)
+
+
+def _lose(s: State, name: str) -> None:
+    _forget_executor(s, name)
+    attempts = [a for a in s.attempts.values() if a.executor == name and not a.is_being_proven]
+    _prove_gone(s, name, attempts, reason=EXECUTOR_LOST)
 
 
 def on_executor_retired(s: State, event: ExecutorRetired) -> None:

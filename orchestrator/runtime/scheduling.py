@@ -1,0 +1,279 @@
+"""One scheduler's life: take the term, rebuild memory from the tables, run, and begin again if that ends.
+
+Recovery changes nothing by itself: it only loads rows, and the normal path acts on them. So doing it twice is
+harmless, and there is one door through which work starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from orchestrator.core import events as e
+from orchestrator.core.machine import SchedulerState
+from orchestrator.core.state import Policy
+from orchestrator.errors import (
+    DatabaseUnavailable,
+    Overloaded,
+)
+from orchestrator.ports import ExecutorGateway, SchedulerStore
+from orchestrator.runtime.clock import Clock
+from orchestrator.runtime.driver import Driver
+
+log = structlog.get_logger(__name__)
+
+#: Answers remembered by idempotency key.
+ANSWERS_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorInfo:
+    """An executor as the pools know it."""
+
+    executor: str
+    agent_type: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulingSettings:
+    """How often the scheduler looks, and what it keeps to. Durations in seconds."""
+
+    policy: Policy
+    limits: e.LimitsSet
+    inbox_max: int = 10_000
+    poll_s: float = 1.0
+    tick_s: float = 0.25
+    beats_s: float = 5.0
+    affinity_s: float = 5.0
+    state_s: float = 30.0
+    term_patience_s: float = 10.0
+    retry_s: float = 1.0
+
+
+class Scheduling:
+    """Runs terms until it is stopped. Built without I/O; `run` does it all, and is restarted by nobody.
+
+    Args:
+        executors_now: asks the pools which executors live; called until it answers.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: SchedulerStore,
+        executors: ExecutorGateway,
+        executors_now: Callable[[], Awaitable[Iterable[ExecutorInfo]]],
+        settings: SchedulingSettings,
+    ) -> None:
+        self._store = store
+        self._executors = executors
+        self._executors_now = executors_now
+        self._settings = settings
+        self._clock = Clock()
+        self._incarnation = uuid.uuid4().hex
+        self._driver: Driver | None = None
+        self._epoch = 0
+        self._is_ready = False
+        self._is_starting = True
+        self._started_s = self._clock.monotonic_s()
+        self._news = asyncio.Event()
+        self._answers: OrderedDict[str, asyncio.Task[Mapping[str, object]]] = OrderedDict()
+
+    async def run(self) -> None:
+        """Run terms for ever; what ends one is logged, and the next begins from the tables."""
+        while True:
+            try:
+                await self._run_term()
+            except* Exception as group:  # memory is dropped whatever it was; the tables are the truth
+                for error in group.exceptions:
+                    log.error("term ended", epoch=self._epoch, reason=str(error), exc_info=error)
+            self._is_ready = False
+            self._driver = None
+            await asyncio.sleep(self._settings.retry_s)
+
+    async def drain(self) -> None:
+        """Stop dispatching and give the term back, so that the next scheduler need not wait."""
+        self._is_ready = False
+        await self._store.release_term()
+
+    async def _run_term(self) -> None:
+        term = await self._store.take_term(
+            incarnation=self._incarnation,
+            is_starting=self._is_starting,
+            patience_s=self._settings.term_patience_s,
+        )
+        self._is_starting = False
+        self._epoch = term.epoch
+        self._clock.start(term.now_ms)
+        self._driver = driver = Driver(
+            state=SchedulerState(policy=self._settings.policy),
+            store=self._store,
+            executors=self._executors,
+            clock=self._clock,
+            inbox_max=self._settings.inbox_max,
+        )
+        first, count = await self._store.reserve_tokens()
+        driver.post(e.TokensReserved(at_ms=0, first=first, count=count))
+        driver.post(self._settings.limits)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(driver.run(), name="driver")
+            group.create_task(self._recover(driver), name="recover")
+            for every_s, look in (
+                (self._settings.beats_s, self._read_beats),
+                (self._settings.affinity_s, self._read_affinity),
+                (self._settings.state_s, self._save_state),
+                (self._settings.tick_s, self._tick),
+            ):
+                group.create_task(self._repeat(driver, every_s, look), name=look.__name__)
+
+    async def _recover(self, driver: Driver) -> None:
+        """Load every unfinished plan, learn which executors live, then watch for news."""
+        loaded = await self._store.unfinished_plans()
+        for plan_id in loaded:
+            await driver.load_plan(plan_id)
+        self._is_ready = True
+        log.info("term began", epoch=self._epoch, plans=len(loaded))
+        await self._meet_executors(driver)
+        known = set(loaded)
+        while True:
+            self._news.clear()
+            with contextlib.suppress(DatabaseUnavailable):
+                for plan_id in await self._store.submitted_plans():
+                    if plan_id not in known:
+                        known.add(plan_id)
+                        await driver.load_plan(plan_id)
+                for report in await self._store.reports():
+                    driver.post(report)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), self._settings.poll_s)
+
+    async def _meet_executors(self, driver: Driver) -> None:
+        infos = list(await self._executors_now())
+        for info in infos:
+            self.executor_joined(info)
+        driver.post(e.ExecutorsListed(at_ms=0, alive=frozenset(info.executor for info in infos)))
+
+    async def _repeat(
+        self, driver: Driver, every_s: float, look: Callable[[Driver], Awaitable[None]]
+    ) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            with contextlib.suppress(DatabaseUnavailable):
+                await look(driver)
+
+    async def _read_beats(self, driver: Driver) -> None:
+        driver.post(e.BeatsRead(at_ms=0, beats=await self._store.beats()))
+
+    async def _read_affinity(self, driver: Driver) -> None:
+        if rows := await self._store.changed_affinity():
+            driver.post(e.AffinityRead(at_ms=0, rows=rows))
+
+    async def _save_state(self, driver: Driver) -> None:
+        del driver
+        await self._store.save_state("scheduler", self._counts())
+
+    async def _tick(self, driver: Driver) -> None:
+        driver.post(e.Tick(at_ms=0))
+
+    # What executors, pools and front ends call. Everything before the term began is caught by the polls.
+
+    def nudge(self) -> None:
+        """Look for new plans now."""
+        self._news.set()
+
+    def started(self, tokens: Iterable[int]) -> None:
+        """Take the report that executors hold these starts."""
+        if self._driver is not None:
+            for token in tokens:
+                self._driver.post(e.AttemptStarted(at_ms=0, token=token))
+
+    def ended(self, reports: Iterable[e.AttemptEnded]) -> None:
+        """Take reports of stored results."""
+        if self._driver is not None:
+            for report in reports:
+                self._driver.post(report)
+
+    def executor_joined(self, info: ExecutorInfo) -> None:
+        """Take an executor into service."""
+        if self._driver is not None:
+            self._driver.post(
+                e.ExecutorJoined(
+                    at_ms=0, executor=info.executor, agent_type=info.agent_type, slots=info.slots
+                )
+            )
+
+    def executor_lost(self, executor: str) -> None:
+        """Hear that the process of an executor is gone."""
+        if self._driver is not None:
+            self._driver.post(e.ExecutorLost(at_ms=0, executor=executor))
+
+    async def retire(self, executor: str) -> bool:
+        """Tell whether the pools may end an executor; if so it gets nothing more."""
+        if self._driver is None:
+            return False
+        answer = await self._driver.ask(
+            lambda request_id: e.ExecutorRetired(at_ms=0, executor=executor, request_id=request_id)
+        )
+        return bool(answer["may_end"])
+
+    async def request(
+        self, kind: str, args: Mapping[str, object], idempotency_key: str
+    ) -> Mapping[str, object]:
+        """Carry out one request; a repeated key gets the first answer. See ports.SchedulerPort."""
+        if self._driver is None or not self._is_ready:
+            raise Overloaded("The scheduler is starting.", remedy="Try again in a second.")
+        if not idempotency_key:
+            return await self._driver.request(kind, args)
+        answer = self._answers.get(idempotency_key)
+        if answer is None:
+            answer = asyncio.create_task(self._once(self._driver, kind, args))
+            self._answers[idempotency_key] = answer
+            while len(self._answers) > ANSWERS_REMEMBERED:
+                self._answers.popitem(last=False)
+        return await asyncio.shield(answer)
+
+    @staticmethod
+    async def _once(driver: Driver, kind: str, args: Mapping[str, object]) -> Mapping[str, object]:
+        return await driver.request(kind, args)
+
+    def status(self) -> Mapping[str, object]:
+        """Return what only memory knows; see ports.SchedulerPort."""
+        if self._driver is None:
+            raise Overloaded("The scheduler is starting.", remedy="Try again in a second.")
+        return self._counts()
+
+    def _counts(self) -> dict[str, object]:
+        driver = self._driver
+        state = driver.state if driver is not None else SchedulerState(policy=self._settings.policy)
+        demand, running = state.demand(), state.running_by_pool()
+        pools = [
+            {
+                "agent_type": pool,
+                "executors": len(state.pools.get(pool, {})),
+                "slots": sum(executor.slots for executor in state.pools.get(pool, {}).values()),
+                "running": running.get(pool, 0),
+                "queued": max(0, demand.get(pool, 0) - running.get(pool, 0)),
+            }
+            for pool in sorted(set(state.pools) | set(demand))
+        ]
+        plans = Counter(plan.state.value for plan in state.plans.values())
+        tasks = Counter(s.value for p in state.plans.values() for s in p.counts.elements())
+        return {
+            "epoch": self._epoch,
+            "is_ready": self._is_ready,
+            "uptime_s": round(self._clock.monotonic_s() - self._started_s, 1),
+            "sessions_max": state.limits.sessions_max,
+            "sessions": len(state.attempts),
+            "plans": dict(plans),
+            "tasks": dict(tasks),
+            "pools": pools,
+            "late_reports": state.late_reports,
+            "is_database_away": driver is not None and driver.is_database_away,
+        }
