@@ -1,0 +1,100 @@
+"""What may be wrong with a plan as a whole. Every finding names the thing, the reason and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from orchestrator.core.words import TaskKind
+from orchestrator.errors import Finding
+from orchestrator.plan.draft import Draft, Node
+from orchestrator.plan.graph import PlanGraph
+from orchestrator.plan.model import Mark, PlanDependency, PlanTask
+
+CYCLES_SHOWN_MAX = 20
+
+
+def check_plan(
+    tasks: Sequence[PlanTask],
+    dependencies: Sequence[PlanDependency],
+    *,
+    drafts: Sequence[Draft],
+    nodes: Sequence[Node],
+    source: str,
+) -> Iterator[Finding]:
+    """Yield the findings that concern more than one line.
+
+    Args:
+        nodes: the nodes of the tasks, in the same order.
+        source: the whole text.
+    """
+    yield from _no_tasks(tasks, drafts, source)
+    yield from _work_on_containers(nodes, drafts)
+    yield from _done_parents(nodes)
+    yield from _cycles(tasks, dependencies, nodes)
+
+
+def duplicate_key(node: Node, first: Node) -> Finding:
+    """The finding for a second task with the same id."""
+    where = f"{first.source} {first.place}" if first.source != node.source else first.place
+    message = (
+        f"The id {node.own_key} at {node.place} is already taken at {where}. Give one of them another id."
+    )
+    return Finding(line=node.line, code="duplicate-id", message=message, severity="error", source=node.source)
+
+
+def _no_tasks(tasks: Sequence[PlanTask], drafts: Sequence[Draft], source: str) -> Iterator[Finding]:
+    if not source.strip("\ufeff \t\r\n"):
+        message = "The plan is empty. Write at least one task, such as `- [ ] A.1.1 Say hello`."
+        yield Finding(line=0, code="empty-plan", message=message, severity="error")
+    elif not any(task.kind is TaskKind.LEAF for task in tasks) and not _has_errors(drafts):
+        message = "The plan has no tasks. Write at least one, such as `- [ ] A.1.1 Say hello`."
+        yield Finding(line=0, code="no-tasks", message=message, severity="error")
+
+
+def _has_errors(drafts: Sequence[Draft]) -> bool:
+    return any(finding.severity == "error" for draft in drafts for finding in draft.findings)
+
+
+def _work_on_containers(nodes: Sequence[Node], drafts: Sequence[Draft]) -> Iterator[Finding]:
+    """Only leaves are executed, so work written on anything else would never be done."""
+    for node in (*(draft.root for draft in drafts), *nodes):
+        is_leaf = node.parent is not None and not node.children
+        works = {"run": node.run, "verify": node.verify, "manual": node.manual, "approve": node.approve}
+        if not is_leaf and any(works.values()):
+            names = ", ".join(f"`{name}:`" for name, value in works.items() if value)
+            what = (
+                f"{node.own_key or node.title} contains tasks"
+                if node.parent
+                else "The plan itself is no task"
+            )
+            message = f"{what} and has {names}, which only tasks can have. Move it to a task below."
+            yield Finding(
+                line=node.line, code="run-on-container", message=message, severity="error", source=node.source
+            )
+
+
+def _done_parents(nodes: Sequence[Node]) -> Iterator[Finding]:
+    for node in nodes:
+        if not (node.has_mark and node.mark is Mark.DONE):
+            continue
+        children = [child for child in node.children if child.mark is Mark.OPEN]
+        if children:
+            message = (
+                f"{node.own_key or node.title} is done and {len(children)} of its tasks are open, "
+                f"the first at {children[0].place}: they will be run. Tick them or open the box above."
+            )
+            yield Finding(line=node.line, code="done-parent-open-child", message=message, source=node.source)
+
+
+def _cycles(
+    tasks: Sequence[PlanTask], dependencies: Sequence[PlanDependency], nodes: Sequence[Node]
+) -> Iterator[Finding]:
+    if not dependencies:
+        return
+    places = {task.key: node.place for task, node in zip(tasks, nodes, strict=True)}
+    by_key = {task.key: task for task in tasks}
+    for cycle in PlanGraph(tasks, dependencies).cycles()[:CYCLES_SHOWN_MAX]:
+        way = " → ".join(f"{key} ({places[key]})" for key in cycle)
+        message = f"These tasks wait for each other: {way}. Remove one of these dependencies."
+        first = by_key[cycle[0]]
+        yield Finding(line=first.line, code="cycle", message=message, severity="error", source=first.source)

@@ -1,0 +1,265 @@
+"""Field lines of a task (`agent:`, `**Time Estimate:** 4 hours`, `- run: ...`) and notes in its title.
+
+Rule: only the names in `FIELD_NAMES` are fields; any other line with a colon is prose. A value that cannot
+be read is reported and left out, never guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from orchestrator.errors import Finding
+from orchestrator.plan.amounts import duration_ms, is_duration, priority_of
+from orchestrator.plan.draft import Node, Statement
+from orchestrator.plan.model import DependencyKind
+from orchestrator.plan.states import mark_of_status
+
+#: What authors write before the colon, and the one name of the field.
+FIELD_NAMES: Mapping[str, str] = {
+    "agent": "agent", "agents": "agent", "agent type": "agent", "assigned agent": "agent",
+    "estimate": "estimate", "time estimate": "estimate", "estimated time": "estimate",
+    "estimated effort": "estimate", "duration": "estimate", "effort": "estimate",
+    "estimated hours": "hours", "points": "points", "story points": "points",
+    "priority": "priority", "status": "status", "type": "type", "task type": "type", "domain": "domain",
+    "depends": "depends", "depends on": "depends", "dependencies": "depends", "dependency": "depends",
+    "after": "depends", "requires": "depends", "blocked by": "depends",
+    "blocks": "blocks", "informs": "informs", "relates": "relates", "relates to": "relates",
+    "acceptance": "acceptance", "acceptance criteria": "acceptance", "success criteria": "acceptance",
+    "completion criteria": "acceptance", "definition of done": "acceptance", "done when": "acceptance",
+    "deliverables": "deliverables", "legend": "legend",
+    "run": "run", "verify": "verify", "manual": "manual", "approve": "approve", "touches": "touches",
+    "timeout": "timeout", "attempts": "attempts", "simulate": "simulate",
+}  # fmt: skip
+
+#: Fields whose values may stand in a list or a fence below them.
+LIST_FIELDS = frozenset(
+    {
+        "depends",
+        "blocks",
+        "informs",
+        "relates",
+        "acceptance",
+        "deliverables",
+        "legend",
+        "run",
+        "verify",
+        "touches",
+    }
+)
+#: Fields whose boxes are criteria or a legend, never tasks.
+CRITERIA_FIELDS = frozenset({"acceptance", "legend"})
+
+_FIELD = re.compile(
+    r"(?:\*\*|__)?(?P<name>[A-Za-z][A-Za-z -]{1,24}?)(?:(?:\*\*|__)\s*:|\s*:(?:\*\*|__)?)"
+    r"(?:\s+(?P<value>.*))?$",
+    re.DOTALL,
+)
+_LABEL = re.compile(r"\*\*[^*:]{2,60}(?:\*\*\s*:|:\s*\*\*)")
+_SPANS = re.compile(r"(`+)(.+?)\1")
+_JOINTS = re.compile(r"[\s,;]*(?:and|then|&&)?[\s,;]*")
+_NOTE = re.compile(
+    r"\s*[(\[{]([^()\[\]{}]{1,200})[)\]}]|\s*\*((?:effort|estimate|duration)[^*]{1,60})\*", re.IGNORECASE
+)
+_NOTE_FIELD = re.compile(
+    r"(agent|priority|estimate|effort|duration|points|type|domain)\s*[:=]\s*(\S.*)", re.IGNORECASE
+)
+_CONNECTIVE = re.compile(
+    r"\b(depends\s+on|dependencies|depends|after|requires|blocked\s+by|blocks|informs|relates\s+to)\b\s*:?\s*",
+    re.IGNORECASE,
+)
+_TAIL = re.compile(r"\s(?:→|->|[-–—])\s+(?=(?:depends\s+on|after|requires|blocked\s+by)\s)", re.IGNORECASE)
+_TITLE_CHARS_MAX = 2000
+_YES = frozenset({"", "yes", "true", "y"})
+_KINDS = {
+    "blocks": (DependencyKind.BLOCKS, True),
+    "informs": (DependencyKind.INFORMS, True),
+    "relates": (DependencyKind.RELATES, False),
+}
+
+
+def split_field(text: str) -> tuple[str, str] | None:
+    """A field line as the field's one name and its value; None if the line is no field."""
+    match = _FIELD.match(text)
+    name = FIELD_NAMES.get(match["name"].strip().lower()) if match else None
+    if match is None or name is None:
+        return None
+    return name, (match["value"] or "").strip()
+
+
+def is_label(text: str) -> bool:
+    """Whether the line begins with a bold label, known or not; such a line ends the list above it."""
+    return _LABEL.match(text) is not None
+
+
+def apply_field(node: Node, name: str, value: str, *, line: int) -> Finding | None:
+    """Take one field of a task. Returns what is wrong with its value, if anything."""
+    return _SETTERS[name](node, name, value, line)
+
+
+def take_notes(node: Node) -> None:
+    """Move what a title says beside the work itself to the fields: `(4h)`, `[P1]`, `(depends on A.1)`."""
+    title = node.title
+    if len(title) > _TITLE_CHARS_MAX:
+        return
+    if any(mark in title for mark in "([{*"):
+        title = _NOTE.sub(
+            lambda match: "" if _take_note(node, (match[1] or match[2]).strip()) else match[0], title
+        )
+    tails = list(_TAIL.finditer(title))
+    if tails and (statements := _note_statements(title[tails[-1].end() :], node.line)):
+        node.statements.extend(statements)
+        title = title[: tails[-1].start()]
+    node.title = title.strip() or node.title
+
+
+def _take_note(node: Node, note: str) -> bool:
+    """Take the words in one pair of brackets; False leaves them in the title."""
+    if re.fullmatch(r"[Pp][0-4]", note):
+        node.priority = priority_of(note)
+    elif is_duration(note):
+        node.estimate_ms = duration_ms(note)
+    elif field := _NOTE_FIELD.fullmatch(note):
+        return apply_field(node, FIELD_NAMES[field[1].lower()], field[2].rstrip(". "), line=node.line) is None
+    else:
+        statements = _note_statements(note, node.line)
+        node.statements.extend(statements)
+        return any(statement.is_strict for statement in statements)
+    return True
+
+
+def _note_statements(note: str, line: int) -> list[Statement]:
+    """Read `after A.1, informs B.2`. Only "depends on" is strict: the other words also begin prose."""
+    if not _CONNECTIVE.match(note):
+        return []
+    matches = list(_CONNECTIVE.finditer(note))
+    ends = [match.start() for match in matches[1:]] + [len(note)]
+    statements = []
+    for match, end in zip(matches, ends, strict=True):
+        word = " ".join(match[1].lower().split())
+        kind, is_reverse = _KINDS.get(FIELD_NAMES[word], (DependencyKind.BLOCKS, False))
+        is_strict = word.startswith("depend")
+        text = note[match.end() : end]
+        statements.append(
+            Statement(text=text, line=line, kind=kind, is_reverse=is_reverse, is_strict=is_strict)
+        )
+    return statements
+
+
+def unquoted(value: str) -> str:
+    """A value without the back-ticks around it."""
+    match = _SPANS.fullmatch(value)
+    return match[2].strip() if match else value
+
+
+def _unreadable(name: str, value: str, line: int, remedy: str) -> Finding:
+    message = f"The value {value[:60]!r} of `{name}` cannot be read and is ignored. {remedy}"
+    return Finding(line=line, code="unknown-value", message=message)
+
+
+def _agent(node: Node, name: str, value: str, line: int) -> Finding | None:
+    span = _SPANS.search(value)
+    words = (span[2] if span else re.split(r"\s*[(,]|\s[-–—]\s", value)[0]).strip(" *_")
+    if not words:
+        return _unreadable(name, value, line, "Name one agent type.")
+    node.agent = words
+    return None
+
+
+def _estimate(node: Node, name: str, value: str, line: int) -> Finding | None:
+    unit = {"hours": "h", "points": "point"}.get(name, "")
+    amount_ms = duration_ms(value, default_unit=unit)
+    if amount_ms is None:
+        return _unreadable(name, value, line, "Write an amount such as `4h`, `2 days` or `30 min`.")
+    node.estimate_ms = amount_ms
+    return None
+
+
+def _priority(node: Node, name: str, value: str, line: int) -> Finding | None:
+    level = priority_of(value)
+    if level is None:
+        return _unreadable(name, value, line, "Write P0 to P4, or critical, high, medium or low.")
+    node.priority = level
+    return None
+
+
+def _status(node: Node, name: str, value: str, line: int) -> Finding | None:
+    mark = mark_of_status(value)
+    if mark is None:
+        return _unreadable(
+            name, value, line, "Write open, in progress, blocked, deferred, cancelled or done."
+        )
+    if not node.has_mark:
+        node.mark = mark
+    return None
+
+
+def _kind(node: Node, name: str, value: str, line: int) -> Finding | None:
+    word = unquoted(value).lower()
+    if name == "type":
+        node.task_type = word
+    else:
+        node.domain = word
+    return None
+
+
+def _statement(node: Node, name: str, value: str, line: int) -> Finding | None:
+    kind, is_reverse = _KINDS.get(name, (DependencyKind.BLOCKS, False))
+    node.statements.append(Statement(text=value, line=line, kind=kind, is_reverse=is_reverse))
+    return None
+
+
+def _criterion(node: Node, name: str, value: str, line: int) -> Finding | None:
+    if value and name != "legend":
+        node.acceptance.append(value)
+    return None
+
+
+def _shell(node: Node, name: str, value: str, line: int) -> Finding | None:
+    lines = node.run if name == "run" else node.verify
+    spans = list(_SPANS.finditer(value)) if value.startswith("`") else []
+    lines.extend([span[2].strip() for span in spans] or [value])
+    if spans and not _JOINTS.fullmatch(_SPANS.sub("", value)):
+        remedy = "Put the whole command between the back-ticks, or use none."
+        return _unreadable(name, _SPANS.sub("", value).strip(), line, remedy)
+    return None
+
+
+def _touches(node: Node, name: str, value: str, line: int) -> Finding | None:
+    spans = [span[2] for span in _SPANS.finditer(value)]
+    node.touches.extend(part.strip() for part in spans or value.split(",") if part.strip())
+    return None
+
+
+def _manual(node: Node, name: str, value: str, line: int) -> Finding | None:
+    words = node.title if unquoted(value).lower() in _YES else unquoted(value)
+    if name == "manual":
+        node.manual = words
+    else:
+        node.approve = words
+    return None
+
+
+def _option(node: Node, name: str, value: str, line: int) -> Finding | None:
+    words = unquoted(value)
+    is_good = (
+        words.isdecimal() and int(words[:9]) > 0 if name == "attempts" else duration_ms(words) is not None
+    )
+    if not is_good:
+        example = {
+            "attempts": "attempts: 3",
+            "timeout": "timeout: 10 min",
+            "simulate": "simulate: 1s fail 1",
+        }[name]
+        return _unreadable(name, value, line, f"Write `{example}`.")
+    node.options[name] = words
+    return None
+
+
+_SETTERS: Mapping[str, Callable[[Node, str, str, int], Finding | None]] = {
+    "agent": _agent, "estimate": _estimate, "hours": _estimate, "points": _estimate, "priority": _priority,
+    "status": _status, "type": _kind, "domain": _kind, "depends": _statement, "blocks": _statement,
+    "informs": _statement, "relates": _statement, "acceptance": _criterion, "deliverables": _criterion,
+    "legend": _criterion, "run": _shell, "verify": _shell, "touches": _touches, "manual": _manual,
+    "approve": _manual, "timeout": _option, "attempts": _option, "simulate": _option,
+}  # fmt: skip

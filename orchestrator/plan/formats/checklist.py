@@ -1,0 +1,24 @@
+"""Plain Markdown checklists: boxes are tasks, boxes with boxes below them and headings are containers."""
+
+from __future__ import annotations
+
+from orchestrator.plan.draft import Draft
+from orchestrator.plan.formats import Detection
+from orchestrator.plan.markdown import scan
+from orchestrator.plan.outline import read_outline
+
+
+class Checklist:
+    """Markdown whose tasks have no ids; keys are made of their titles."""
+
+    name = "checklist"
+
+    def detect(self, text: str) -> Detection:
+        """Possible for every text that is no JSON: what has no boxes is a checklist without tasks."""
+        if text.lstrip("\ufeff \t\r\n").startswith("{"):
+            return Detection(confidence=0.0, reason="it is JSON")
+        return Detection(confidence=0.5, reason="Markdown whose boxes and headings carry no ids")
+
+    def read(self, text: str, *, source: str = "", h1_is_title: bool = True) -> Draft:
+        """Read the text as an outline without ids."""
+        return read_outline(scan(text), source=source, reads_keys=False, h1_is_title=h1_is_title)

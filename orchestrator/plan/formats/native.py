@@ -1,0 +1,225 @@
+"""Our own JSON, version 1: what a program writes when it makes a plan.
+
+    {"plan_version": 1, "name": "release-2", "title": "Release 2", "meta": {"workdir": "work"},
+     "tasks": [{"key": "A.1", "title": "Build", "run": ["make"], "verify": ["make test"]},
+               {"key": "B", "title": "Ship", "tasks": [
+                   {"key": "B.1", "title": "Tag", "depends_on": ["A.1"]}]}]}
+
+Rule: unknown names are refused, and every fault is named with its path, such as `tasks[3].depends_on`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestrator.errors import Finding
+from orchestrator.plan.amounts import DURATION_MS_MAX
+from orchestrator.plan.draft import Draft, Node, Statement
+from orchestrator.plan.fields import apply_field
+from orchestrator.plan.formats import Detection
+from orchestrator.plan.model import Checkboxes, DependencyKind, Mark
+from orchestrator.plan.outline import TASKS_MAX
+
+DEPTH_MAX = 50
+FAULTS_SHOWN_MAX = 50
+
+Line = Annotated[str, Field(min_length=1)]
+
+
+class NativeTask(BaseModel):
+    """One task of a native plan. Only `key` and `title` are needed.
+
+    Attributes:
+        key: the task's id, unique in the plan.
+        mark: its state; `open` by default.
+        priority: 0 (most urgent) to 4.
+        estimate: an amount such as `4h`, or milliseconds.
+        agent: the agent type that should do it.
+        type, domain: class and field of work; found by rules where left out.
+        depends_on: keys of the tasks that must be done before.
+        informs: keys of the tasks that would gain by this one.
+        acceptance: what must hold when it is done.
+        touches: files that it changes, as patterns.
+        run: shell lines that are the work; verify: shell lines that check it.
+        manual: what a person must do; approve: what a person must approve before it starts.
+        timeout, attempts, simulate: as in Markdown.
+        tasks: the tasks below, which make this one a container.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    key: str = Field(min_length=1, max_length=200)
+    title: str = Field(min_length=1, max_length=1000)
+    body: str = ""
+    mark: Annotated[Mark, Field(strict=False)] = Mark.OPEN
+    priority: int | None = Field(default=None, ge=0, le=4)
+    estimate: str | Annotated[int, Field(ge=0, le=DURATION_MS_MAX)] | None = None
+    agent: str = ""
+    type: str = ""
+    domain: str = ""
+    depends_on: list[str] = []
+    informs: list[str] = []
+    acceptance: list[Line] = []
+    touches: list[Line] = []
+    run: list[Line] = []
+    verify: list[Line] = []
+    manual: str = ""
+    approve: str = ""
+    timeout: str = ""
+    attempts: int | None = Field(default=None, ge=1, le=1000)
+    simulate: str = ""
+    tasks: list[NativeTask] = []
+
+
+class NativePlan(BaseModel):
+    """A native plan. `meta` is kept as it is; `workdir` in it is the folder of the work."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    plan_version: Literal[1]
+    name: str = ""
+    title: str = ""
+    meta: dict[str, str] = {}
+    tasks: list[NativeTask] = Field(max_length=TASKS_MAX)
+
+
+class Native:
+    """JSON with `plan_version`."""
+
+    name = "native"
+
+    def detect(self, text: str) -> Detection:
+        """Every JSON object is taken to be meant for this format, so that its faults are named."""
+        head = text.lstrip("\ufeff \t\r\n")
+        if not head.startswith("{"):
+            return Detection(confidence=0.0, reason="it is no JSON object")
+        is_named = '"plan_version"' in head
+        return Detection(
+            confidence=1.0 if is_named else 0.6,
+            reason="JSON with plan_version" if is_named else "JSON without plan_version",
+        )
+
+    def read(self, text: str, *, source: str = "", h1_is_title: bool = True) -> Draft:
+        """Read and validate the JSON; faults are findings, named by line or path."""
+        plan, faults = _parse(text)
+        root = Node(title="", line=0, place="the top", source=source)
+        if plan is None:
+            return Draft(title="", root=root, findings=tuple(faults))
+        findings = _add_tasks(root, plan.tasks, source)
+        tasks = list(root.descendants())
+        return Draft(
+            title=plan.title,
+            root=root,
+            checkboxes=Checkboxes(),
+            key_forms=frozenset(node.own_key for node in tasks),
+            findings=tuple(findings),
+            meta={**plan.meta, **({"name": plan.name} if plan.name else {})},
+        )
+
+
+def _parse(text: str) -> tuple[NativePlan | None, list[Finding]]:
+    try:
+        values = json.loads(text.removeprefix("\ufeff"))
+    except json.JSONDecodeError as error:
+        message = f"The JSON ends or breaks at column {error.colno}: {error.msg}. Correct it."
+        return None, [_fault("invalid-json", message, line=error.lineno)]
+    except (RecursionError, ValueError) as error:
+        return None, [
+            _fault("invalid-json", f"The JSON cannot be read: {str(error)[:100]}. Make it simpler.")
+        ]
+    if isinstance(values, dict) and "plan_version" not in values:
+        message = 'The JSON has no `plan_version`, so it is no native plan. Add `"plan_version": 1`.'
+        return None, [_fault("unknown-format", message)]
+    if (depth := _depth(values)) > DEPTH_MAX:
+        message = f"The JSON is nested deeper than {DEPTH_MAX} levels of tasks. Flatten it."
+        return None, [_fault("too-deep", message)] if depth else []
+    try:
+        return NativePlan.model_validate(values), []
+    except ValidationError as error:
+        shown = error.errors(include_url=False, include_context=False)[:FAULTS_SHOWN_MAX]
+        return None, [
+            _fault("invalid-field", f"`{_path(fault['loc'])}`: {fault['msg']}. Correct it.")
+            for fault in shown
+        ]
+
+
+def _depth(values: object) -> int:
+    """Levels of `tasks` below each other, found without recursion."""
+    depth, level = 0, [values]
+    while level and depth <= DEPTH_MAX:
+        depth += 1
+        tasks = [value.get("tasks") for value in level if isinstance(value, dict)]
+        level = [task for below in tasks if isinstance(below, list) for task in below]
+    return depth
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return path.removeprefix(".") or "the plan"
+
+
+def _fault(code: str, message: str, *, line: int = 0) -> Finding:
+    return Finding(line=line, code=code, message=message, severity="error")
+
+
+def _add_tasks(root: Node, tasks: list[NativeTask], source: str) -> list[Finding]:
+    """Hang a node for every task below the root, with its fields."""
+    findings: list[Finding] = []
+    waiting = [(root, "tasks", tasks)]
+    while waiting:
+        parent, path, below = waiting.pop()
+        for number, task in enumerate(below):
+            node = _node(task, parent, f"{path}[{number}]", source)
+            findings.extend(_add_texts(node, task))
+            parent.children.append(node)
+            waiting.append((node, f"{node.place}.tasks", task.tasks))
+    return findings
+
+
+def _node(task: NativeTask, parent: Node, place: str, source: str) -> Node:
+    line = 0
+    return Node(
+        title=task.title,
+        line=line,
+        place=place,
+        source=source,
+        own_key=task.key,
+        parent=parent,
+        mark=task.mark,
+        has_mark=True,
+        body=[(line, task.body)] if task.body else [],
+        priority=task.priority,
+        estimate_ms=task.estimate if isinstance(task.estimate, int) else None,
+        agent=task.agent,
+        task_type=task.type,
+        domain=task.domain,
+        acceptance=list(task.acceptance),
+        touches=list(task.touches),
+        run=list(task.run),
+        verify=list(task.verify),
+        manual=task.manual,
+        approve=task.approve,
+        statements=[
+            Statement(keys=tuple(task.depends_on), line=line),
+            Statement(keys=tuple(task.informs), line=line, kind=DependencyKind.INFORMS, is_reverse=True),
+        ],
+    )
+
+
+def _add_texts(node: Node, task: NativeTask) -> list[Finding]:
+    """The values that are written as in Markdown."""
+    texts = {
+        "estimate": task.estimate if isinstance(task.estimate, str) else "",
+        "timeout": task.timeout,
+        "attempts": str(task.attempts) if task.attempts else "",
+        "simulate": task.simulate,
+    }
+    found = [apply_field(node, name, value, line=0) for name, value in texts.items() if value]
+    return [
+        Finding(line=0, code=finding.code, message=f"{node.place}: {finding.message}")
+        for finding in found
+        if finding is not None
+    ]

@@ -1,0 +1,116 @@
+"""The dependency graph of a plan: cycles, waves, longest way to the end. The only user of networkx.
+
+Containers are nodes of no duration that finish when their children have; a task that depends on one waits
+for all of it. Only `blocks` orders tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import networkx as nx
+
+from orchestrator.core.words import TaskKind
+from orchestrator.plan.model import DependencyKind, Mark, PlanDependency, PlanTask
+
+ESTIMATE_MS_DEFAULT = 30 * 60 * 1000
+
+#: Marks of tasks that will not run, so that nothing waits for them.
+SETTLED_MARKS = frozenset({Mark.DONE, Mark.CANCELLED, Mark.DEFERRED})
+
+
+class PlanGraph:
+    """The graph of a plan's tasks; edges lead from what comes first to what waits for it.
+
+    Args:
+        tasks: leaves and containers.
+        dependencies: those of other kinds than `blocks`, and those whose ends are unknown, are left out.
+    """
+
+    def __init__(self, tasks: Sequence[PlanTask], dependencies: Iterable[PlanDependency]) -> None:
+        self._tasks = {task.key: task for task in tasks}
+        graph = nx.DiGraph()
+        graph.add_nodes_from(self._tasks)
+        graph.add_edges_from((task.key, task.parent) for task in tasks if task.parent in self._tasks)
+        graph.add_edges_from(
+            (edge.on, edge.task)
+            for edge in dependencies
+            if edge.kind is DependencyKind.BLOCKS and edge.on in self._tasks and edge.task in self._tasks
+        )
+        self._graph = graph
+
+    def cycles(self) -> list[tuple[str, ...]]:
+        """One whole cycle for each knot of tasks that wait for each other.
+
+        Each is told from a task to the one it waits for, and so on, the first key repeated at the end.
+        """
+        knots: dict[str, nx.DiGraph] = {}
+        knot_of: dict[str, str] = {}
+        for members in nx.strongly_connected_components(self._graph):
+            if len(members) > 1:
+                knots[min(members)] = nx.DiGraph()
+                knot_of.update(dict.fromkeys(members, min(members)))
+        for first, then in self._graph.edges:
+            if first in knot_of and knot_of[first] == knot_of.get(then):
+                knots[knot_of[first]].add_edge(first, then)
+        found = []
+        for knot in knots.values():
+            keys = [first for first, _ in nx.find_cycle(knot)][::-1]
+            start = keys.index(min(keys))
+            found.append((*keys[start:], *keys[: start + 1]))
+        return sorted(found)
+
+    def waves(self) -> list[tuple[str, ...]]:
+        """The leaves that are left to do, in generations: each waits for leaves of earlier ones only.
+
+        Raises:
+            networkx.NetworkXUnfeasible: the plan has a cycle.
+        """
+        depth: dict[str, int] = {}
+        waves: dict[int, list[str]] = {}
+        for key in nx.lexicographical_topological_sort(self._graph, key=self._order().__getitem__):
+            before = max((depth[first] for first in self._graph.predecessors(key)), default=0)
+            depth[key] = before + self._is_open_leaf(key)
+            if self._is_open_leaf(key):
+                waves.setdefault(depth[key], []).append(key)
+        order = self._order()
+        return [tuple(sorted(waves[number], key=order.__getitem__)) for number in sorted(waves)]
+
+    def downstream_ms(self) -> Mapping[str, int]:
+        """The longest time from the start of each task to the end of the plan, along what waits for it.
+
+        A task's own estimate is included (30 minutes where there is none); settled tasks take no time.
+
+        Raises:
+            networkx.NetworkXUnfeasible: the plan has a cycle.
+        """
+        longest: dict[str, int] = {}
+        for key in reversed(list(nx.topological_sort(self._graph))):
+            after = max((longest[next_key] for next_key in self._graph.successors(key)), default=0)
+            longest[key] = after + self._duration_ms(key)
+        return longest
+
+    def critical_path(self) -> tuple[str, ...]:
+        """The leaves of the longest way through the plan, in order; empty when nothing is left to do."""
+        longest = self.downstream_ms()
+        order = self._order()
+
+        def choose(keys: Iterable[str]) -> str | None:
+            return min(keys, key=lambda key: (-longest[key], order[key]), default=None)
+
+        path, key = [], choose(self._graph)
+        while key is not None:
+            path.append(key)
+            key = choose(self._graph.successors(key))
+        return tuple(key for key in path if self._is_open_leaf(key))
+
+    def _order(self) -> Mapping[str, int]:
+        return {key: position for position, key in enumerate(self._tasks)}
+
+    def _is_open_leaf(self, key: str) -> bool:
+        task = self._tasks[key]
+        return task.kind is TaskKind.LEAF and task.mark not in SETTLED_MARKS
+
+    def _duration_ms(self, key: str) -> int:
+        estimate_ms = self._tasks[key].estimate_ms
+        return (ESTIMATE_MS_DEFAULT if estimate_ms is None else estimate_ms) if self._is_open_leaf(key) else 0

@@ -1,0 +1,101 @@
+"""The grammar of task ids, and the keys of tasks that have none.
+
+Track `A.9.1.3` (one or two letters), work item `T001.010`, pair `E001-T001` or `P1-T03`, prefixed
+`TASK-SHOP-1007`, number `3.7`; each may end in a letter (`T001.010.a`). The words Task, Sub-task and Track
+before an id are no part of it: `Task 0.1` and `0.1` are one task.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+KEY = (
+    r"(?:"
+    r"(?:SP|[PEFS])\d+-T\d+"
+    r"|[A-Z]{1,10}(?:-[A-Z]{1,10})*-\d+(?:\.\d+)*"
+    r"|[A-Z]{1,2}(?:\.\d+){1,4}"
+    r"|(?:SP|ST|[A-Z])\d+(?:\.\d+)+"
+    r"|(?:SP|[PEF])\d{3,}|S?T\d{3,}|S\d{2,3}"
+    r"|\d+(?:\.\d+){1,3}"
+    r")(?:\.[a-z](?![\w]))?"
+)
+
+#: Names of standards that have the form of an id. They count as ids by form, and are nobody's key.
+_STANDARDS = frozenset(
+    {"SHA", "UTF", "AES", "RSA", "ISO", "RFC", "MD", "ES", "RS", "HS", "IEEE", "CVE", "SOC"}
+)
+
+_END = r"(?=$|[\s:)\]*_~`,;—–：（]|\.(?:\s|$))"
+_START = re.compile(
+    r"[\s*_`~\[(✅🔄⏸️⏳🔨📋🟡❌🚫]*"
+    r"(?P<word>(?i:task|sub-?task|track)\s+)?[*_`~\[(#]*"
+    rf"(?P<key>{KEY}|(?<=\s)\d+(?=\s*[:.)—–]))" + _END
+)
+_AFTER = re.compile(r"[:.)\]*_~`：]*\s*(?:[-–—]\s+)?")
+_ALIAS = re.compile(
+    r"(?P<unit>phase|week|sprint|track|part|stage|milestone|epic|step|wave)s?\s+"
+    r"(?P<name>[A-Z]{1,2}(?![A-Za-z])|\d+(?:\.\d+)*(?![\d-]))",
+    re.IGNORECASE,
+)
+_NOT_WORD = re.compile(r"[^\w]+")
+_SLUG_CHARS_MAX = 48
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundKey:
+    """An id at the start of a text.
+
+    Attributes:
+        rest: what follows it and its terminator.
+        has_word: the word Task stood before it.
+        is_standard: it has the form of an id and names a standard, such as SHA-256.
+    """
+
+    key: str
+    rest: str
+    has_word: bool = False
+    is_standard: bool = False
+
+
+def find_key(text: str) -> FoundKey | None:
+    """Read the id at the start of a box's or heading's text, past marks of bold, code and strike."""
+    match = _START.match(text)
+    if match is None:
+        return None
+    key = match["key"]
+    if key.isdigit() and not match["word"]:
+        return None
+    after = _AFTER.match(text, match.end())
+    return FoundKey(
+        key=key,
+        rest=text[after.end() if after else match.end() :],
+        has_word=bool(match["word"]) and not (match["word"] or "").lower().startswith("track"),
+        is_standard=key.partition("-")[0] in _STANDARDS,
+    )
+
+
+def is_section_key(key: str) -> bool:
+    """Whether the key is a section of a track, such as `A.9`: a parent by the track standard, no task."""
+    track, _, section = key.partition(".")
+    return track.isalpha() and section.isdigit()
+
+
+def alias_of(title: str) -> str:
+    """The name by which dependencies call a section: `phase 0` for "Phase 0: Foundation"; else empty."""
+    match = _ALIAS.match(title)
+    return f"{match['unit'].lower()} {match['name'].lower()}" if match else ""
+
+
+def split_number(key: str) -> tuple[str, int] | None:
+    """A key as its stem and last number, for ranges: `T001.010` is (`T001.`, 10). None without a number."""
+    digits = len(key) - len(key.rstrip("0123456789"))
+    return (key[:-digits], int(key[-digits:])) if 0 < digits < 19 else None
+
+
+def slug(text: str) -> str:
+    """A key made of a title: lower case, words joined by hyphens, at most 48 characters; empty if no word."""
+    words = _NOT_WORD.sub("-", text[:200].casefold().replace("_", "-")).strip("-")
+    if len(words) <= _SLUG_CHARS_MAX:
+        return words
+    return words[:_SLUG_CHARS_MAX].rpartition("-")[0] or words[:_SLUG_CHARS_MAX]

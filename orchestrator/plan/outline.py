@@ -1,0 +1,362 @@
+"""From Markdown blocks to a draft: headings, boxes and their field lines become a tree of nodes.
+
+Rule: indentation by two columns or more makes a child; a heading owns what stands below it until the next
+heading of its level. A heading with an id whose boxes have none is one task and the boxes are its steps.
+Boxes below a legend or criteria heading or label are no tasks; under a task they are its acceptance.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.errors import Finding, PlanError
+from orchestrator.plan.draft import Draft, Node
+from orchestrator.plan.fields import (
+    CRITERIA_FIELDS,
+    LIST_FIELDS,
+    apply_field,
+    is_label,
+    split_field,
+    take_notes,
+)
+from orchestrator.plan.keys import FoundKey, alias_of, find_key, is_section_key
+from orchestrator.plan.markdown import Block, Document, Fence, Heading, Item, Rule, Text
+from orchestrator.plan.model import Mark
+from orchestrator.plan.states import BOX_MARKS, LEGEND_MARKS, split_verdict
+
+TASKS_MAX = 100_000
+TITLE_CHARS_MAX = 300
+CHILD_INDENT = 2
+
+_CRITERIA = re.compile(
+    r"\W*(?:(?:\w+ ){0,3}(?:legend|(?:acceptance|success|completion|exit) criteria.*)|acceptance"
+    r"|definition of done.*|validation checklist.*|progress summary.*|deliverables|.*complete when)\W*",
+    re.IGNORECASE,
+)
+_BOLD_TITLE = re.compile(r"\*\*([^*]{6,118}[^*:\s])\*\*(?=\s)")
+_STRUCK = re.compile(r"~~[^~]+~~$")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Collecting:
+    """A list field whose values stand below it."""
+
+    node: Node
+    name: str
+    line: int
+    indent: int
+    by_item: bool
+    count: int = 0
+
+    def holds(self, indent: int) -> bool:
+        return indent > self.indent if self.by_item else indent >= self.indent
+
+
+def read_outline(document: Document, *, source: str, reads_keys: bool, h1_is_title: bool) -> Draft:
+    """Build the draft of a scanned Markdown text.
+
+    Args:
+        source: name of the file, when it is one of several.
+        reads_keys: ids at the start of boxes and headings are keys; else they are words of the title.
+        h1_is_title: the first heading of level 1 names the plan; else it is a container like any other.
+
+    Raises:
+        PlanError: more than `TASKS_MAX` tasks.
+    """
+    outline = _Outline(source=source, reads_keys=reads_keys, h1_is_title=h1_is_title)
+    for block in document.blocks:
+        outline.feed(block)
+    return outline.draft(document)
+
+
+class _Outline:
+    def __init__(self, *, source: str, reads_keys: bool, h1_is_title: bool) -> None:
+        self._source = source
+        self._reads_keys = reads_keys
+        self._h1_is_title = h1_is_title
+        self._root = Node(title="", line=0, place="the top", source=source, is_heading=True)
+        self._headings: list[tuple[int, Node]] = [(0, self._root)]
+        self._items: list[tuple[int, Node]] = []
+        self._collecting: _Collecting | None = None
+        self._title = ""
+        self._boxes = 0
+        self._key_forms: set[str] = set()
+        self._unknown_marks: dict[str, list[int]] = {}
+        self._criteria_boxes: dict[str, list[int]] = {}
+        self.findings: list[Finding] = []
+
+    def feed(self, block: Block) -> None:
+        match block:
+            case Item():
+                self._item(block)
+            case Text():
+                self._text(block)
+            case Heading():
+                self._heading(block)
+            case Fence():
+                self._fence(block)
+            case Rule():
+                self._items.clear()
+                self._stop_collecting()
+
+    def draft(self, document: Document) -> Draft:
+        self._stop_collecting()
+        unused = _settle(self._root, self.findings)
+        self._report_ignored()
+        return Draft(
+            title=self._title,
+            root=self._root,
+            checkboxes=document.checkboxes,
+            key_forms=frozenset(self._key_forms),
+            unused_keys=unused,
+            findings=(*document.findings, *self.findings),
+            meta=document.meta,
+        )
+
+    # -- headings ---------------------------------------------------------------------------------------
+
+    def _heading(self, block: Heading) -> None:
+        self._items.clear()
+        self._stop_collecting()
+        while self._headings[-1][0] >= block.level:
+            self._headings.pop()
+        found = self._found_key(block.text)
+        if block.level == 1 and not self._title:
+            self._title = block.text
+            if self._h1_is_title:
+                return
+        parent = self._headings[-1][1]
+        node = self._node(block, found, parent)
+        node.is_heading = True
+        node.names_task = found is not None and found.has_word
+        node.alias = alias_of(block.text)
+        node.is_criteria = parent.is_criteria or _CRITERIA.fullmatch(block.text[:120]) is not None
+        self._headings.append((block.level, node))
+
+    def _node(self, block: Heading | Item, found: FoundKey | None, parent: Node) -> Node:
+        """Make the node of a box or heading and hang it below its parent."""
+        title, verdict = split_verdict(found.rest if found else block.text)
+        node = Node(
+            title=title,
+            line=block.line,
+            place=f"line {block.line}",
+            source=self._source,
+            raw=block.raw if isinstance(block, Item) else f"{'#' * block.level} {block.text}",
+            own_key=found.key if found else "",
+            parent=parent,
+            mark=BOX_MARKS.get(block.state, Mark.OPEN) if block.state is not None else verdict or Mark.OPEN,
+            has_mark=block.state is not None,
+            mark_offset=block.offset,
+        )
+        if node.has_mark and node.mark is Mark.OPEN and verdict is Mark.DONE:
+            self._warn(
+                block.line, "mark-conflict", "The box is open and the words say done: the box holds. Tick it."
+            )
+        _clean_title(node)
+        if node.mark is Mark.OPEN and _STRUCK.match(title.strip(" *")):
+            node.mark = Mark.CANCELLED
+            self._warn(
+                block.line,
+                "struck-title",
+                "The title is struck out, so the task is taken as cancelled. Mark it [-].",
+            )
+        parent.children.append(node)
+        return node
+
+    def _found_key(self, text: str) -> FoundKey | None:
+        found = find_key(text)
+        if found is None:
+            return None
+        self._key_forms.add(found.key)
+        return found if self._reads_keys and not found.is_standard else None
+
+    # -- items ------------------------------------------------------------------------------------------
+
+    def _item(self, block: Item) -> None:
+        collecting = self._collecting
+        if collecting and collecting.holds(block.indent) and self._collects(collecting, block):
+            self._collect(collecting, block.text, block.line)
+            return
+        self._stop_collecting()
+        if block.state is not None:
+            self._box(block)
+            return
+        owner = self._owner(block.indent)
+        if field := split_field(block.text):
+            self._field(owner, field, line=block.line, indent=block.indent, by_item=True)
+        else:
+            owner.body.append((block.line, block.raw.strip()))
+
+    def _collects(self, collecting: _Collecting, block: Item) -> bool:
+        """Boxes are values of criteria only; the deliverables of a section without an id are its tasks."""
+        if block.state is None:
+            return collecting.by_item or split_field(block.text) is None
+        is_task = bool(collecting.node.own_key) or not collecting.node.is_heading
+        return collecting.name in CRITERIA_FIELDS or (collecting.name == "deliverables" and is_task)
+
+    def _box(self, block: Item) -> None:
+        self._boxes += 1
+        if self._boxes > TASKS_MAX:
+            message = f"The plan has more than {TASKS_MAX:,} boxes (line {block.line})."
+            raise PlanError(message, remedy="Split it into several plans.")
+        found = self._found_key(block.text)
+        parent = self._owner(block.indent)
+        if block.state not in BOX_MARKS:
+            if block.state not in LEGEND_MARKS:
+                self._unknown_marks.setdefault(block.state or "", []).append(block.line)
+        elif self._headings[-1][1].is_criteria:
+            self._criterion(block)
+        elif not block.text:
+            self._warn(
+                block.line, "empty-title", "The box has no words beside it and is no task. Give it a title."
+            )
+        else:
+            self._items.append((block.indent, self._node(block, found, parent)))
+
+    def _criterion(self, block: Item) -> None:
+        """A box below a criteria heading: acceptance of the task around it, if there is one."""
+        task = next(
+            (node for _, node in reversed(self._headings) if node.own_key and not node.is_criteria), None
+        )
+        if task is not None:
+            task.acceptance.append(block.text)
+        else:
+            self._criteria_boxes.setdefault(self._headings[-1][1].title, []).append(block.line)
+
+    def _owner(self, indent: int) -> Node:
+        """The node that a line of this indent belongs to; items further right are over."""
+        while self._items and indent < self._items[-1][0] + CHILD_INDENT:
+            self._items.pop()
+        return self._items[-1][1] if self._items else self._headings[-1][1]
+
+    # -- other lines ------------------------------------------------------------------------------------
+
+    def _text(self, block: Text) -> None:
+        field = split_field(block.text)
+        collecting = self._collecting
+        if collecting and not field and not is_label(block.text) and block.indent > collecting.indent:
+            self._collect(collecting, block.text, block.line, continues=not block.after_blank)
+            return
+        self._stop_collecting()
+        is_lazy = not block.after_blank and self._items and not self._headings[-1][1].own_key
+        owner = self._items[-1][1] if is_lazy else self._owner(block.indent)
+        if field:
+            self._field(owner, field, line=block.line, indent=block.indent, by_item=False)
+        else:
+            owner.body.append((block.line, block.text))
+
+    def _fence(self, block: Fence) -> None:
+        collecting = self._collecting
+        if collecting and collecting.name in ("run", "verify"):
+            for line in _shell_lines(block.lines):
+                self._collect(collecting, f"`` {line} ``" if line.startswith("`") else line, block.line)
+            self._stop_collecting()
+            return
+        owner = self._owner(block.indent)
+        owner.body.append((block.line, "\n".join((f"```{block.info}", *block.lines, "```"))))
+
+    def _field(self, node: Node, field: tuple[str, str], *, line: int, indent: int, by_item: bool) -> None:
+        name, value = field
+        if not value and name in LIST_FIELDS:
+            self._collecting = _Collecting(node=node, name=name, line=line, indent=indent, by_item=by_item)
+        elif (finding := apply_field(node, name, value, line=line)) and node is not self._root:
+            self.findings.append(finding)
+
+    def _collect(self, collecting: _Collecting, value: str, line: int, *, continues: bool = False) -> None:
+        acceptance = collecting.node.acceptance
+        if (
+            continues
+            and collecting.count
+            and collecting.name in ("acceptance", "deliverables")
+            and acceptance
+        ):
+            acceptance[-1] = f"{acceptance[-1]} {value}"
+            return
+        collecting.count += 1
+        if finding := apply_field(collecting.node, collecting.name, value, line=line):
+            self.findings.append(finding)
+
+    def _stop_collecting(self) -> None:
+        collecting, self._collecting = self._collecting, None
+        if collecting and not collecting.count and collecting.name in ("run", "verify"):
+            message = f"`{collecting.name}:` has no command. Write one after the colon or in a fence below."
+            self._warn(collecting.line, "unknown-value", message)
+
+    def _warn(self, line: int, code: str, message: str) -> None:
+        self.findings.append(Finding(line=line, code=code, message=message))
+
+    def _report_ignored(self) -> None:
+        for mark, lines in self._unknown_marks.items():
+            message = f"[{mark}] is no state, so {len(lines)} such boxes are no tasks."
+            self._warn(lines[0], "unknown-mark", f"{message} Use [ ], [x], [~], [!], [>] or [-].")
+        for title, lines in self._criteria_boxes.items():
+            message = f"{len(lines)} boxes under “{title}” are criteria, no tasks."
+            self._warn(lines[0], "criteria-boxes", f"{message} Rename the heading if they are work.")
+
+
+def _clean_title(node: Node) -> None:
+    """Leave the words that say what to do: notes go to fields, the rest of a long text to the body."""
+    if not node.own_key and (bold := _BOLD_TITLE.match(node.title)) and " " in bold[1]:
+        node.body.append((node.line, node.title))
+        take_notes(node)
+        node.title = bold[1]
+    else:
+        take_notes(node)
+    title = node.title.replace("**", "").replace("~~", "").strip()
+    if len(title) > TITLE_CHARS_MAX:
+        node.body.append((node.line, title))
+        title = title[: TITLE_CHARS_MAX - 1].rstrip() + "…"
+    node.title = title or node.own_key or node.raw.strip()[:TITLE_CHARS_MAX]
+
+
+def _shell_lines(lines: Iterable[str]) -> list[str]:
+    """The commands of a fence: continued lines joined, blank lines and comments left out."""
+    joined = re.sub(r"\\\n[ \t]*", "", "\n".join(lines))
+    return [line.strip() for line in joined.split("\n") if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _settle(root: Node, findings: list[Finding]) -> dict[str, int]:
+    """Decide bottom-up which headings are tasks, containers or mere text. Returns the unused ids."""
+    unused: dict[str, int] = {}
+    dropped: set[Node] = set()
+    for node in [*list(root.descendants())[::-1], root]:
+        if node.is_heading:
+            node.children = [child for child in node.children if child not in dropped]
+            if node.own_key:
+                is_used = bool(node.children) and not _has_plain_steps(node)
+                is_used = is_used or _fold_steps(node, findings)
+            else:
+                is_used = bool(node.children)
+            if not is_used and node.parent is not None:
+                dropped.add(node)
+                node.parent.body.extend([(node.line, node.raw), *node.body])
+                if node.own_key:
+                    unused[node.own_key] = node.line
+    return unused
+
+
+def _has_plain_steps(node: Node) -> bool:
+    """Whether the boxes below are steps of this task: none has an id or fields of its own."""
+    if is_section_key(node.own_key) and not node.names_task and not node.has_task_fields:
+        return False
+    return not any(below.own_key or below.is_own_work for below in node.descendants())
+
+
+def _fold_steps(node: Node, findings: list[Finding]) -> bool:
+    """Make a heading with an id one task, its boxes steps in its body. False if nothing makes it a task."""
+    steps = [below for below in node.descendants() if below.has_mark]
+    if not (steps or node.names_task or node.has_task_fields):
+        return False
+    for below in node.descendants():
+        node.body.extend([(below.line, below.raw), *below.body])
+        node.acceptance.extend(below.acceptance)
+    node.children = []
+    if steps and not node.has_mark:
+        is_done = all(step.mark is Mark.DONE for step in steps)
+        if node.mark is Mark.DONE and not is_done:
+            message = f"{node.own_key} is said to be done and has open boxes: the boxes hold. Tick them."
+            findings.append(Finding(line=node.line, code="mark-conflict", message=message))
+        node.mark = Mark.DONE if is_done else Mark.OPEN if node.mark is Mark.DONE else node.mark
+    return True

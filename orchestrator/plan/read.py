@@ -1,0 +1,157 @@
+"""Read a plan: from a text, a file, a folder of files, or standard input.
+
+Rule: what is wrong with a plan is a finding of the plan; only what cannot be read at all raises. Nothing
+crashes on arbitrary bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from orchestrator.errors import Finding, PlanError
+from orchestrator.plan.assemble import assemble
+from orchestrator.plan.draft import Draft
+from orchestrator.plan.formats import Format, choose_format
+from orchestrator.plan.model import Plan
+
+PLAN_BYTES_MAX = 16 * 1024 * 1024
+FILES_MAX = 1000
+ERRORS_SHOWN_MAX = 10
+
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_plan(text: str, *, source: str = "", format: str = "auto") -> Plan:  # noqa: A002  the word of the CLI
+    """Read a plan from a text.
+
+    Args:
+        text: Markdown or JSON.
+        source: what messages call the text; empty for the only text there is.
+        format: `auto`, `coditect`, `checklist` or `native`.
+
+    Returns:
+        The plan with its findings; `plan.errors` refuse it.
+
+    Raises:
+        PlanError: the format is unknown, or the plan is larger than the importer takes.
+    """
+    draft, chosen, reason = _read_draft(text, source=source, format_name=format, h1_is_title=True)
+    return assemble([draft], format_name=chosen.name, reason=reason, source=_storable(text))
+
+
+def read_path(path: Path | str, *, format: str = "auto") -> Plan:  # noqa: A002  the word of the CLI
+    """Read a plan from a file, from a folder (its Markdown files, in order, are one plan), or from `-`.
+
+    Raises:
+        PlanError: the path is missing, unreadable, too large or no UTF-8 text; or as `read_plan`.
+    """
+    if str(path) == "-":
+        return read_plan(
+            _decode(_read_bytes(sys.stdin.buffer, "standard input"), "standard input"), format=format
+        )
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return _read_folder(path, format_name=format)
+        if path.exists() and not path.is_file():
+            raise PlanError(f"{path} is no ordinary file.", remedy="Name a file or a folder.")
+        return read_plan(_read_file(path), format=format)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        remedy = "Check the path and its permissions."
+        raise PlanError(f"The plan {str(path)!r} cannot be read: {reason}.", remedy=remedy) from error
+
+
+def accept(plan: Plan) -> Plan:
+    """Return the plan if nothing is wrong with it.
+
+    Raises:
+        PlanError: the plan has errors; it names the first ten and carries all findings.
+    """
+    errors = plan.errors
+    if not errors:
+        return plan
+    shown = "\n".join(
+        f"  {_where(finding)}{finding.message} [{finding.code}]" for finding in errors[:ERRORS_SHOWN_MAX]
+    )
+    more = f"\n  and {len(errors) - ERRORS_SHOWN_MAX} more" if len(errors) > ERRORS_SHOWN_MAX else ""
+    raise PlanError(f"The plan is refused; nothing was stored.\n{shown}{more}", findings=plan.findings)
+
+
+def _where(finding: Finding) -> str:
+    source = f"{finding.source}, " if finding.source else ""
+    return f"{source}line {finding.line}: " if finding.line else source
+
+
+def _read_folder(folder: Path, *, format_name: str) -> Plan:
+    """The Markdown files of a folder and below it, without hidden ones, in the order of their names."""
+    paths = sorted(
+        path
+        for path in folder.rglob("*.md")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not paths:
+        raise PlanError(
+            f"The folder {str(folder)!r} has no Markdown file.", remedy="Name a folder with plan files."
+        )
+    if len(paths) > FILES_MAX:
+        raise PlanError(f"The folder {str(folder)!r} has more than {FILES_MAX} files.", remedy="Name fewer.")
+    texts = {path.relative_to(folder).as_posix(): _read_file(path) for path in paths}
+    if sum(map(len, texts.values())) > PLAN_BYTES_MAX:
+        raise PlanError(
+            f"The files of {str(folder)!r} are larger than 16 MiB together.", remedy="Split the plan."
+        )
+    is_one = len(texts) == 1
+    read = [
+        _read_draft(text, source="" if is_one else name, format_name=format_name, h1_is_title=is_one)
+        for name, text in texts.items()
+    ]
+    _, chosen, reason = max(read, key=lambda draft: (draft[1].name != "checklist", -read.index(draft)))
+    source = "\n".join(map(_storable, texts.values()))
+    return assemble([draft for draft, _, _ in read], format_name=chosen.name, reason=reason, source=source)
+
+
+def _read_draft(text: str, *, source: str, format_name: str, h1_is_title: bool) -> tuple[Draft, Format, str]:
+    storable = _storable(text)
+    chosen, reason = choose_format(storable, format_name)
+    draft = chosen.read(storable, source=source, h1_is_title=h1_is_title)
+    if storable != text:
+        message = (
+            "Characters that no database stores (NUL, lone surrogates) were replaced by U+FFFD. Remove them."
+        )
+        finding = Finding(line=0, code="replaced-characters", message=message)
+        draft = replace(draft, findings=(finding, *draft.findings))
+    return draft, chosen, reason
+
+
+def _storable(text: str) -> str:
+    """The text with every character that PostgreSQL cannot hold replaced one by one: offsets stay true."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _read_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return _decode(_read_bytes(file, str(path)), str(path))
+
+
+def _read_bytes(file: BinaryIO, name: str) -> bytes:
+    content = file.read(PLAN_BYTES_MAX + 1)
+    if len(content) > PLAN_BYTES_MAX:
+        raise PlanError(f"The plan {name!r} is larger than 16 MiB.", remedy="Split it into several plans.")
+    return content
+
+
+def _decode(content: bytes, name: str) -> str:
+    encoding = "utf-16" if content.startswith(_UTF16_MARKS) else "utf-8"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{content[error.start]:02x} in line {line}"
+        message = f"The plan {name!r} is no {encoding.upper()} text: {byte}."
+        raise PlanError(message, remedy="Save it as UTF-8.") from error
