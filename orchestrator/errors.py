@@ -11,6 +11,7 @@
     │   ├── Conflict              the thing is in a state that does not allow the request
     │   ├── Unauthorized          the token is missing or wrong
     │   └── Overloaded            a bounded queue is full or the scheduler is starting; try again later
+    ├── Interrupted               the person at the terminal asked to stop
     ├── Fenced                    a token or epoch is no longer valid; stop writing
     └── InvariantViolation        our own bug: crash, never retry
 
@@ -134,6 +135,12 @@ class Overloaded(RequestRefused):
     def __init__(self, message: str, *, remedy: str = "", retry_after_s: float = 1.0) -> None:
         super().__init__(message, remedy=remedy)
         self.retry_after_s = retry_after_s
+
+
+class Interrupted(OrchestratorError):
+    """Raised when the person at the terminal asked to stop; what was recorded stays."""
+
+    exit_code = 130
 
 
 class Fenced(OrchestratorError):

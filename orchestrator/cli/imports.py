@@ -1,0 +1,54 @@
+"""The command import: what the importer reads from a plan, without doing anything with it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import options
+from orchestrator.cli.output import Output, finding_line
+from orchestrator.errors import PlanError, RequestRefused
+
+
+def import_(
+    file: options.PlanFile,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report; nothing is stored.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Tell what is read from a plan: format, tasks, checkboxes, dependencies, findings.
+
+    Exit code: 0 the plan would be accepted, 3 it has errors or cannot be read.
+
+    Example: orchestrator import docs/plans --dry-run --json
+    """
+    if not dry_run:
+        raise RequestRefused(
+            "`import` by itself stores nothing.",
+            remedy="Add --dry-run for a report; `submit` hands the plan in, `run` works on it.",
+        )
+    from orchestrator.cli.plan_files import STDIN
+    from orchestrator.plan.read import read_path
+    from orchestrator.plan.report import import_report
+
+    output = Output(is_json=json)
+    plan = read_path(STDIN if file == STDIN else file)
+    report = import_report(plan)
+    for finding in plan.findings:
+        output.say(finding_line(finding, source=file))
+    output.result(report, _as_text(report))
+    if plan.errors:
+        raise typer.Exit(PlanError.exit_code)
+
+
+def _as_text(report: dict[str, object]) -> str:
+    counts = report["counts"]
+    assert isinstance(counts, dict)
+    boxes, edges = counts["checkboxes"], counts["dependencies"]
+    other = "".join(f", {number} [{mark}]" for mark, number in boxes["other"].items())
+    return (
+        f"format        {report['format']}\n"
+        f"tasks         {counts['tasks']}, {counts['with_id']} ids\n"
+        f"checkboxes    {boxes['open']} open, {boxes['done']} done{other}\n"
+        f"dependencies  {edges['explicit']} explicit, {edges['inferred']} inferred"
+    )

@@ -1,0 +1,74 @@
+"""Reads the plan that a command names, and makes of it what a service takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.output import Output, finding_line
+from orchestrator.errors import PlanError
+
+if TYPE_CHECKING:
+    from orchestrator.plan.model import Plan
+    from orchestrator.views import SubmitRequest
+
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What the options of a command say on how to work on a plan."""
+
+    name: str = ""
+    workdir: Path | None = None
+    backend: str = "auto"
+    budget_usd: float = 0.0
+    until_key: str = ""
+    take: bool = False
+    is_fresh: bool = False
+
+
+def read(file: str, *, output: Output) -> Plan:
+    """Return the plan, its warnings written to stderr.
+
+    Raises:
+        PlanError: it cannot be read, or has errors; nothing was started.
+    """
+    from orchestrator.plan.read import read_path
+
+    plan = read_path(STDIN if file == STDIN else Path(file))
+    if plan.errors:
+        count = len(plan.errors)
+        raise PlanError(
+            f"{_source(file)} has {count} error{'' if count == 1 else 's'}.",
+            remedy="Mend what is named above and try again; nothing was started.",
+            findings=plan.findings,
+        )
+    if not output.is_json:
+        for finding in plan.findings:
+            output.remark(finding_line(finding, source=_source(file)))
+    return plan
+
+
+def request_for(plan: Plan, file: str, choices: Choices) -> SubmitRequest:
+    """Return the request that hands the plan in. Relative folders are made absolute here, where they are."""
+    from orchestrator.views import SubmitRequest
+
+    path = Path.cwd() if file == STDIN else Path(file).absolute()
+    return SubmitRequest(
+        text=plan.source,
+        source=_source(file),
+        name=choices.name or ("" if plan.name or plan.title or file == STDIN else path.stem),
+        workdir=str(choices.workdir.absolute()) if choices.workdir else "",
+        base_dir=str(path if path.is_dir() else path.parent),
+        backend=choices.backend,
+        budget_micros=round(choices.budget_usd * 1_000_000),
+        until_key=choices.until_key,
+        take=choices.take,
+        is_fresh=choices.is_fresh,
+    )
+
+
+def _source(file: str) -> str:
+    return "stdin" if file == STDIN else file

@@ -1,0 +1,177 @@
+"""Commands that hand plans in and follow them: run, submit, watch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli import options
+from orchestrator.cli.output import Output
+from orchestrator.errors import Interrupted
+
+if TYPE_CHECKING:
+    from orchestrator.cli.plan_files import Choices
+    from orchestrator.cli.progress import Progress
+    from orchestrator.client import Client
+    from orchestrator.plan.model import Plan
+    from orchestrator.views import SubmitRequest
+
+
+def run(  # noqa: PLR0913 - one parameter for each option
+    file: options.PlanFile,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only tell waves, routing, sessions and estimate; start nothing."),
+    ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=0, help="Most sessions at once; 0 = as set.")
+    ] = 0,
+    until: options.Until = "",
+    budget: options.Budget = 0.0,
+    fresh: options.Fresh = False,
+    backend: options.Backend = "auto",
+    workdir: options.Workdir = None,
+    name: options.Name = "",
+    take: options.Take = False,
+    json: options.Json = False,
+) -> None:
+    """Work on a plan until it has ended.
+
+    With a stack up (see `up`) the plan is handed to it; else one is started for this plan alone and ends
+    with it. A plan that is known goes on where it stopped. Ctrl-C stops in good order.
+
+    Exit code: 0 all done, 3 the plan is refused, 5 tasks failed, 8 tasks wait for a person, 130 interrupted.
+
+    Example: orchestrator run examples/first-light.md --workers 8
+    """
+    from orchestrator.cli.plan_files import Choices, read, request_for
+
+    output = Output(is_json=json)
+    choices = Choices(
+        name=name,
+        workdir=workdir,
+        backend=backend,
+        budget_usd=budget,
+        until_key=until,
+        take=take,
+        is_fresh=fresh,
+    )
+    plan = read(file, output=output)
+    if dry_run:
+        _forecast(plan, choices, output=output)
+    else:
+        _run(request_for(plan, file, choices), workers=workers, output=output)
+
+
+def submit(  # noqa: PLR0913 - one parameter for each option
+    file: options.PlanFile,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the plan until it has ended.")] = False,
+    until: options.Until = "",
+    budget: options.Budget = 0.0,
+    fresh: options.Fresh = False,
+    backend: options.Backend = "auto",
+    workdir: options.Workdir = None,
+    name: options.Name = "",
+    take: options.Take = False,
+    json: options.Json = False,
+) -> None:
+    """Hand a plan to the stack that is up, and return at once.
+
+    Example: orchestrator submit plan.md --budget 20
+    """
+    from orchestrator.cli.home import connect
+    from orchestrator.cli.plan_files import Choices, read, request_for
+
+    output = Output(is_json=json)
+    choices = Choices(
+        name=name,
+        workdir=workdir,
+        backend=backend,
+        budget_usd=budget,
+        until_key=until,
+        take=take,
+        is_fresh=fresh,
+    )
+    request = request_for(read(file, output=output), file, choices)
+    with connect() as client:
+        submitted = client.submit(request)
+        if watch:
+            _follow(client, str(submitted.plan_id), until_key=until, output=output)
+        known = "" if submitted.is_new else " was known and goes on"
+        text = f"{submitted.name} (plan {submitted.plan_id}, {submitted.tasks_total} tasks){known}\n"
+        output.result(submitted, text + f"Follow it with `orchestrator watch '{submitted.name}'`.")
+
+
+def watch(plan: options.PlanRef, json: options.Json = False) -> None:
+    """Follow a plan of the stack that is up, until nothing more happens by itself.
+
+    Ctrl-C ends the watching, never the plan. The exit codes are those of `run`.
+
+    Example: orchestrator watch first-light
+    """
+    from orchestrator.cli.home import connect
+
+    with connect() as client:
+        _follow(client, plan, until_key="", output=Output(is_json=json))
+
+
+def _forecast(plan: Plan, choices: Choices, *, output: Output) -> None:
+    from orchestrator.cli.dry_run import forecast, write_forecast
+    from orchestrator.routing import Routing
+    from orchestrator.settings import load_settings
+
+    routing = Routing.from_settings(load_settings())
+    found = forecast(plan, routing=routing, backend=choices.backend, take=choices.take)
+    write_forecast(found, output=output)
+    output.result(found)
+
+
+def _run(request: SubmitRequest, *, workers: int, output: Output) -> None:
+    from orchestrator.cli.home import home_folder, served_stack
+    from orchestrator.client import Client
+
+    home = home_folder()
+    if served_stack(home) is None:
+        _run_with_own_host(home, request, workers=workers, output=output)
+        return
+    if workers:
+        output.remark("--workers is left to the stack that is up; set limits.sessions_max there.")
+    with Client.of_home(home) as client:
+        submitted = client.submit(request)
+        _follow(client, str(submitted.plan_id), until_key=request.until_key, output=output)
+
+
+def _run_with_own_host(home: Path, request: SubmitRequest, *, workers: int, output: Output) -> None:
+    from orchestrator.cli.host import HostChild
+    from orchestrator.cli.views import follow
+
+    with HostChild(home, workers=workers) as host:
+        host.submit(request)
+        progress = follow(host.messages(), output=output)
+        if progress.is_over:
+            _conclude(progress, until_key=request.until_key, output=output)
+    raise Interrupted("Stopped.", remedy="Run the plan again and it goes on where it is.")
+
+
+def _follow(client: Client, ref: str, *, until_key: str, output: Output) -> None:
+    from orchestrator.cli.remote import follow_plan
+    from orchestrator.cli.views import follow
+
+    try:
+        progress = follow(follow_plan(client, ref), output=output)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "No longer watching; the plan goes on.",
+            remedy=f"Watch again with `orchestrator watch {ref}`, or end it: `orchestrator cancel --plan {ref}`.",
+        ) from None
+    _conclude(progress, until_key=until_key, output=output)
+
+
+def _conclude(progress: Progress, *, until_key: str, output: Output) -> None:
+    from orchestrator.cli.summary import exit_code, result, write_summary
+
+    write_summary(progress, output=output)
+    output.result(result(progress, until_key=until_key))
+    raise typer.Exit(exit_code(progress, until_key=until_key))

@@ -1,0 +1,158 @@
+"""How far a plan is, folded from messages: tasks by state and agent type, and the sessions that are live."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from orchestrator.cli.messages import Accepted, Ended, Happened, LogsRead, Message, PlanRead, TasksRead
+from orchestrator.core.words import PlanState, TaskState
+from orchestrator.views import EventView, LogView, PlanView, TaskView
+
+#: Nothing more happens by itself in a plan that is in one of these.
+PLAN_OVER = frozenset({PlanState.DONE, PlanState.STALLED, PlanState.CANCELLED, PlanState.PAUSED})
+
+_AT_WORK = frozenset({TaskState.RUNNING, TaskState.VERIFYING})
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskLine:
+    """One task as it stands. `failure` is the summary of its last attempt that did not succeed."""
+
+    id: int
+    key: str
+    title: str
+    agent_type: str
+    state: str
+    reason: str
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A live attempt. `since_s` is on the monotonic clock of this process."""
+
+    task_key: str
+    title: str
+    agent_type: str
+    kind: str
+    number: int
+    since_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class AgentTypeCount:
+    """Tasks of one agent type."""
+
+    agent_type: str
+    tasks: int = 0
+    done: int = 0
+    failed: int = 0
+    running: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """The state of one plan that is being followed."""
+
+    plan: PlanView | None = None
+    name: str = ""
+    reason: str = ""
+    tasks: dict[int, TaskLine] = field(default_factory=dict)
+    sessions: dict[int, Session] = field(default_factory=dict)
+    logs: dict[str, tuple[LogView, ...]] = field(default_factory=dict)
+    started_s: float = field(default_factory=time.monotonic)
+    plan_read_s: float = 0.0
+
+    def take(self, message: Message) -> None:
+        """Fold one message in."""
+        match message:
+            case Accepted(submitted=submitted):
+                self.name = submitted.name
+            case TasksRead(items=items):
+                self._take_tasks(items)
+            case Happened(event=event):
+                self._take_event(event)
+            case PlanRead(plan=plan) | Ended(plan=plan):
+                self.plan, self.name, self.plan_read_s = plan, plan.name, time.monotonic()
+            case LogsRead(task_key=task_key, items=logs):
+                self.logs[task_key] = logs
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self.plan is not None and self.plan.state in PLAN_OVER
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since this process began to follow the plan."""
+        return time.monotonic() - self.started_s
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds to the end by the service's last estimate, less the time since; None if unknown."""
+        if self.plan is None or self.plan.eta_s is None:
+            return None
+        return max(self.plan.eta_s - (time.monotonic() - self.plan_read_s), 0.0)
+
+    def counts(self) -> Counter[str]:
+        """Return the number of tasks by state."""
+        return Counter(task.state for task in self.tasks.values())
+
+    def in_state(self, state: str) -> Iterator[TaskLine]:
+        """Yield the tasks in a state, in the author's order."""
+        return (task for task in self.tasks.values() if task.state == state)
+
+    def by_agent_type(self) -> list[AgentTypeCount]:
+        """Return the counts of each agent type, the largest first."""
+        found: dict[str, AgentTypeCount] = {}
+        for task in self.tasks.values():
+            entry = found.setdefault(task.agent_type, AgentTypeCount(agent_type=task.agent_type))
+            entry.tasks += 1
+            entry.done += task.state == TaskState.DONE
+            entry.failed += task.state == TaskState.FAILED
+            entry.running += task.state in _AT_WORK
+        return sorted(found.values(), key=lambda entry: (-entry.tasks, entry.agent_type))
+
+    def _take_tasks(self, items: tuple[TaskView, ...]) -> None:
+        for item in items:
+            known = self.tasks.get(item.id)
+            self.tasks[item.id] = TaskLine(
+                id=item.id,
+                key=item.key,
+                title=item.title,
+                agent_type=item.agent_type,
+                state=item.state,
+                reason=item.reason,
+                failure=known.failure if known else "",
+            )
+
+    def _take_event(self, event: EventView) -> None:
+        noun, _, what = event.type.partition(".")
+        if noun == "plan":
+            self.reason = str(event.payload.get("reason", ""))
+        task = self.tasks.get(event.task_id or 0)
+        if task is None:
+            return
+        if noun == "task":
+            task.state, task.reason = what, str(event.payload.get("reason", ""))
+        elif what == "started":
+            self.sessions[task.id] = _session(task, event)
+        elif what in {"ended", "lost"}:
+            self.sessions.pop(task.id, None)
+            if event.payload.get("state") != "succeeded":
+                task.failure = str(event.payload.get("summary", ""))
+
+
+def _session(task: TaskLine, event: EventView) -> Session:
+    payload = event.payload
+    return Session(
+        task_key=task.key,
+        title=task.title,
+        agent_type=str(payload.get("agent_type") or task.agent_type),
+        kind=str(payload.get("kind", "work")),
+        number=int(payload.get("number", 1)),
+        since_s=time.monotonic(),
+    )

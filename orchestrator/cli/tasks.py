@@ -1,0 +1,223 @@
+"""Commands on tasks of the stack that is up: tasks, show, logs, cancel, retry, release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli import options
+from orchestrator.cli.output import Output
+from orchestrator.errors import NotFound, SettingsError
+
+if TYPE_CHECKING:
+    from orchestrator.client import Client
+    from orchestrator.views import AttemptView, PlanView, TaskDetail, TaskView
+
+_TITLE_WIDTH = 60
+
+
+def tasks(
+    plan: options.PlanRef,
+    state: Annotated[
+        str, typer.Option("--state", metavar="STATE", help="Only tasks in this state, such as failed.")
+    ] = "",
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Only what would start next, in that order.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """List the tasks of a plan.
+
+    Example: orchestrator tasks first-light --state failed
+    """
+    from orchestrator.cli.home import connect
+    from orchestrator.cli.text import one_line
+
+    output = Output(is_json=json)
+    with connect() as client:
+        plan_id = client.plan(plan).id
+        found = client.ready(plan_id) if ready else client.all_tasks(plan_id, state=state)
+    rows = (
+        (task.key, one_line(task.title, width=_TITLE_WIDTH), task.agent_type, task.state, _remark(task))
+        for task in found
+        if task.kind == "leaf"
+    )
+    output.table(("task", "title", "agent type", "state", "reason"), rows)
+    output.result(found)
+
+
+def show(
+    ref: Annotated[str, typer.Argument(metavar="TASK|PLAN", help="Key or id of a task, else a plan.")],
+    plan: options.OfPlan = "",
+    json: options.Json = False,
+) -> None:
+    """Show everything about a task, or how far a plan is.
+
+    A task is looked for first; a name that no task has is taken for a plan's.
+
+    Example: orchestrator show A.1.2 --plan first-light
+    """
+    from orchestrator.cli.home import connect
+
+    output = Output(is_json=json)
+    with connect() as client:
+        try:
+            found: TaskDetail | PlanView = _task(client, ref, plan)
+        except NotFound:
+            if plan:
+                raise
+            found = client.plan(ref)
+    output.result(found, "\n".join(_lines_of(found)))
+
+
+def logs(
+    task: options.TaskRef,
+    plan: options.OfPlan = "",
+    attempt: Annotated[
+        int, typer.Option("--attempt", metavar="N", min=0, help="Only this attempt; 0 = all of them.")
+    ] = 0,
+    json: options.Json = False,
+) -> None:
+    """Print what the sessions of a task wrote.
+
+    Example: orchestrator logs A.1.2 --plan first-light --attempt 2
+    """
+    from orchestrator.cli.home import connect
+
+    output = Output(is_json=json)
+    with connect() as client:
+        pieces = client.logs(_task(client, task, plan).id)
+    chosen = [piece for piece in pieces if attempt in (0, piece.number)]
+    token = 0
+    for piece in chosen:
+        if piece.token != token:
+            output.say(f"── {piece.kind} {piece.number} (token {piece.token})")
+            token = piece.token
+        output.say(piece.text.rstrip("\n"))
+    output.result(chosen)
+
+
+def cancel(
+    task: Annotated[str, typer.Argument(metavar="[TASK]", help="Key or id of the task.")] = "",
+    plan: options.OfPlan = "",
+    reason: options.Reason = "",
+    json: options.Json = False,
+) -> None:
+    """Cancel a task; without TASK, the whole plan.
+
+    Sessions that run are ended first. What is done stays done.
+
+    Example: orchestrator cancel --plan first-light --reason "other priorities"
+    """
+    from orchestrator.cli.home import connect
+
+    if not task and not plan:
+        raise SettingsError("Nothing to cancel was named.", remedy="Name a TASK, a --plan, or both.")
+    if task:
+        _change("cancel_task", task, plan, reason=reason, output=Output(is_json=json))
+        return
+    with connect() as client:
+        answer = client.request("cancel_plan", plan_id=client.plan(plan).id, reason=reason)
+    Output(is_json=json).result(answer, f"{plan}: {_as_text(answer)}")
+
+
+def retry(
+    task: options.TaskRef,
+    plan: options.OfPlan = "",
+    reason: options.Reason = "",
+    json: options.Json = False,
+) -> None:
+    """Try a failed, cancelled or skipped task again, with all its attempts.
+
+    Example: orchestrator retry A.1.2 --plan first-light
+    """
+    _change("retry_task", task, plan, reason=reason, output=Output(is_json=json))
+
+
+def release(
+    task: options.TaskRef,
+    plan: options.OfPlan = "",
+    reason: options.Reason = "",
+    json: options.Json = False,
+) -> None:
+    """Let a held task go on: approve it, or say that what was to be done by hand is done.
+
+    Example: orchestrator release C.3.1 --plan first-light --reason "signed off"
+    """
+    _change("release_task", task, plan, reason=reason, output=Output(is_json=json))
+
+
+def _change(kind: str, task: str, plan: str, *, reason: str, output: Output) -> None:
+    from orchestrator.cli.home import connect
+
+    with connect() as client:
+        answer = client.request(kind, task_id=_task(client, task, plan).id, reason=reason)
+    output.result(answer, f"{task}: {_as_text(answer)}")
+
+
+def _task(client: Client, ref: str, plan: str) -> TaskDetail:
+    return client.task(ref, plan_id=client.plan(plan).id if plan else None)
+
+
+def _remark(task: TaskView) -> str:
+    if task.reason:
+        return task.reason
+    return f"waits for {task.unmet_dependencies}" if task.unmet_dependencies else ""
+
+
+def _as_text(answer: object) -> str:
+    if not isinstance(answer, dict):
+        return str(answer)
+    return ", ".join(f"{name} {value}" for name, value in answer.items())
+
+
+def _lines_of(found: TaskDetail | PlanView) -> Iterator[str]:
+    from orchestrator.views import PlanView
+
+    return _plan_lines(found) if isinstance(found, PlanView) else _task_lines(found)
+
+
+def _plan_lines(plan: PlanView) -> Iterator[str]:
+    from orchestrator.cli.text import duration, money
+
+    yield f"{plan.name} (plan {plan.id}): {plan.state}"
+    yield f"  title     {plan.title}"
+    yield f"  tasks     {plan.tasks_total}: " + ", ".join(f"{n} {state}" for state, n in plan.tasks.items())
+    for entry in plan.agent_types:
+        failed = f", {entry.failed} failed" if entry.failed else ""
+        yield f"            {entry.done}/{entry.tasks} {entry.agent_type}{failed}"
+    yield f"  attempts  {plan.attempts}, {plan.input_tokens:,} tokens in, {plan.output_tokens:,} out"
+    budget = f" of {money(plan.budget_micros)}" if plan.budget_micros else ""
+    yield f"  spent     {money(plan.cost_micros)}{budget}"
+    if plan.eta_s is not None:
+        yield f"  to go     about {duration(plan.eta_s)}"
+    yield f"  backend   {plan.backend}"
+    yield f"  workdir   {plan.workdir or 'none'}"
+
+
+def _task_lines(task: TaskDetail) -> Iterator[str]:
+    yield f"{task.key} (task {task.id} of plan {task.plan_id}): {task.state}"
+    yield f"  title     {task.title}"
+    if task.reason:
+        yield f"  reason    {task.reason}"
+    yield f"  agent     {task.agent_type} by {task.routing_rule or 'no rule'}: {task.routing_evidence}"
+    for name, lines in (("run", task.run), ("verify", task.verify), ("accept", task.acceptance)):
+        yield from (f"  {name:<8}  {line}" for line in lines)
+    for name, edges in (("after", task.depends_on), ("before", task.dependents)):
+        yield from (f"  {name:<8}  {edge.key} {edge.title} ({edge.state})" for edge in edges)
+    for attempt in task.attempts:
+        yield _attempt_line(attempt)
+
+
+def _attempt_line(attempt: AttemptView) -> str:
+    from orchestrator.cli.text import duration, money, one_line
+
+    name = f"{attempt.kind} {attempt.number}"
+    took = ""
+    if attempt.started_at and attempt.ended_at:
+        took = f" in {duration((attempt.ended_at - attempt.started_at).total_seconds())}"
+    cost = f", {money(attempt.cost_micros)}" if attempt.cost_micros else ""
+    failure = f" [{attempt.failure_class}]" if attempt.failure_class else ""
+    return f"  {name:<8}  {attempt.state}{took}{cost}{failure}  {one_line(attempt.summary)}"

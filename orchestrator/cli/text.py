@@ -1,0 +1,44 @@
+"""Numbers as people read them: durations, money, counts, and the end of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def duration(seconds: float) -> str:
+    """Return such as `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def money(micros: int) -> str:
+    """Return millionths of a US dollar as dollars, with cents and no finer unless that hides all of it."""
+    return f"${micros / 1e6:.2f}" if micros >= 10_000 or not micros else f"${micros / 1e6:.4f}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return such as `1 task`, `2 tasks`, `no tasks`."""
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def one_line(text: str, *, width: int = 200) -> str:
+    """Return the text on one line, cut to `width` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def tail(path: Path, *, lines: int = 15) -> str:
+    """Return the last lines of a file; empty when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - 65_536, 0))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
