@@ -19,9 +19,10 @@ from orchestrator.errors import DatabaseUnavailable
 from orchestrator.ports import Affinity, AffinityKey, EndedAttempt, FoldOutcomes
 from orchestrator.store.committer import connect
 
-_FIRST_SQL = (
-    "INSERT INTO orchestrator_state (key, value) VALUES ('metrics', '{\"seq\": 0}') ON CONFLICT DO NOTHING"
-)
+_FIRST_SQL = """
+INSERT INTO orchestrator_state (key, value) VALUES ('metrics', jsonb_build_object('seq', 0))
+ON CONFLICT DO NOTHING
+"""
 
 _LOCK_SQL = "SELECT (value ->> 'seq')::bigint AS seq FROM orchestrator_state WHERE key = 'metrics' FOR UPDATE"
 
@@ -42,7 +43,8 @@ ORDER BY e.seq
 """
 
 _HISTORY_SQL = """
-SELECT tenant_id, agent_type, task_type, domain, attempts, successes, success, duration_ms, tokens, cost_micros
+SELECT tenant_id, agent_type, task_type, domain, attempts, successes, success, duration_ms, tokens,
+       cost_micros
 FROM agent_task_affinity
 WHERE (tenant_id, agent_type, task_type, domain) IN (
     SELECT * FROM unnest(%(0)s::text[], %(1)s::text[], %(2)s::text[], %(3)s::text[])
