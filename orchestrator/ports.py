@@ -113,6 +113,15 @@ class Transcript(Protocol):
         """Add text. `stream` is `stdout`, `stderr`, `model`, `tool` or `note`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptChunk:
+    """A compressed piece of a transcript: zlib over lines `[offset_ms, stream, text]`."""
+
+    token: int
+    seq: int
+    data: bytes
+
+
 class Process(Protocol):
     """A child process tree under the launcher."""
 

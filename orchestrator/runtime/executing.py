@@ -1,0 +1,309 @@
+"""An executor's life, without Ray: take tokens, store starts, run sessions, store results, report.
+
+A start or result is in the tables before anybody is told of it. Reports are only hints that save the
+scheduler a poll; losing them loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import structlog
+
+from orchestrator.core.events import AttemptEnded
+from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.errors import DatabaseUnavailable, EnvironmentFault
+from orchestrator.ports import Assignment, Backend, Outcome, TranscriptChunk, Workspace, WorkspaceProvider
+from orchestrator.text import storable, storable_json
+
+log = structlog.get_logger(__name__)
+
+#: Pause before the database is asked again.
+RETRY_S = 0.5
+
+#: Transcripts are written this often.
+FLUSH_S = 1.0
+
+#: A transcript keeps this many characters; what comes after is counted and left out.
+TRANSCRIPT_CHARS_MAX = 2_000_000
+
+T = TypeVar("T")
+
+_NOWHERE = Workspace(path=Path("/"), env={})
+
+
+class AttemptStore(Protocol):
+    """What an executor writes; implemented by store/executors.py. Raises DatabaseUnavailable."""
+
+    async def start(self, tokens: Sequence[int]) -> list[Assignment]:
+        """Store starts; return what the accepted ones are to do."""
+
+    async def save_results(self, results: Sequence[tuple[int, Outcome]]) -> set[int]:
+        """Store results; return the tokens that are stored."""
+
+    async def save_chunks(self, chunks: Sequence[TranscriptChunk]) -> None:
+        """Store pieces of transcripts."""
+
+
+class Leases(Protocol):
+    """Keeps leases alive; implemented by runtime/renewal.py."""
+
+    def hold(self, token: int) -> None:
+        """Keep the lease of a token from now on."""
+
+    def release(self, token: int) -> None:
+        """Stop keeping it."""
+
+
+class Report(Protocol):
+    """Tells the scheduler. Best effort; never raises."""
+
+    async def __call__(self, *, started: Sequence[int], ended: Sequence[AttemptEnded]) -> None:
+        """Send what happened."""
+
+
+@dataclass(slots=True)
+class TranscriptBuffer:
+    """Implements ports.Transcript: collects lines until they are flushed."""
+
+    token: int
+    began_s: float = field(default_factory=time.monotonic)
+    seq: int = 0
+    chars: int = 0
+    lines: list[list[object]] = field(default_factory=list)
+
+    def write(self, stream: str, text: str) -> None:
+        """Add text; beyond the limit it is left out."""
+        left = TRANSCRIPT_CHARS_MAX - self.chars
+        if left <= 0:
+            return
+        self.chars += len(text)
+        if len(text) > left:
+            text = f"{text[:left]}\n[transcript limit of {TRANSCRIPT_CHARS_MAX} characters reached]\n"
+        self.lines.append([int((time.monotonic() - self.began_s) * 1000), stream, text])
+
+    def take(self) -> TranscriptChunk | None:
+        """Return what was collected as a chunk, or None."""
+        if not self.lines:
+            return None
+        lines, self.lines = self.lines, []
+        self.seq += 1
+        data = zlib.compress("\n".join(json.dumps(line) for line in lines).encode(), level=1)
+        return TranscriptChunk(token=self.token, seq=self.seq, data=data)
+
+
+@dataclass(slots=True)
+class _Session:
+    assignment: Assignment
+    transcript: TranscriptBuffer
+    task: asyncio.Task[Outcome] | None = None
+    cancel_reason: str = ""
+    is_fenced: bool = False
+
+
+class Executing:
+    """Runs the sessions of one executor.
+
+    Args:
+        backends: by name.
+        workspaces: where the sessions of real backends work.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: AttemptStore,
+        leases: Leases,
+        backends: Mapping[str, Backend],
+        workspaces: WorkspaceProvider,
+        report: Report,
+    ) -> None:
+        self._store = store
+        self._leases = leases
+        self._backends = backends
+        self._workspaces = workspaces
+        self._report = report
+        self._seen: set[int] = set()
+        self._sessions: dict[int, _Session] = {}
+        self._to_start: list[int] = []
+        self._finished: list[tuple[int, Outcome]] = []
+        self._started: list[int] = []
+        self._work = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens that are being worked on."""
+        return sorted({*self._sessions, *self._to_start, *(token for token, _ in self._finished)})
+
+    def start(self, tokens: Sequence[int]) -> None:
+        """Take tokens; one that was received before is not taken again."""
+        new = [token for token in tokens if token not in self._seen]
+        self._seen.update(new)
+        self._to_start += new
+        self._work.set()
+
+    def cancel(self, token: int, reason: str) -> None:
+        """End a session in good order; its result says `cancelled`."""
+        session = self._sessions.get(token)
+        if session is not None and session.task is not None and not session.cancel_reason:
+            session.cancel_reason = reason
+            session.task.cancel()
+
+    def fence(self, token: int) -> None:
+        """End a session without a result: its token is not ours any more."""
+        session = self._sessions.get(token)
+        if session is not None and session.task is not None:
+            session.is_fenced = True
+            session.task.cancel()
+
+    async def run(self) -> None:
+        """Store and report, batch by batch, until cancelled."""
+        flusher = asyncio.create_task(self._flush_for_ever(), name="transcripts")
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                await self._take_starts()
+                await self._store_results()
+        finally:
+            flusher.cancel()
+
+    async def drain(self, *, timeout_s: float) -> None:
+        """End every session in good order and store what came of it."""
+        for token in list(self._sessions):
+            self.cancel(token, "the executor stops")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._sessions or self._finished:
+                    await asyncio.wait({*self._tasks, asyncio.create_task(asyncio.sleep(0.05))})
+
+    async def _take_starts(self) -> None:
+        tokens, self._to_start = self._to_start, []
+        if not tokens:
+            return
+        assignments = await _patiently(lambda: self._store.start(tokens))
+        for assignment in assignments:
+            self._leases.hold(assignment.token)
+            self._open(assignment)
+        if assignments:
+            await self._report(started=[a.token for a in assignments], ended=[])
+
+    def _open(self, assignment: Assignment) -> None:
+        session = _Session(assignment=assignment, transcript=TranscriptBuffer(assignment.token))
+        self._sessions[assignment.token] = session
+        session.task = asyncio.create_task(self._run_session(session), name=f"session {assignment.key}")
+        watcher = asyncio.create_task(self._watch(session))
+        self._tasks.add(watcher)
+        watcher.add_done_callback(self._tasks.discard)
+
+    async def _run_session(self, session: _Session) -> Outcome:
+        assignment = session.assignment
+        backend = self._backends.get(assignment.backend)
+        if backend is None:
+            return _no_backend(assignment.backend)
+        if backend.name == "simulated":
+            return await backend.run(assignment, _NOWHERE, session.transcript)
+        try:
+            async with self._workspaces.open(assignment) as workspace:
+                return await backend.run(assignment, workspace, session.transcript)
+        except EnvironmentFault as fault:
+            return Outcome(
+                state=AttemptState.FAILED, failure_class=FailureClass.WORKSPACE, summary=str(fault)
+            )
+
+    async def _watch(self, session: _Session) -> None:
+        """Turn however the session ends into its outcome."""
+        assert session.task is not None
+        token = session.assignment.token
+        await asyncio.wait({session.task})
+        if session.is_fenced:
+            self._sessions.pop(token, None)
+            return
+        if session.task.cancelled():
+            reason = session.cancel_reason or "the executor stops"
+            outcome = Outcome(state=AttemptState.CANCELLED, summary=reason)
+        elif (error := session.task.exception()) is not None:
+            log.error("session backend failed", token=token, exc_info=error)
+            outcome = _defect(error)
+        else:
+            outcome = session.task.result()
+        self._finished.append((token, _storable(outcome)))
+        self._work.set()
+
+    async def _store_results(self) -> None:
+        if not self._finished:
+            return
+        results, self._finished = self._finished, []
+        chunks = [chunk for token, _ in results if (chunk := self._sessions[token].transcript.take())]
+        if chunks:
+            await _patiently(lambda: self._store.save_chunks(chunks))
+        stored = await _patiently(lambda: self._store.save_results(results))
+        for token, _ in results:
+            self._leases.release(token)
+            del self._sessions[token]
+        ended = [_ended(token, outcome) for token, outcome in results if token in stored]
+        if ended:
+            await self._report(started=[], ended=ended)
+
+    async def _flush_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            taken = [session.transcript.take() for session in self._sessions.values()]
+            chunks = [chunk for chunk in taken if chunk is not None]
+            if chunks:
+                await _patiently(lambda: self._store.save_chunks(chunks))  # noqa: B023
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Call until the database answers; leases end a session that waits too long."""
+    while True:
+        try:
+            return await call()
+        except DatabaseUnavailable as error:
+            log.warning("database is away", reason=str(error))
+            await asyncio.sleep(RETRY_S)
+
+
+def _storable(outcome: Outcome) -> Outcome:
+    """Sessions print anything; what they say must fit into tables and events."""
+    report = None if outcome.report is None else storable_json(outcome.report)
+    assert report is None or isinstance(report, dict)
+    return replace(
+        outcome, summary=storable(outcome.summary), detail=storable(outcome.detail), report=report
+    )
+
+
+def _no_backend(name: str) -> Outcome:
+    return Outcome(
+        state=AttemptState.FAILED,
+        failure_class=FailureClass.INFRASTRUCTURE,
+        summary=f"This executor has no backend {name!r}: its credentials are missing or it is not installed.",
+    )
+
+
+def _defect(error: BaseException) -> Outcome:
+    return Outcome(
+        state=AttemptState.FAILED,
+        failure_class=FailureClass.INFRASTRUCTURE,
+        summary=f"The session backend failed: {type(error).__name__}: {error}",
+    )
+
+
+def _ended(token: int, outcome: Outcome) -> AttemptEnded:
+    return AttemptEnded(
+        at_ms=0,
+        token=token,
+        state=outcome.state,
+        failure_class=outcome.failure_class,
+        summary=outcome.summary,
+        cost_micros=outcome.usage.cost_micros,
+    )

@@ -1,0 +1,244 @@
+"""What executors write and read: starts, results, transcripts and beats, all fenced by token.
+
+A start or a result takes the attempt's row FOR SHARE first and requires it live, so it cannot slip past the
+scheduler's verdict (store/scheduler.py `fate`), which takes the same row FOR UPDATE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Json
+
+from orchestrator.core.words import AttemptKind
+from orchestrator.errors import DatabaseUnavailable
+from orchestrator.plan.amounts import duration_ms
+from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
+from orchestrator.store.committer import connect
+
+_START_SQL = """
+WITH live AS (
+    SELECT token, tenant_id FROM attempts
+    WHERE token = ANY(%(tokens)s) AND state = 'leased' AND executor = %(executor)s FOR SHARE
+)
+INSERT INTO starts (token, tenant_id, incarnation) SELECT token, tenant_id, %(incarnation)s FROM live
+ON CONFLICT (token) DO NOTHING
+"""
+
+_ASSIGNMENTS_SQL = """
+SELECT a.token, a.number, a.kind, a.tenant_id, a.plan_id, p.name AS plan_name, a.task_id, t.key, t.title,
+       t.body, t.acceptance, a.agent_type, a.backend, t.run, t.verify, p.workdir, t.options,
+       coalesce(f.feedback, '') AS feedback
+FROM starts AS s JOIN attempts AS a USING (token) JOIN tasks AS t ON t.id = a.task_id
+    JOIN plans AS p ON p.id = a.plan_id
+    LEFT JOIN LATERAL (
+        SELECT b.summary || E'\\n' || b.detail AS feedback FROM attempts AS b
+        WHERE b.task_id = a.task_id AND b.token < a.token AND b.state IN ('failed', 'timed_out')
+        ORDER BY b.token DESC LIMIT 1
+    ) AS f ON true
+WHERE s.token = ANY(%(tokens)s) AND s.incarnation = %(incarnation)s AND a.state IN ('leased', 'started')
+"""
+
+_RESULTS_SQL = """
+WITH live AS (
+    SELECT token, tenant_id FROM attempts
+    WHERE token = ANY(%(0)s::bigint[]) AND state IN ('leased', 'started') FOR SHARE
+)
+INSERT INTO results (token, tenant_id, state, failure_class, summary, detail, exit_code, report, input_tokens,
+                     output_tokens, cache_read_tokens, cache_write_tokens, cost_micros, requests)
+SELECT u.token, live.tenant_id, u.state, u.class, u.summary, u.detail, u.exit_code, u.report, u.input,
+       u.output, u.cache_read, u.cache_write, u.cost, u.requests
+FROM unnest(%(0)s::bigint[], %(1)s::text[], %(2)s::text[], %(3)s::text[], %(4)s::text[], %(5)s::int[],
+            %(6)s::jsonb[], %(7)s::bigint[], %(8)s::bigint[], %(9)s::bigint[], %(10)s::bigint[],
+            %(11)s::bigint[], %(12)s::int[])
+    AS u(token, state, class, summary, detail, exit_code, report, input, output, cache_read, cache_write,
+         cost, requests)
+    JOIN live USING (token)
+ON CONFLICT (token) DO NOTHING
+"""
+
+_STORED_SQL = "SELECT token FROM results WHERE token = ANY(%(tokens)s)"
+
+_CHUNKS_SQL = """
+INSERT INTO transcript_chunks (token, tenant_id, seq, bytes)
+SELECT u.token, a.tenant_id, u.seq, u.bytes
+FROM unnest(%(tokens)s::bigint[], %(seqs)s::int[], %(bytes)s::bytea[]) AS u(token, seq, bytes)
+    JOIN attempts AS a USING (token)
+ON CONFLICT (token, seq) DO NOTHING
+"""
+
+_BEAT_SQL = """
+UPDATE leases SET beat = beat + 1 WHERE token = ANY(%(tokens)s) RETURNING token, cancel_reason
+"""
+
+_RESULT_COLUMNS: tuple[Callable[[Outcome], object], ...] = (
+    lambda o: o.state.value,
+    lambda o: o.failure_class.value if o.failure_class else None,
+    lambda o: o.summary,
+    lambda o: o.detail,
+    lambda o: o.exit_code,
+    lambda o: Json(dict(o.report)) if o.report is not None else None,
+    lambda o: o.usage.input_tokens,
+    lambda o: o.usage.output_tokens,
+    lambda o: o.usage.cache_read_tokens,
+    lambda o: o.usage.cache_write_tokens,
+    lambda o: o.usage.cost_micros,
+    lambda o: o.usage.requests,
+)
+
+
+class ExecutorStore:
+    """The connection of an executor; one caller at a time.
+
+    Args:
+        url: libpq URL of the service role.
+        executor: name of the executor; `incarnation` tells its processes apart.
+        limits: of an attempt whose task names none of its own.
+    """
+
+    def __init__(self, url: str, *, executor: str, incarnation: str, limits: SessionLimits) -> None:
+        self._url = url
+        self._executor = executor
+        self._incarnation = incarnation
+        self._limits = limits
+        self._lock = asyncio.Lock()
+        self._connection: psycopg.AsyncConnection[dict[str, Any]] | None = None
+
+    async def start(self, tokens: Sequence[int]) -> list[Assignment]:
+        """Store the starts and return what they are to do; a token that is refused is left out.
+
+        Repeating it is harmless: this incarnation gets the same assignments again, any other gets nothing.
+        """
+        values = {"tokens": list(tokens), "executor": self._executor, "incarnation": self._incarnation}
+        async with self._open() as connection:
+            await connection.execute(_START_SQL, values)
+            cursor = await connection.execute(_ASSIGNMENTS_SQL, values)
+            rows = await cursor.fetchall()
+            await connection.commit()
+        return [self._assignment(row) for row in rows]
+
+    def _assignment(self, row: Mapping[str, Any]) -> Assignment:
+        options = row["options"]
+        timeout_ms = duration_ms(str(options.get("timeout", "")))
+        limits = replace(self._limits, total_timeout_s=timeout_ms / 1000) if timeout_ms else self._limits
+        return Assignment(
+            token=row["token"],
+            number=row["number"],
+            kind=AttemptKind(row["kind"]),
+            tenant_id=row["tenant_id"],
+            plan_id=row["plan_id"],
+            plan_name=row["plan_name"],
+            task_id=row["task_id"],
+            key=row["key"],
+            title=row["title"],
+            body=row["body"],
+            acceptance=tuple(row["acceptance"]),
+            agent_type=row["agent_type"],
+            backend=row["backend"],
+            model="",
+            run=tuple(row["run"]),
+            verify=tuple(row["verify"]),
+            workdir=row["workdir"],
+            feedback=row["feedback"],
+            limits=limits,
+            options=options,
+        )
+
+    async def save_results(self, results: Sequence[tuple[int, Outcome]]) -> set[int]:
+        """Store results; return the tokens that are stored now, by this call or an earlier one.
+
+        A token that is not returned was fenced: nobody will hear of its outcome.
+        """
+        tokens = [token for token, _ in results]
+        values: dict[str, object] = {"0": tokens}
+        for n, column in enumerate(_RESULT_COLUMNS, start=1):
+            values[str(n)] = [column(outcome) for _, outcome in results]
+        async with self._open() as connection:
+            await connection.execute(_RESULTS_SQL, values)
+            cursor = await connection.execute(_STORED_SQL, {"tokens": tokens})
+            stored = {row["token"] for row in await cursor.fetchall()}
+            await connection.commit()
+        return stored
+
+    async def save_chunks(self, chunks: Sequence[TranscriptChunk]) -> None:
+        """Store pieces of transcripts; losing the last second of one is bearable, so no flush is awaited."""
+        async with self._open() as connection:
+            await connection.execute("SET LOCAL synchronous_commit = off")
+            await connection.execute(
+                _CHUNKS_SQL,
+                {
+                    "tokens": [chunk.token for chunk in chunks],
+                    "seqs": [chunk.seq for chunk in chunks],
+                    "bytes": [chunk.data for chunk in chunks],
+                },
+            )
+            await connection.commit()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    @contextlib.asynccontextmanager
+    async def _open(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
+        async with self._lock:
+            try:
+                if self._connection is None or self._connection.closed:
+                    self._connection = await connect(self._url, name=f"orchestrator-{self._executor}")
+                    self._connection.row_factory = dict_row
+                yield self._connection
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                await self.close()
+                raise DatabaseUnavailable(f"The database does not answer: {error}.") from error
+            except BaseException:
+                await self.close()  # never reuse a connection in an unknown state
+                raise
+
+
+class Beats:
+    """Renewals, on a blocking connection of their own, for a thread of their own.
+
+    Args:
+        url: libpq URL of the service role.
+        name: how the server's activity view shows the connection.
+    """
+
+    def __init__(self, url: str, *, name: str) -> None:
+        self._url = url
+        self._name = name
+        self._connection: psycopg.Connection[tuple[int, str | None]] | None = None
+
+    def renew(self, tokens: Sequence[int]) -> dict[int, str | None]:
+        """Bump the beats of the tokens; return those still ours, with the reason if a cancel is wished.
+
+        Raises:
+            DatabaseUnavailable: nothing was renewed, or nobody knows.
+        """
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = psycopg.connect(
+                    self._url,
+                    autocommit=True,
+                    connect_timeout=5,
+                    application_name=self._name,
+                    options="-c statement_timeout=5s -c synchronous_commit=off",
+                )
+            rows = self._connection.execute(_BEAT_SQL, {"tokens": list(tokens)}).fetchall()
+        except psycopg.Error as error:
+            self.close()
+            raise DatabaseUnavailable(f"The database does not answer: {error}.") from error
+        return dict(rows)
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
