@@ -1,0 +1,111 @@
+"""Routing: the order of the rules, what makes each apply, and the reason it gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.core.words import TaskKind
+from orchestrator.plan.model import Checkboxes, Plan, PlanTask
+from orchestrator.routing import Route, Routing, Rule
+from orchestrator.routing.rules import agent_name
+from orchestrator.settings import Settings
+
+
+@pytest.fixture
+def routing(tmp_path: Path) -> Routing:
+    return Routing.from_settings(Settings(home=tmp_path))
+
+
+def task(
+    title: str = "Do it", *, key: str = "1", agent: str = "", line: int = 0, **values: object
+) -> PlanTask:
+    return PlanTask(key=key, has_own_key=True, title=title, agent=agent, line=line, **values)
+
+
+def plan(*tasks: PlanTask) -> Plan:
+    return Plan(
+        format="checklist", format_reason="", title="", name="", tasks=tasks, dependencies=(), findings=(),
+        checkboxes=Checkboxes(), with_id=0, source="",
+    )  # fmt: skip
+
+
+def test_rules_apply_in_their_order(routing: Routing) -> None:
+    everything = task("Test the parser", key="C.1.1", agent="database-architect")
+    assert routing.route_task(everything).rule is Rule.OVERRIDE
+    assert routing.route_task(task("Test the parser", key="C.1.1")).rule is Rule.KEYWORD
+    assert routing.route_task(task("Do it", key="C.1.1")).rule is Rule.TRACK
+    assert routing.route_task(task("Do it", key="1")) == Route(
+        agent_type="general-purpose", rule=Rule.GENERAL, evidence="no agent, keyword or track says more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("title", "agent_type", "word"),
+    [
+        ("Test the API endpoint", "testing-specialist", "test"),
+        ("Deploy the frontend", "devops-engineer", "deploy"),
+        ("Add JWT authentication to the API", "security-specialist", "jwt"),
+        ("Write unit tests for the parser", "testing-specialist", "unit test"),
+        ("Refactoring of the queue", "code-reviewer", "refactor"),
+        ("Docker-compose file", "devops-engineer", "docker"),
+    ],
+)
+def test_first_word_of_the_title_decides(routing: Routing, title: str, agent_type: str, word: str) -> None:
+    route = routing.route_task(task(title))
+    assert (route.agent_type, route.rule) == (agent_type, Rule.KEYWORD)
+    assert f"`{word}`" in route.evidence
+
+
+@pytest.mark.parametrize("title", ["Build the latest rapid thing", "Squid the fruits", "Attest to it"])
+def test_words_inside_of_words_do_not_count(routing: Routing, title: str) -> None:
+    assert routing.route_task(task(title)).rule is Rule.GENERAL
+
+
+@pytest.mark.parametrize(
+    ("annotation", "agent_type"),
+    [
+        ("`qa-specialist` (Python)", "testing-specialist"),
+        ("QA Specialist", "testing-specialist"),
+        ("rust_expert_developer", "rust-expert-developer"),
+        ("**devops-engineer**, security-specialist", "devops-engineer"),
+    ],
+)
+def test_override_is_read_as_the_author_writes_it(routing: Routing, annotation: str, agent_type: str) -> None:
+    route = routing.route_task(task(agent=annotation))
+    assert (route.agent_type, route.rule) == (agent_type, Rule.OVERRIDE)
+
+
+def test_annotation_without_a_name_is_none() -> None:
+    assert agent_name(" ** (anybody)") == ""
+    assert len(agent_name("x" * 300)) == 64
+
+
+def test_only_leaves_are_routed(routing: Routing) -> None:
+    tasks = plan(task(key="1", kind=TaskKind.CONTAINER), task(key="1.1"))
+    assert set(routing.route(tasks)) == {"1.1"}
+
+
+def test_unknown_agent_is_accepted_and_warned_about_once(routing: Routing) -> None:
+    tasks = plan(
+        task(key="1", agent="rust-expert-developer", line=3),
+        task(key="2", agent="Rust Expert Developer", line=9),
+        task(key="3", agent="devops-engineer", line=12),
+    )
+    (finding,) = routing.findings(tasks)
+    assert (finding.line, finding.code, finding.severity) == (3, "unknown-agent", "warning")
+    assert routing.route(tasks)["2"].agent_type == "rust-expert-developer"
+
+
+def test_derived_keys_have_no_track(routing: Routing) -> None:
+    derived = PlanTask(key="C.1.1", has_own_key=False, title="Do it")
+    assert routing.route_task(derived).rule is Rule.GENERAL
+
+
+def test_settings_add_tracks_and_aliases(tmp_path: Path) -> None:
+    tables = {"tracks": {"E001": "backend-development"}, "aliases": {"ann": "code-reviewer"}}
+    routing = Routing.from_settings(Settings(home=tmp_path, routing=tables))
+    assert routing.route_task(task(key="E001-T004")).agent_type == "backend-development"
+    assert routing.route_task(task(agent="Ann")).agent_type == "code-reviewer"
+    assert routing.route_task(task(key="C.1.1")).agent_type == "devops-engineer"
