@@ -82,6 +82,18 @@ def read_stack(home: Path) -> Stack | None:
     return stack if stack.is_alive else None
 
 
+def require_stack(home: Path) -> Stack:
+    """Return the stack that runs in this home.
+
+    Raises:
+        EnvironmentFault: none does.
+    """
+    stack = read_stack(home)
+    if stack is None:
+        raise EnvironmentFault("Nothing is running here.", remedy="Start it with `orchestrator up`.")
+    return stack
+
+
 def write_stack(home: Path, stack: Stack) -> None:
     """Replace the file in one step, readable by its owner alone."""
     temporary = home / f".{STACK_FILE}.{os.getpid()}"

@@ -16,7 +16,9 @@ def import_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report; nothing is stored.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Tell what is read from a plan: format, tasks, checkboxes, dependencies, findings.
+    """Tell what is read from a plan.
+
+    Its format, tasks, checkboxes, dependencies, and what is wrong with it.
 
     Exit code: 0 the plan would be accepted, 3 it has errors or cannot be read.
 

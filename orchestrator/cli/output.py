@@ -75,17 +75,14 @@ class Output:
         """Write what is not the result to stderr."""
         typer.echo(text, err=True)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Write aligned columns; a cell that is a state is coloured. Piped, no cell is cut or wrapped."""
         if self.is_json:
             return
-        from rich import box
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(
-            *columns, box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False
-        )
+        table = Table(*columns, box=None, header_style="bold", padding=(0, 2), pad_edge=False)
         for row in rows:
             table.add_row(*(Text(cell, style=style_of(cell)) for cell in row))
         self.console().print(table)

@@ -77,7 +77,7 @@ def submit(  # noqa: PLR0913 - one parameter for each option
     take: options.Take = False,
     json: options.Json = False,
 ) -> None:
-    """Hand a plan to the stack that is up, and return at once.
+    """Hand a plan to the stack that is up.
 
     Example: orchestrator submit plan.md --budget 20
     """
@@ -105,9 +105,10 @@ def submit(  # noqa: PLR0913 - one parameter for each option
 
 
 def watch(plan: options.PlanRef, json: options.Json = False) -> None:
-    """Follow a plan of the stack that is up, until nothing more happens by itself.
+    """Follow a plan of the stack that is up.
 
-    Ctrl-C ends the watching, never the plan. The exit codes are those of `run`.
+    It ends when nothing more happens in the plan by itself. Ctrl-C ends the watching, never the plan. The
+    exit codes are those of `run`.
 
     Example: orchestrator watch first-light
     """
@@ -164,7 +165,7 @@ def _follow(client: Client, ref: str, *, until_key: str, output: Output) -> None
     except KeyboardInterrupt:
         raise Interrupted(
             "No longer watching; the plan goes on.",
-            remedy=f"Watch again with `orchestrator watch {ref}`, or end it: `orchestrator cancel --plan {ref}`.",
+            remedy=f"Back to it: `orchestrator watch {ref}`; end it: `orchestrator cancel --plan {ref}`.",
         ) from None
     _conclude(progress, until_key=until_key, output=output)
 

@@ -117,17 +117,20 @@ class Progress:
         return sorted(found.values(), key=lambda entry: (-entry.tasks, entry.agent_type))
 
     def _take_tasks(self, items: tuple[TaskView, ...]) -> None:
-        for item in items:
-            known = self.tasks.get(item.id)
-            self.tasks[item.id] = TaskLine(
+        """Replace the tasks as a whole, so that another thread can go through them meanwhile."""
+        failures = {task.id: task.failure for task in self.tasks.values()}
+        self.tasks = {
+            item.id: TaskLine(
                 id=item.id,
                 key=item.key,
                 title=item.title,
                 agent_type=item.agent_type,
                 state=item.state,
                 reason=item.reason,
-                failure=known.failure if known else "",
+                failure=failures.get(item.id, ""),
             )
+            for item in items
+        }
 
     def _take_event(self, event: EventView) -> None:
         noun, _, what = event.type.partition(".")

@@ -16,7 +16,7 @@ import typer
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
 from orchestrator.errors import EnvironmentFault
-from orchestrator.stack import TOKEN_FILE, Stack, read_stack
+from orchestrator.stack import TOKEN_FILE, Stack, read_stack, require_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ _POLL_S = 0.1
 
 
 def init(json: options.Json = False) -> None:
-    """Make the home folder with a settings file, and check that this machine can run plans.
+    """Make home folder and settings file, check the machine.
 
     The home is ORCHESTRATOR_HOME, else coditect-orchestrator in the user's data folder. A settings file that
     is there already is left as it is. `run` and `up` need no `init`.
@@ -58,9 +58,9 @@ def up(
     ] = 0,
     json: options.Json = False,
 ) -> None:
-    """Start the stack in the background: PostgreSQL, Ray, the scheduler and the HTTP API.
+    """Start the stack in the background.
 
-    It stays until `down`. Harmless when it is up already.
+    PostgreSQL, Ray, the scheduler and the HTTP API. It stays until `down`. Harmless when it is up already.
 
     Example: orchestrator up --port 8080
     """
@@ -84,7 +84,9 @@ def up(
 
 
 def down(json: options.Json = False) -> None:
-    """Stop what runs here, in good order: sessions, Ray, then the database. Plans go on at the next start.
+    """Stop what runs here, in good order.
+
+    Sessions end first, then Ray, then the database. Plans go on at the next start.
 
     Example: orchestrator down
     """
@@ -101,7 +103,9 @@ def down(json: options.Json = False) -> None:
 
 
 def status(json: options.Json = False) -> None:
-    """Tell what runs here: the stack, its sessions and pools, the plans.
+    """Tell what runs here.
+
+    The stack with its addresses, its sessions and pools, and the plans.
 
     Example: orchestrator status
     """
@@ -110,9 +114,7 @@ def status(json: options.Json = False) -> None:
 
     output = Output(is_json=json)
     home = home_folder()
-    stack = read_stack(home)
-    if stack is None:
-        raise EnvironmentFault("Nothing is running here;", remedy="start it with `orchestrator up`.")
+    stack = require_stack(home)
     if stack.mode == "run" or stack.state != "ready":
         output.result(
             {"stack": stack}, f"{stack.mode} (process {stack.pid}) is {stack.state}, since {stack.since}"
@@ -129,7 +131,9 @@ def status(json: options.Json = False) -> None:
 
 
 def doctor(json: options.Json = False) -> None:
-    """Check this machine before it hurts: packages, disk, ports, database, credentials, open sockets.
+    """Check this machine before it hurts.
+
+    Packages, disk, ports, database, credentials, open sockets: what is wrong, why, and the remedy.
 
     Exit code: 0 nothing fails, 6 something does.
 
@@ -172,9 +176,10 @@ def _stop(stack: Stack) -> None:
 def _where(stack: Stack, home: Path, *, is_new: bool) -> Iterator[str]:
     from orchestrator import __version__
 
-    yield f"{'Up' if is_new else 'Up already'} (version {stack.version}, process {stack.pid}, since {stack.since})"
+    what = "Up" if is_new else "Up already"
+    yield f"{what} (version {stack.version}, process {stack.pid}, since {stack.since})"
     if stack.version != __version__:
-        yield f"  This command line is version {__version__}: run `orchestrator down`, then `orchestrator up`."
+        yield f"  This command line is version {__version__}: `orchestrator down`, then `orchestrator up`."
     yield f"  HTTP API   {stack.url}/api/v1, described at {stack.url}/docs"
     yield f"  dashboard  {stack.dashboard_url or 'not started'}"
     yield f"  token      {home / TOKEN_FILE}"

@@ -53,7 +53,7 @@ def show(
     plan: options.OfPlan = "",
     json: options.Json = False,
 ) -> None:
-    """Show everything about a task, or how far a plan is.
+    """Show a task, or how far a plan is.
 
     A task is looked for first; a name that no task has is taken for a plan's.
 
@@ -129,7 +129,9 @@ def retry(
     reason: options.Reason = "",
     json: options.Json = False,
 ) -> None:
-    """Try a failed, cancelled or skipped task again, with all its attempts.
+    """Try a failed or cancelled task again.
+
+    It gets all its attempts anew; what waited for it goes on.
 
     Example: orchestrator retry A.1.2 --plan first-light
     """
@@ -142,7 +144,9 @@ def release(
     reason: options.Reason = "",
     json: options.Json = False,
 ) -> None:
-    """Let a held task go on: approve it, or say that what was to be done by hand is done.
+    """Let a held task go on.
+
+    Approves it, or says that what was to be done by hand is done.
 
     Example: orchestrator release C.3.1 --plan first-light --reason "signed off"
     """

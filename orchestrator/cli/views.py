@@ -1,4 +1,4 @@
-"""How a plan that is being followed looks: redrawn on a terminal, one line per event when piped, or silent."""
+"""How a plan that is followed looks: redrawn on a terminal, one line per event when piped, or silent."""
 
 from __future__ import annotations
 
@@ -191,7 +191,8 @@ class LiveView:
         from rich.table import Table
         from rich.text import Text
 
-        sessions = sorted(list(self._progress.sessions.values()), key=lambda session: session.since_s)
+        live = tuple(self._progress.sessions.values())  # drawn by rich's thread while ours takes messages
+        sessions = sorted(live, key=lambda session: session.since_s)
         if not sessions:
             return []
         table = Table.grid(padding=(0, 2))

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from orchestrator.client.calls import Call
 from orchestrator.client.problems import error_from
 from orchestrator.errors import EnvironmentFault, OrchestratorError, ServerUnavailable, Unauthorized
-from orchestrator.stack import TOKEN_FILE, read_stack
+from orchestrator.stack import TOKEN_FILE, require_stack
 
 T = TypeVar("T")
 
@@ -47,9 +47,7 @@ class Endpoint:
             EnvironmentFault: none runs there, or it serves no HTTP.
             Unauthorized: its token file is not readable for this user.
         """
-        stack = read_stack(home)
-        if stack is None:
-            raise EnvironmentFault("Nothing is running here;", remedy="start it with `orchestrator up`.")
+        stack = require_stack(home)
         if not stack.url:
             raise EnvironmentFault(
                 f"Only a `run` is active here (process {stack.pid}), which serves no HTTP.",
