@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,11 +91,10 @@ def main() -> int:
         started_s = time.monotonic()
         endings.append((group.name, run(group), time.monotonic() - started_s))
     print("\n" + "\n".join(f"{name:12} {ending:8} {took_s:7.1f} s" for name, ending, took_s in endings))
-    wanted = {"passed"} if os.environ.get("CI") == "true" else {"passed", "NOT RUN"}
-    bad = [name for name, ending, _ in endings if ending not in wanted]
-    took_s = sum(took_s for _, _, took_s in endings)
-    print(f"\n{'FAILED: ' + ', '.join(bad) if bad else f'{len(endings)} groups passed'} in {took_s:.0f} s")
-    return 1 if bad else 0
+    counts = Counter(ending for _, ending, _ in endings)
+    print("\n" + ", ".join(f"{count} {ending}" for ending, count in counts.items()))
+    is_bad = counts["FAILED"] or (counts["NOT RUN"] and os.environ.get("CI") == "true")
+    return 1 if is_bad else 0
 
 
 if __name__ == "__main__":
