@@ -7,8 +7,7 @@ BIN := $(CURDIR)/.venv/bin
 
 run: .venv/installed ## run the example plan on a copy: seven agent types build, test and release a package
 	@folder=$$(mktemp -d "$${TMPDIR:-/tmp}/first-light.XXXXXX") && cp examples/first-light.md "$$folder/" && \
-	PATH="$(BIN):$$PATH" $(BIN)/orchestrator run "$$folder/first-light.md" --fresh && \
-	echo "The package is in $$folder/first-light-work"
+	PATH="$(BIN):$$PATH" $(BIN)/orchestrator run "$$folder/first-light.md" --fresh
 
 test: .venv/installed ## every check, then every test: unit, property, contract, integration, faults
 	@$(BIN)/python tests/run.py
