@@ -80,7 +80,7 @@ class Scheduling:
         self._incarnation = uuid.uuid4().hex
         self._driver: Driver | None = None
         self._epoch = 0
-        self._is_ready = False
+        self.is_ready = False
         self._is_starting = True
         self._started_s = self._clock.monotonic_s()
         self._news = asyncio.Event()
@@ -94,13 +94,13 @@ class Scheduling:
             except* Exception as group:  # memory is dropped whatever it was; the tables are the truth
                 for error in group.exceptions:
                     log.error("term ended", epoch=self._epoch, reason=str(error), exc_info=error)
-            self._is_ready = False
+            self.is_ready = False
             self._driver = None
             await asyncio.sleep(self._settings.retry_s)
 
     async def drain(self) -> None:
         """Stop dispatching and give the term back, so that the next scheduler need not wait."""
-        self._is_ready = False
+        self.is_ready = False
         await self._store.release_term()
 
     async def _run_term(self) -> None:
@@ -138,7 +138,7 @@ class Scheduling:
         loaded = await self._store.unfinished_plans()
         for plan_id in loaded:
             await driver.load_plan(plan_id)
-        self._is_ready = True
+        self.is_ready = True
         log.info("term began", epoch=self._epoch, plans=len(loaded))
         await self._meet_executors(driver)
         known = set(loaded)
@@ -227,7 +227,7 @@ class Scheduling:
         self, kind: str, args: Mapping[str, object], idempotency_key: str
     ) -> Mapping[str, object]:
         """Carry out one request; a repeated key gets the first answer. See ports.SchedulerPort."""
-        if self._driver is None or not self._is_ready:
+        if self._driver is None or not self.is_ready:
             raise Overloaded("The scheduler is starting.", remedy="Try again in a second.")
         if not idempotency_key:
             return await self._driver.request(kind, args)
@@ -267,7 +267,7 @@ class Scheduling:
         tasks = Counter(s.value for p in state.plans.values() for s in p.counts.elements())
         return {
             "epoch": self._epoch,
-            "is_ready": self._is_ready,
+            "is_ready": self.is_ready,
             "uptime_s": round(self._clock.monotonic_s() - self._started_s, 1),
             "sessions_max": state.limits.sessions_max,
             "sessions": len(state.attempts),

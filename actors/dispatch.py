@@ -1,0 +1,94 @@
+"""How the scheduler reaches executors, nodes and pools over Ray. Implements ports.ExecutorGateway.
+
+A call that fails says nothing about what was done; the token decides, and the pools report deaths.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from actors.factory import find
+from actors.options import NODE_PREFIX, POOLS, node_name
+from orchestrator.runtime.scheduling import ExecutorInfo
+
+#: Longest wait for a Node actor to end a process tree, beyond the session's own grace.
+KILL_TIMEOUT_S = 30.0
+
+#: Pause before the pools are asked again.
+RETRY_S = 0.2
+
+
+class RayExecutors:
+    """Knows the handles of live executors."""
+
+    def __init__(self) -> None:
+        self._handles: dict[str, Any] = {}
+        self._nodes: dict[str, str] = {}
+
+    def joined(self, executor: str, node_id: str, handle: Any) -> None:
+        """Remember an executor."""
+        self._handles[executor] = handle
+        self._nodes[executor] = node_id
+
+    def lost(self, executor: str) -> None:
+        """Forget the handle of an executor; where it ran is still needed."""
+        self._handles.pop(executor, None)
+
+    async def start(self, executor: str, tokens: Sequence[int]) -> None:
+        """Ask the executor to start leased attempts."""
+        handle = self._handles.get(executor)
+        if handle is not None:
+            with contextlib.suppress(RayActorError):
+                await handle.start.remote(list(tokens))
+
+    async def cancel(self, executor: str, token: int, reason: str) -> None:
+        """Ask the executor to stop an attempt."""
+        handle = self._handles.get(executor)
+        if handle is not None:
+            with contextlib.suppress(RayActorError):
+                await handle.cancel.remote(token, reason)
+
+    async def kill_tree(self, executor: str, token: int) -> bool:
+        """Have the tree ended on the node where the executor ran; on every node if that is not known."""
+        node_id = self._nodes.get(executor)
+        names = [node_name(node_id)] if node_id else await asyncio.to_thread(_node_names)
+        verdicts = [await self._kill_on(name, token) for name in names]
+        return bool(verdicts) and all(verdicts)
+
+    async def _kill_on(self, name: str, token: int) -> bool:
+        try:
+            node = await asyncio.to_thread(find, name)
+            async with asyncio.timeout(KILL_TIMEOUT_S):
+                return bool(await node.kill_tree.remote(token))
+        except (ValueError, RayError, TimeoutError):
+            return False  # unproven; it is asked again
+
+    async def want(self, sessions: Mapping[str, int]) -> None:
+        """Tell the pools how many sessions each could run now."""
+        with contextlib.suppress(RayError, ValueError):
+            pools = await asyncio.to_thread(find, POOLS)
+            await pools.want.remote(dict(sessions))
+
+    async def executors_now(self) -> list[ExecutorInfo]:
+        """Ask the pools which executors live, until they answer."""
+        while True:
+            try:
+                pools = await asyncio.to_thread(find, POOLS)
+                found = await pools.executors.remote()
+            except (ValueError, RayError):
+                await asyncio.sleep(RETRY_S)
+                continue
+            for info, node_id, handle in found:
+                self.joined(info.executor, node_id, handle)
+            return [info for info, _, _ in found]
+
+
+def _node_names() -> list[str]:
+    named = ray.util.list_named_actors()
+    return [name for name in named if name.startswith(NODE_PREFIX)]

@@ -1,0 +1,149 @@
+"""The Executor actor: runs sessions of one agent type, several side by side.
+
+All of its life is in `orchestrator.runtime`; here are only Ray's calls and the wiring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+import structlog
+from ray.exceptions import RayActorError
+
+from actors.factory import find
+from actors.options import MICROS, SCHEDULER, ActorConfig
+from orchestrator import __version__
+from orchestrator import settings as settings_module
+from orchestrator.core.events import AttemptEnded
+from orchestrator.ports import SessionLimits
+from orchestrator.runtime.executing import Executing
+from orchestrator.runtime.renewal import LeaseSettings, Renewal
+from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.pricing import Price
+from orchestrator.sessions.registry import make_backends
+from orchestrator.settings import Settings
+from orchestrator.store.executors import Beats, ExecutorStore
+from orchestrator.workspace import tree
+from orchestrator.workspace.launcher import ProcessLauncher
+from orchestrator.workspace.shared import SharedWorkspaces
+
+log = structlog.get_logger(__name__)
+
+
+class Executor:
+    """Runs sessions of one agent type (or gates)."""
+
+    def __init__(self, config: ActorConfig, name: str, agent_type: str) -> None:
+        settings = config.settings
+        self._config, self._name, self._agent_type = config, name, agent_type
+        self._loop = asyncio.get_running_loop()
+        self._scheduler: Any = None
+        self._renewal = Renewal(
+            renewer=Beats(config.service_url, name=f"orchestrator-beats-{name}"),
+            settings=LeaseSettings(
+                ttl_s=settings.leases.ttl_s,
+                beat_s=settings.leases.beat_s,
+                margin_s=settings.leases.margin_s,
+            ),
+            on_cancel=self._on_cancel,
+            on_fenced=self._on_fenced,
+        )
+        self._executing = Executing(
+            store=ExecutorStore(
+                config.service_url,
+                executor=name,
+                incarnation=uuid.uuid4().hex,
+                limits=session_limits(settings),
+            ),
+            leases=self._renewal,
+            backends=make_backends(session_config(settings), ProcessLauncher(records=config.records)),
+            workspaces=SharedWorkspaces(root=config.workspaces),
+            report=self._report,
+        )
+        self._renewal.start()
+        self._running = self._loop.create_task(self._executing.run(), name="executing")
+
+    def __repr__(self) -> str:
+        return f"Executor({self._name.removeprefix('executor-')})"
+
+    async def ping(self) -> dict[str, Any]:
+        """Say who it is, where it runs and what it works on."""
+        return {
+            "version": __version__,
+            "state": "ready",
+            "executor": self._name,
+            "agent_type": self._agent_type,
+            "slots": self._config.settings.pools.of(self._agent_type).slots,
+            "node_id": ray.get_runtime_context().get_node_id(),
+            "pid": os.getpid(),
+            "tokens": self._executing.tokens,
+        }
+
+    async def watch(self) -> None:
+        """Never return: whoever awaits this learns at once when the process dies."""
+        await self._running
+
+    async def start(self, tokens: Sequence[int]) -> None:
+        """Take leased attempts; what becomes of them is told by token."""
+        self._executing.start(tokens)
+
+    async def cancel(self, token: int, reason: str) -> None:
+        """End a session in good order."""
+        self._executing.cancel(token, reason)
+
+    async def drain(self, timeout_s: float) -> None:
+        """End every session in good order and store what came of it."""
+        await self._executing.drain(timeout_s=timeout_s)
+
+    def _on_cancel(self, token: int, reason: str) -> None:
+        self._loop.call_soon_threadsafe(self._executing.cancel, token, reason)
+
+    def _on_fenced(self, token: int) -> None:
+        """Called from the renewing thread: end the processes even if the loop is stuck."""
+        self._loop.call_soon_threadsafe(self._executing.fence, token)
+        tree.kill_tree(self._config.records, token, grace_s=self._config.settings.sessions.grace_s)
+
+    async def _report(self, *, started: Sequence[int], ended: Sequence[AttemptEnded]) -> None:
+        try:
+            if self._scheduler is None:
+                self._scheduler = find(SCHEDULER)
+            await self._scheduler.report.remote(list(started), list(ended))
+        except (RayActorError, ValueError) as error:
+            self._scheduler = None  # it finds starts and results in the tables
+            log.info("scheduler did not take a report", reason=str(error))
+
+
+def session_limits(settings: Settings) -> SessionLimits:
+    """Build the limits of an attempt from the settings."""
+    sessions = settings.sessions
+    return SessionLimits(
+        total_timeout_s=sessions.total_timeout_s,
+        idle_timeout_s=sessions.idle_timeout_s,
+        grace_s=sessions.grace_s,
+        turns_max=sessions.turns_max,
+        cost_micros_max=int(sessions.cost_usd_max * MICROS),
+        output_bytes_max=sessions.output_bytes_max,
+    )
+
+
+def session_config(settings: Settings) -> SessionConfig:
+    """Build what the backends need from the settings."""
+    claude = settings.anthropic
+    return SessionConfig(
+        api_key=claude.api_key.get_secret_value(),
+        base_url=claude.base_url,
+        model=claude.model,
+        max_output_tokens=claude.max_output_tokens,
+        effort=claude.effort,
+        prices={name: _price(price) for name, price in claude.prices.items()},
+        seed=settings.retry.seed,
+    )
+
+
+def _price(usd: settings_module.Price) -> Price:
+    return Price(**{name: round(value * MICROS) for name, value in usd.model_dump().items()})

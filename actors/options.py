@@ -1,0 +1,87 @@
+"""Every name and every Ray option of our actors, in one table.
+
+All actors are detached, named and in one namespace. Singletons are restarted by Ray; executors are not: the
+pools make a new one. Calls are never retried by Ray, because a call that failed may have been carried out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.settings import Pool, Settings
+
+NAMESPACE = "orchestrator"
+SCHEDULER = "scheduler"
+POOLS = "pools"
+METRICS = "metrics"
+EXECUTOR_PREFIX = "executor-"
+NODE_PREFIX = "node-"
+
+#: Millionths of a US dollar in one.
+MICROS = 1_000_000
+
+#: Calls that an actor takes side by side; its own limits bound the work.
+CONCURRENCY = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorConfig:
+    """What every actor is made with.
+
+    Attributes:
+        service_url: libpq URL of the service role.
+        api_url: libpq URL of the API role.
+        cluster_id: identity of this Ray cluster; attempts of another one are not ours to send again.
+        records: folder on each node for the launcher's records.
+        workspaces: folder on each node for homes, temporary files and scratch folders.
+    """
+
+    settings: Settings
+    service_url: str
+    api_url: str
+    cluster_id: str
+    records: Path
+    workspaces: Path
+
+
+def executor_name(agent_type: str, suffix: str) -> str:
+    """Return the name of an executor; the suffix is never used twice."""
+    return f"{EXECUTOR_PREFIX}{agent_type}-{suffix}"
+
+
+def node_name(node_id: str) -> str:
+    """Return the name of the Node actor of a Ray node."""
+    return f"{NODE_PREFIX}{node_id[:12]}"
+
+
+def singleton(name: str) -> dict[str, Any]:
+    """Return the options of a singleton."""
+    return {
+        "name": name,
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "max_restarts": -1,
+        "max_task_retries": 0,
+        "max_concurrency": CONCURRENCY,
+        "num_cpus": 0,
+    }
+
+
+def executor(name: str, pool: Pool) -> dict[str, Any]:
+    """Return the options of an executor."""
+    options: dict[str, Any] = {
+        "name": name,
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "max_concurrency": CONCURRENCY,
+        "num_cpus": pool.num_cpus,
+        "resources": {pool.resource: 1},
+    }
+    if pool.memory_mb:
+        options["memory"] = pool.memory_mb * 2**20
+    return options

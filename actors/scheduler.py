@@ -1,0 +1,120 @@
+"""The Scheduler actor: the one that decides, for every plan. A singleton; its epoch fences any other.
+
+All of its life is in `orchestrator.runtime`; here are only Ray's calls and the wiring. The constructor does
+no I/O, because an actor whose constructor fails is dead for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from actors.dispatch import RayExecutors
+from actors.options import MICROS, ActorConfig
+from orchestrator import __version__
+from orchestrator.core.events import AttemptEnded, LimitsSet
+from orchestrator.core.state import Policy
+from orchestrator.errors import PlanError
+from orchestrator.routing.backends import COMMAND, choose_backend
+from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, SchedulingSettings
+from orchestrator.settings import Settings
+from orchestrator.store.scheduler import PostgresSchedulerStore
+
+
+class Scheduler:
+    """Owns the dependency graph and the affinity model in memory; PostgreSQL is the truth."""
+
+    def __init__(self, config: ActorConfig) -> None:
+        self._executors = RayExecutors()
+        self._scheduling = Scheduling(
+            store=PostgresSchedulerStore(
+                config.service_url,
+                cluster_id=config.cluster_id,
+                attempts_max=config.settings.retry.attempts_max,
+                choose_backend=_backend_of,
+            ),
+            executors=self._executors,
+            executors_now=self._executors.executors_now,
+            settings=scheduling_settings(config.settings),
+        )
+        self._running = asyncio.get_running_loop().create_task(self._scheduling.run(), name="scheduling")
+
+    def __repr__(self) -> str:
+        return "Scheduler()"
+
+    async def ping(self) -> dict[str, Any]:
+        """Say whether it is ready."""
+        state = "ready" if self._scheduling.is_ready else "starting"
+        return {"version": __version__, "state": state, "pid": os.getpid()}
+
+    async def nudge(self) -> None:
+        """Look for new plans now."""
+        self._scheduling.nudge()
+
+    async def request(self, kind: str, args: Mapping[str, object], idempotency_key: str) -> dict[str, Any]:
+        """Carry out one request; answered after its commit. Raises Conflict, NotFound, Overloaded."""
+        return dict(await self._scheduling.request(kind, args, idempotency_key))
+
+    async def status(self) -> dict[str, Any]:
+        """Return what only memory knows. Raises Overloaded while starting."""
+        return dict(self._scheduling.status())
+
+    async def report(self, started: Sequence[int], ended: Sequence[AttemptEnded]) -> None:
+        """Take what an executor has stored."""
+        self._scheduling.started(started)
+        self._scheduling.ended(ended)
+
+    async def executor_joined(self, info: ExecutorInfo, node_id: str, handle: Any) -> None:
+        """Take an executor into service."""
+        self._executors.joined(info.executor, node_id, handle)
+        self._scheduling.executor_joined(info)
+
+    async def executor_lost(self, executor: str) -> None:
+        """Hear that an executor's process is gone."""
+        self._executors.lost(executor)
+        self._scheduling.executor_lost(executor)
+
+    async def retire(self, executor: str) -> bool:
+        """Tell whether the pools may end an executor."""
+        return await self._scheduling.retire(executor)
+
+    async def drain(self) -> None:
+        """Give the term back."""
+        await self._scheduling.drain()
+
+
+def _backend_of(wanted: str, has_run: bool) -> str:
+    try:
+        return choose_backend(wanted, has_run=has_run, is_gate=False)
+    except PlanError:  # refused at the door; should a row say so all the same, the attempt fails and tells
+        return COMMAND
+
+
+def scheduling_settings(settings: Settings) -> SchedulingSettings:
+    """Build the scheduler's settings."""
+    retry, leases, limits = settings.retry, settings.leases, settings.limits
+    return SchedulingSettings(
+        policy=Policy(
+            losses_max=retry.losses_max,
+            backoff_ms=retry.backoff_ms,
+            jitter=retry.jitter,
+            seed=retry.seed,
+            start_resend_ms=int(leases.start_resend_s * 1000),
+            start_timeout_ms=int(leases.start_timeout_s * 1000),
+            lease_ms=int(leases.ttl_s * 1000),
+            lease_grace_ms=int(leases.grace_s * 1000),
+            attempt_cost_micros=int(settings.sessions.cost_usd_max * MICROS),
+        ),
+        limits=LimitsSet(
+            at_ms=0,
+            sessions_max=limits.sessions_max,
+            agent_default_max=limits.agent_default_max,
+            agent_sessions_max=dict(limits.agent_sessions_max),
+            has_credentials=settings.has_credentials,
+        ),
+        inbox_max=limits.inbox_max,
+        affinity_s=settings.metrics.affinity_read_s,
+        state_s=settings.metrics.state_period_s,
+    )
