@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
-from orchestrator.errors import DatabaseUnavailable
+from orchestrator.errors import DatabaseUnavailable, InvariantViolation
 from orchestrator.ports import Affinity, AffinityKey, EndedAttempt, FoldOutcomes
 from orchestrator.store.committer import connect
 
@@ -112,6 +112,9 @@ class PostgresOutcomes:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             await self.close()
             raise DatabaseUnavailable(f"The database does not answer: {error}.") from error
+        except psycopg.Error as error:
+            await self.close()
+            raise InvariantViolation(f"The database refused a statement of ours: {error}") from error
         except BaseException:
             await self.close()  # never reuse a connection in an unknown state
             raise
