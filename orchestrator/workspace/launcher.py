@@ -73,10 +73,16 @@ def launcher_command(
 
 
 class ProcessLauncher:
-    """Implements `ports.Launcher` with one launcher program per child."""
+    """Implements `ports.Launcher` with one launcher program per child.
 
-    def __init__(self, *, records: Path) -> None:
+    Args:
+        records: folder of this machine for the records; made when missing.
+        grace_s: what a tree gets between SIGTERM and SIGKILL when this process dies.
+    """
+
+    def __init__(self, *, records: Path, grace_s: float = _DEFAULT_GRACE_S) -> None:
         self._records = records
+        self._grace_s = grace_s
 
     async def start(
         self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int
@@ -104,7 +110,13 @@ class ProcessLauncher:
         try:
             self._records.mkdir(parents=True, exist_ok=True)
             command = launcher_command(
-                argv, records=self._records, token=token, env=env, hold_fd=fd, report_fd=fd
+                argv,
+                records=self._records,
+                token=token,
+                env=env,
+                hold_fd=fd,
+                report_fd=fd,
+                grace_s=self._grace_s,
             )
             popen = subprocess.Popen(
                 command.argv,

@@ -173,6 +173,7 @@ class Launcher:
         self.child = 0
         self.code: int | None = None
         self.kill_at: float | None = None  # monotonic; set once the tree is being ended
+        self.asked: set[tuple[int, int]] = set()  # who has had its SIGTERM
 
     def run(self) -> int:
         """Start the command, hold its tree to the end, return the exit code for the shell."""
@@ -186,13 +187,12 @@ class Launcher:
         if self.hold >= 0:
             poller.register(self.hold, select.POLLIN)
         while self.reap():
+            self.press()
             for fd, _ in poller.poll(self.patience_ms()):
                 if fd == signals:
                     self.forward(os.read(signals, 512))
                 elif not self.heed_holder():
                     poller.unregister(self.hold)
-            if self.kill_at is not None and time.monotonic() >= self.kill_at:
-                self.signal_tree(signal.SIGKILL)
         remove(self.record)
         assert self.code is not None
         self.report(f"ended {self.code}")
@@ -286,13 +286,20 @@ class Launcher:
     def end(self) -> None:
         """Begin to end the tree, or shorten the grace of an end that has begun."""
         kill_at = time.monotonic() + self.grace_s
-        if self.kill_at is None:
-            self.signal_tree(signal.SIGTERM)
         self.kill_at = kill_at if self.kill_at is None else min(self.kill_at, kill_at)
 
-    def signal_tree(self, number: int) -> None:
+    def press(self) -> None:
+        """While the tree is being ended: SIGTERM once to each, newcomers too; SIGKILL after the grace."""
+        if self.kill_at is None:
+            return
+        is_over = time.monotonic() >= self.kill_at
         for process in descendants({os.getpid()}, living_processes()):
-            send_signal(process, number)
+            identity = (process.pid, process.start_time)
+            if is_over:
+                send_signal(process, signal.SIGKILL)
+            elif identity not in self.asked:
+                self.asked.add(identity)
+                send_signal(process, signal.SIGTERM)
 
     def report(self, line: str) -> None:
         if self.report_to < 0:

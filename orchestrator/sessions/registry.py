@@ -1,0 +1,20 @@
+"""The backends that this configuration allows, by name."""
+
+from __future__ import annotations
+
+from orchestrator.ports import Backend, Launcher
+from orchestrator.sessions.command import CommandBackend
+from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.simulated import SimulatedBackend
+
+
+def make_backends(config: SessionConfig, launcher: Launcher) -> dict[str, Backend]:
+    """Make every backend that can work: `anthropic` only where there is a key."""
+    backends: list[Backend] = [CommandBackend(launcher), SimulatedBackend(seed=config.seed)]
+    if config.api_key:
+        from orchestrator.sessions.anthropic import (
+            AnthropicBackend,
+        )  # a second of imports, for those who use it
+
+        backends.append(AnthropicBackend(config, launcher))
+    return {backend.name: backend for backend in backends}

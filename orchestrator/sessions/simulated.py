@@ -1,0 +1,90 @@
+"""The backend `simulated`: pretends to work for a while, and says so everywhere.
+
+For trying plans and measuring the orchestrator itself. Rule: the same seed, plan, key and attempt give the
+same session, and nothing but a timer is spent on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from hashlib import blake2b
+
+from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
+from orchestrator.ports import Assignment, Outcome, Transcript, Workspace
+from orchestrator.sessions.watch import effective_limits
+
+LABEL = "[simulated]"
+_DURATIONS_MS = (200, 2_000)
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000}
+_SIMULATE = re.compile(
+    r"(?:(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|min|m|h))?\s*(?:fail\s+(?P<fails>\d+))?"
+)
+
+
+def parse_simulate(text: str) -> dict[str, object]:
+    """Read a plan's `simulate:` value, such as `1s`, `250ms fail 1` or `fail 2`.
+
+    Returns:
+        The options `duration_ms` and `fail_attempts`, as far as the text gives them.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    match = _SIMULATE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"simulate: {text!r} is not a duration and `fail N`; write for example `1s fail 1`.")
+    options: dict[str, object] = {}
+    if match["amount"]:
+        options["duration_ms"] = round(float(match["amount"]) * _UNIT_MS[match["unit"]])
+    if match["fails"]:
+        options["fail_attempts"] = int(match["fails"])
+    return options
+
+
+class SimulatedBackend:
+    """Implements `ports.Backend` with a timer.
+
+    Options of the assignment: `duration_ms` (drawn from the seed when missing) and `fail_attempts` (work
+    attempts up to this number fail).
+    """
+
+    name = "simulated"
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self._seed = seed
+
+    async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
+        """Sleep, then succeed or fail as the options say."""
+        duration_s = self._duration_ms(assignment) / 1000
+        limit_s = effective_limits(assignment.limits).total_timeout_s
+        transcript.write(
+            "note", f"{LABEL} {assignment.kind} {assignment.key}: pretends for {duration_s:g} s\n"
+        )
+        await asyncio.sleep(min(duration_s, limit_s))
+        if duration_s > limit_s:
+            return Outcome(
+                state=AttemptState.TIMED_OUT,
+                failure_class=FailureClass.TIMEOUT,
+                summary=f"{LABEL} It took longer than {limit_s:g} s in total.",
+            )
+        fails = assignment.kind is AttemptKind.WORK and _number(assignment.options, "fail_attempts", 0)
+        if assignment.number <= fails:
+            return Outcome(
+                state=AttemptState.FAILED,
+                failure_class=FailureClass.AGENT,
+                summary=f"{LABEL} Attempt {assignment.number} was to fail.",
+            )
+        return Outcome(state=AttemptState.SUCCEEDED, summary=f"{LABEL} Pretended for {duration_s:g} s.")
+
+    def _duration_ms(self, assignment: Assignment) -> int:
+        identity = f"{self._seed}\0{assignment.plan_name}\0{assignment.key}\0{assignment.number}"
+        draw = int.from_bytes(blake2b(identity.encode(), digest_size=8).digest())
+        shortest, longest = _DURATIONS_MS
+        return _number(assignment.options, "duration_ms", shortest + draw % (longest - shortest))
+
+
+def _number(options: Mapping[str, object], name: str, default: int) -> int:
+    value = options.get(name, default)
+    return value if isinstance(value, int) else int(str(value))

@@ -1,0 +1,153 @@
+"""What every backend promises, tried on each of them with real processes and a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.ports import Assignment, Backend, Outcome
+from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.registry import make_backends
+from orchestrator.sessions.simulated import LABEL
+from orchestrator.workspace import tree
+from orchestrator.workspace.launcher import ProcessLauncher
+from tests.support.messages_api import API_KEY, MessagesApi, Reply, by_text, call, done, script
+from tests.support.sessions import BASE, Recorder, assignment, workspace
+
+HANG = "setsid sleep 300 & echo begun; sleep 300"
+NAMES = ("command", "simulated", "anthropic")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way of an attempt, told to each backend in its own terms."""
+
+    run: tuple[str, ...]
+    options: dict[str, Any]
+    replies: tuple[Reply, ...]
+
+
+CASES = {
+    "success": Case(
+        ("echo work",), {"duration_ms": 1}, (Reply([call("bash", command="echo work")]), Reply([done()]))
+    ),
+    "failure": Case(
+        ("echo work; exit 3",),
+        {"duration_ms": 1, "fail_attempts": 1},
+        (Reply([call("report", status="failed", summary="No way.")]),),
+    ),
+    "hang": Case((HANG,), {"duration_ms": 300_000}, (Reply([call("bash", command=HANG)]),)),
+}
+
+
+@dataclass
+class Bench:
+    """A backend with all it needs, and what it left behind."""
+
+    backend: Backend
+    folder: Path
+    records: Path
+    transcript: Recorder
+    api: MessagesApi
+
+    def start(self, case: str, **limits: Any) -> asyncio.Task[Outcome]:
+        asked = CASES[case]
+        self.api.scenario = script(*asked.replies)
+        given: Assignment = assignment(run=asked.run, options=asked.options, limits=limits)
+        return asyncio.create_task(self.backend.run(given, workspace(self.folder), self.transcript))
+
+
+@pytest.fixture(params=NAMES)
+def bench(request, tmp_path: Path) -> Iterator[Bench]:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    records = tmp_path / "records"
+    with MessagesApi() as api:
+        config = SessionConfig(api_key=API_KEY, base_url=api.base_url)
+        backends = make_backends(config, ProcessLauncher(records=records))
+        yield Bench(backends[request.param], folder, records, Recorder(), api)
+        assert api.problems == []
+    assert tree.confirm_gone(records, BASE.token)
+    assert not records.exists() or list(records.iterdir()) == []
+
+
+def check_fields(outcome: Outcome) -> None:
+    assert outcome.summary
+    assert "\n" not in outcome.summary
+    assert len(outcome.detail) <= 20_000
+    ended_well = outcome.state in (AttemptState.SUCCEEDED, AttemptState.CANCELLED)
+    assert (outcome.failure_class is None) == ended_well
+
+
+async def test_success(bench: Bench):
+    outcome = await bench.start("success")
+    check_fields(outcome)
+    assert outcome.state is AttemptState.SUCCEEDED
+    assert bench.transcript.entries
+
+
+async def test_failure_is_charged_to_the_agent(bench: Bench):
+    outcome = await bench.start("failure")
+    check_fields(outcome)
+    assert (outcome.state, outcome.failure_class) == (AttemptState.FAILED, FailureClass.AGENT)
+
+
+async def test_timeout(bench: Bench):
+    started = time.monotonic()
+    outcome = await bench.start("hang", total_timeout_s=0.5)
+    check_fields(outcome)
+    assert (outcome.state, outcome.failure_class) == (AttemptState.TIMED_OUT, FailureClass.TIMEOUT)
+    assert "longer than 0.5 s" in outcome.summary
+    assert 0.4 < time.monotonic() - started < 10
+
+
+async def test_cancel_ends_every_child_and_goes_through(bench: Bench):
+    session = bench.start("hang")
+    if bench.backend.name == "simulated":
+        await bench.transcript.saw(LABEL)
+    else:
+        await bench.transcript.saw("begun\n")
+        assert not tree.confirm_gone(bench.records, BASE.token)
+    session.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await session
+    assert tree.confirm_gone(bench.records, BASE.token)
+
+
+async def test_cancel_at_any_moment_leaves_nothing(bench: Bench):
+    for delay_s in (0, 0.01, 0.03, 0.06):
+        session = bench.start("hang")
+        await asyncio.sleep(delay_s)
+        session.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await session
+        assert tree.confirm_gone(bench.records, BASE.token)
+
+
+async def test_sessions_run_side_by_side(bench: Bench):
+    bench.api.scenario = by_text({"": lambda request: Reply([done()])})
+    ws, options = workspace(bench.folder), {"duration_ms": 1}
+    sessions = [
+        bench.backend.run(assignment(token=BASE.token + n, run=("true",), options=options), ws, Recorder())
+        for n in range(8)
+    ]
+    outcomes = await asyncio.gather(*sessions)
+    assert {outcome.state for outcome in outcomes} == {AttemptState.SUCCEEDED}
+
+
+def test_without_a_key_there_is_no_model_backend(tmp_path: Path):
+    backends = make_backends(SessionConfig(), ProcessLauncher(records=tmp_path))
+    assert sorted(backends) == ["command", "simulated"]
+    assert {name: backend.name for name, backend in backends.items()} == {name: name for name in backends}
+
+
+def test_a_key_never_shows():
+    assert API_KEY not in repr(SessionConfig(api_key=API_KEY))
