@@ -128,12 +128,11 @@ def findings_of(error: OrchestratorError) -> tuple[Finding, ...]:
     return error.findings if isinstance(error, PlanError) else ()
 
 
-def finding_line(finding: Finding, *, source: str = "") -> str:
-    """Return `file:line code message`, as compilers do it."""
-    place = (
-        f"{finding.source or source or 'plan'}:{finding.line}" if finding.line else finding.source or source
-    )
-    return f"{place or 'plan'}: {finding.severity}: {finding.message} [{finding.code}]"
+def finding_line(finding: Finding) -> str:
+    """Return `file:line: severity: message [code]`, as compilers do it."""
+    source = finding.source or "plan"
+    place = f"{source}:{finding.line}" if finding.line else source
+    return f"{place}: {finding.severity}: {finding.message} [{finding.code}]"
 
 
 def plain(value: Any) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.output import Output, finding_line
-from orchestrator.errors import PlanError
+from orchestrator.errors import Finding, PlanError
 
 if TYPE_CHECKING:
     from orchestrator.plan.model import Plan
@@ -43,12 +43,21 @@ def read(file: str, *, output: Output) -> Plan:
         raise PlanError(
             f"{_source(file)} has {count} error{'' if count == 1 else 's'}.",
             remedy="Mend what is named above and try again; nothing was started.",
-            findings=plan.findings,
+            findings=placed_findings(plan, file),
         )
     if not output.is_json:
-        for finding in plan.findings:
-            output.remark(finding_line(finding, source=_source(file)))
+        for finding in placed_findings(plan, file):
+            output.remark(finding_line(finding))
     return plan
+
+
+def placed_findings(plan: Plan, file: str) -> tuple[Finding, ...]:
+    """Return the findings of a plan with the file that each is in, as it was named to us."""
+    folder = Path(file)
+    return tuple(
+        replace(finding, source=str(folder / finding.source) if finding.source else _source(file))
+        for finding in plan.findings
+    )
 
 
 def request_for(plan: Plan, file: str, choices: Choices) -> SubmitRequest:

@@ -29,11 +29,11 @@ Exit codes:
   4 not found              130 interrupted
 """
 
-_PANELS = {
-    "Plans": (plans.run, plans.submit, plans.watch, imports.import_),
-    "Tasks": (tasks.tasks, tasks.show, tasks.logs, tasks.cancel, tasks.retry, tasks.release),
-    "Stack": (stack.init, stack.up, stack.down, stack.status, stack.doctor),
-}
+_COMMANDS = (
+    *(plans.run, plans.submit, plans.watch, imports.import_),
+    *(tasks.tasks, tasks.show, tasks.logs, tasks.cancel, tasks.retry, tasks.release),
+    *(stack.init, stack.up, stack.down, stack.status, stack.doctor),
+)
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -63,9 +63,8 @@ def make_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback(help=_HELP)(_root)
-    for panel, commands in _PANELS.items():
-        for command in commands:
-            app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
+    for command in _COMMANDS:
+        app.command(command.__name__.rstrip("_"))(command)
     return app
 
 

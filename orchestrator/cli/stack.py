@@ -180,7 +180,7 @@ def _where(stack: Stack, home: Path, *, is_new: bool) -> Iterator[str]:
     yield f"{what} (version {stack.version}, process {stack.pid}, since {stack.since})"
     if stack.version != __version__:
         yield f"  This command line is version {__version__}: `orchestrator down`, then `orchestrator up`."
-    yield f"  HTTP API   {stack.url}/api/v1, described at {stack.url}/docs"
+    yield f"  HTTP API   {stack.url}/api/v1"
     yield f"  dashboard  {stack.dashboard_url or 'not started'}"
     yield f"  token      {home / TOKEN_FILE}"
     yield f"  home       {home}"

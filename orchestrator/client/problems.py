@@ -63,7 +63,7 @@ def rebuild(
     default: type[OrchestratorError] = OrchestratorError,
 ) -> OrchestratorError:
     """Return an error of the class named `code`, of `default` if there is none of that name."""
-    cls = getattr(errors, _class_name(code), None)
+    cls = getattr(errors, code, None)
     if not (isinstance(cls, type) and issubclass(cls, OrchestratorError)):
         cls = default
     if issubclass(cls, PlanError):
@@ -71,11 +71,6 @@ def rebuild(
     if issubclass(cls, Overloaded):
         return cls(message, remedy=remedy, retry_after_s=retry_after_s)
     return cls(message, remedy=remedy)
-
-
-def _class_name(code: str) -> str:
-    """`plan-error` and `PlanError` name the same class."""
-    return code if code[:1].isupper() else "".join(word.capitalize() for word in code.split("-"))
 
 
 def _problem(body: bytes) -> Mapping[str, Any]:

@@ -1,0 +1,201 @@
+"""What run, submit and import do with a plan before anything is started."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli.output import Output
+from orchestrator.cli.plan_files import Choices, read, request_for
+from orchestrator.cli.program import run
+
+DIAMOND = """# Diamond
+
+- [ ] **A.1** Lay out the package (1 h)
+  - agent: backend-development
+  - run: `true`
+  - verify: `true`
+- [ ] **A.2** Write the left half (2 h)
+  - agent: backend-development
+  - depends: A.1
+  - run: `true`
+- [ ] **A.3** Write the right half (3 h)
+  - agent: testing-specialist
+  - depends: A.1
+- [ ] **A.4** Sign it off (30 min)
+  - depends: A.2, A.3
+  - manual: sign here
+- [x] **A.0** Think first
+"""
+
+CYCLE = """# Cycle
+
+- [ ] **A.1** One
+  - depends: A.2
+- [ ] **A.2** Two
+  - depends: A.1
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test an ORCHESTRATOR_HOME of its own, which nothing here may make."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def diamond(tmp_path: Path) -> Path:
+    path = tmp_path / "diamond.md"
+    path.write_text(DIAMOND)
+    return path
+
+
+def _data(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)["data"]
+
+
+def test_a_dry_run_tells_waves_routes_sessions_and_times(
+    diamond: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", str(diamond), "--dry-run", "--json"]) == 0
+    data = _data(capsys)
+    assert data["waves"] == [["A.1"], ["A.2", "A.3"], ["A.4"]]
+    assert data["sessions"] == {"backend-development": 2, "testing-specialist": 1, "gate": 1}
+    assert data["sessions_total"] == 4
+    assert data["estimate_ms"] == 6.5 * 3_600_000
+    assert data["critical_path"] == ["A.1", "A.3", "A.4"]
+    assert data["critical_path_ms"] == 4.5 * 3_600_000
+    tasks = {task["key"]: task for task in data["tasks"]}
+    assert (tasks["A.1"]["backend"], tasks["A.3"]["backend"]) == ("command", "anthropic")
+    assert (tasks["A.1"]["rule"], tasks["A.1"]["has_gate"]) == ("override", True)
+    assert tasks["A.4"]["held"] == "manual"
+    assert not home.exists()
+
+
+def test_a_dry_run_reads_well(diamond: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", str(diamond), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "4 tasks in 3 waves, 1 held" in out
+    assert "Critical path: A.1 → A.3 → A.4" in out
+    assert out.endswith("Nothing was started.\n")
+
+
+def test_a_backend_that_cannot_run_a_task_is_told_before_the_start(
+    diamond: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", str(diamond), "--dry-run", "--backend", "command"]) == 3
+    assert "A.3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["run", "--dry-run"], ["submit"]])
+def test_errors_of_a_plan_stop_it_before_anything_is_started(
+    arguments: list[str], tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cycle.md"
+    path.write_text(CYCLE)
+    assert run([*arguments, str(path)]) == 3
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"{path}:" in told.err
+    assert "[cycle]" in told.err
+    assert not home.exists()
+
+
+def test_errors_of_a_plan_with_json_carry_the_findings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cycle.md"
+    path.write_text(CYCLE)
+    assert run(["run", str(path), "--json"]) == 3
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["code"], error["exit_code"]) == ("PlanError", 3)
+    assert "cycle" in {finding["code"] for finding in error["findings"]}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: None,
+        lambda path: path.write_text(""),
+        lambda path: path.write_text("# Nothing to do\n"),
+        lambda path: path.write_bytes(b"\xff\xfe\x00"),
+    ],
+    ids=["missing", "empty", "no tasks", "no text"],
+)
+def test_what_is_no_plan_is_refused(make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "p.md"
+    make(path)
+    assert run(["run", str(path)]) == 3
+    assert capsys.readouterr().err.count("error: ") >= 1
+
+
+def test_import_reports_and_stores_nothing(
+    diamond: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["import", str(diamond), "--dry-run", "--json"]) == 0
+    data = _data(capsys)
+    assert set(data) == {"format", "counts", "findings", "tasks"}
+    assert data["counts"]["checkboxes"] == {"open": 4, "done": 1, "other": {}}
+    assert data["counts"]["dependencies"] == {"explicit": 4, "inferred": 0}
+    assert not home.exists()
+
+
+def test_import_without_dry_run_names_what_stores(diamond: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["import", str(diamond)]) == 1
+    assert "`submit`" in capsys.readouterr().err
+
+
+def test_import_of_a_plan_with_errors_reports_them_and_exits_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cycle.md"
+    path.write_text(CYCLE)
+    assert run(["import", str(path), "--dry-run", "--json"]) == 3
+    assert "cycle" in {finding["code"] for finding in _data(capsys)["findings"]}
+
+
+def test_import_reads_folders_and_stdin(
+    diamond: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["import", str(diamond.parent), "--dry-run", "--json"]) == 0
+    assert _data(capsys)["counts"]["tasks"] == 5
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(DIAMOND.encode())))
+    assert run(["import", "-", "--dry-run", "--json"]) == 0
+    assert _data(capsys)["counts"]["tasks"] == 5
+
+
+def test_a_request_carries_absolute_folders_and_every_choice(
+    diamond: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(diamond.parent)
+    choices = Choices(
+        name="n",
+        workdir=Path("w"),
+        backend="simulated",
+        budget_usd=1.5,
+        until_key="A.2",
+        take=True,
+        is_fresh=True,
+    )
+    request = request_for(read("diamond.md", output=Output()), "diamond.md", choices)
+    assert request.text == DIAMOND
+    assert (request.source, request.base_dir) == ("diamond.md", str(diamond.parent))
+    assert (request.name, request.workdir) == ("n", str(diamond.parent / "w"))
+    assert (request.backend, request.budget_micros, request.until_key) == ("simulated", 1_500_000, "A.2")
+    assert request.take
+    assert request.is_fresh
+
+
+def test_a_plan_without_name_and_title_is_named_after_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "weekly.md"
+    path.write_text("- [ ] Sweep the floor\n")
+    assert request_for(read(str(path), output=Output()), str(path), Choices()).name == "weekly"
+    path.write_text("# Cleaning\n\n- [ ] Sweep the floor\n")
+    assert request_for(read(str(path), output=Output()), str(path), Choices()).name == ""
