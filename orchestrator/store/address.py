@@ -15,13 +15,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from orchestrator.errors import EnvironmentFault
+from orchestrator.store.urls import API, OWNER, SERVICE, DatabaseUrls
 
 HOST = "127.0.0.1"
 DATABASE = "orchestrator"
-BOOTSTRAP = "postgres"  #: superuser made by initdb; creates roles and database, then is not used again
-OWNER = "orchestrator_owner"  #: owns the schema; runs migrations
-SERVICE = "orchestrator_service"  #: committer, executors: all rows by explicit policy
-API = "orchestrator_api"  #: replicas: rows of the tenant of the transaction
+BOOTSTRAP = "postgres"  #: superuser made by initdb; makes roles and database, then is not used again
 ROLES = (BOOTSTRAP, OWNER, SERVICE, API)
 
 
@@ -45,6 +43,16 @@ class Address:
         """Return the libpq URL of `role` for `database`, or for the address's own."""
         password = quote(self.passwords[role], safe="")
         return f"postgresql://{role}:{password}@{self.host}:{self.port}/{database or self.database}"
+
+    def urls(self) -> DatabaseUrls:
+        """Return the URLs of every role; the administrator's leads to a database that always exists."""
+        return DatabaseUrls(
+            admin=self.url(BOOTSTRAP, database=BOOTSTRAP),
+            owner=self.url(OWNER),
+            service=self.url(SERVICE),
+            api=self.url(API),
+            direct=self.url(SERVICE),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

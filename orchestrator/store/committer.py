@@ -98,7 +98,7 @@ SELECT epoch, cluster_id, is_released, batch || ' ' || renewed_at, incarnation F
 _TAKE_SQL = """
 INSERT INTO scheduler_term AS t (epoch, cluster_id, incarnation, is_released)
 VALUES (1, %(cluster)s, %(incarnation)s, false)
-ON CONFLICT (only) DO UPDATE
+ON CONFLICT ("only") DO UPDATE
 SET epoch = t.epoch + 1, cluster_id = excluded.cluster_id, incarnation = excluded.incarnation, batch = 0,
     is_released = false, renewed_at = clock_timestamp()
 WHERE t.epoch = %(epoch)s

@@ -344,5 +344,5 @@ scheduler_term = Table(
     _now("renewed_at"),
     _count("batch"),  # number of the last committed batch: check, renewal and outcome look-up in one row
     Column("is_released", Boolean, nullable=False, server_default=text("true")),
-    CheckConstraint("only", name="one_row"),
+    CheckConstraint('"only"', name="one_row"),
 )

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from orchestrator.store.address import Address
+from orchestrator.store.address import BOOTSTRAP, Address
 from orchestrator.store.embedded import EmbeddedPostgres, purge
+from orchestrator.store.migrate import prepare
+from orchestrator.store.urls import OWNER, DatabaseUrls
 
 VERSIONS = ("18", "16")
+_TEMPLATE = "template_migrated"
+_numbers = itertools.count(1)
 
 #: Runs a test that takes `postgres` (or a fixture built on it) on both servers of the wheel.
 on_both_versions = pytest.mark.parametrize("postgres", VERSIONS, indirect=True, scope="session")
@@ -24,14 +32,49 @@ def private_home() -> Path:
     return home
 
 
-@pytest.fixture(scope="session")
-def postgres(request: pytest.FixtureRequest) -> Iterator[Address]:
-    """A running server of the session, version 18 unless a test asks for both."""
+@contextmanager
+def running_server(version: str = VERSIONS[0]) -> Iterator[Address]:
+    """A server of the caller's own."""
     home = private_home()
-    server = EmbeddedPostgres(home=home, version=getattr(request, "param", VERSIONS[0]))
+    server = EmbeddedPostgres(home=home, version=version)
     try:
         yield server.start()
     finally:
         server.stop()
         purge(home)
         home.rmdir()
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[Address]:
+    """The running server of the session, version 18 unless a test asks for both."""
+    with running_server(getattr(request, "param", VERSIONS[0])) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Address) -> Address:
+    """The migrated database that `database` copies; nobody else connects to it."""
+    address = replace(postgres, database=_TEMPLATE)
+    prepare(address.urls())
+    return address
+
+
+@pytest.fixture
+def database(migrated: Address) -> Iterator[DatabaseUrls]:
+    """A fresh migrated database of the test's own, dropped at the end."""
+    with own_database(migrated, template=migrated.database) as address:
+        yield address.urls()
+
+
+@contextmanager
+def own_database(server: Address, *, template: str = "template1") -> Iterator[Address]:
+    """A fresh copy of `template`, dropped at the end with whoever is still connected to it."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(server.url(BOOTSTRAP, database=BOOTSTRAP), autocommit=True) as admin:
+        owner = f" OWNER {OWNER}" if template == _TEMPLATE else ""
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}{owner}")
+        try:
+            yield replace(server, database=name)
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
