@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from hashlib import sha256
@@ -89,7 +90,7 @@ class Service:
             Conflict: the name belongs to another text or to a cancelled plan, or the key to another request.
             Overloaded: the known plan must be changed first and the scheduler is away.
         """
-        digest = sha256(request.model_dump_json().encode("utf-8", "surrogatepass")).hexdigest()
+        digest = sha256(json.dumps(request.model_dump()).encode()).hexdigest()
         if answer := await self._answered(key=idempotency_key, digest=digest):
             return answer
         new = await asyncio.to_thread(read_submission, request, routing=self._routing)
@@ -123,10 +124,11 @@ class Service:
         """Have the scheduler change one plan or task; returns after the commit.
 
         Raises:
-            NotFound: this tenant has no such plan or task.
+            NotFound: this tenant has no such plan or task, or the plan no task `until_key`.
             Conflict: its state does not allow the change, or there is no such kind of request.
             Overloaded: the scheduler is away or full.
         """
+        until_task = 0
         async with self._transaction() as connection:
             if kind in TASK_REQUESTS:
                 plan_id = (await task_views.require_task(connection, task_id)).plan_id
@@ -135,7 +137,9 @@ class Service:
             else:
                 known = ", ".join(sorted(TASK_REQUESTS | PLAN_REQUESTS))
                 raise Conflict(f"There is no request {kind!r}.", remedy=f"Ask for one of {known}.")
-        args = {"plan_id": plan_id, "task_id": task_id, "reason": reason, "until_key": until_key}
+            if until_key:
+                until_task = (await task_views.find_task(connection, until_key, plan_id=plan_id)).id
+        args = {"plan_id": plan_id, "task_id": task_id, "reason": reason, "until_task": until_task}
         return await self._scheduler.request(kind, args, idempotency_key)
 
     # --- plans
@@ -145,6 +149,11 @@ class Service:
         async with self._transaction() as connection:
             known = await plans.require_plan(connection, ref)
             return await plan_views.plan_view(connection, known.id)
+
+    async def plan_id(self, ref: str) -> int:
+        """Return the id of the plan whose id, or else whose name, is `ref`. Raises NotFound."""
+        async with self._transaction() as connection:
+            return (await plans.require_plan(connection, ref)).id
 
     async def plans(self, *, after: str = "", limit: int = 100) -> Page[PlanView]:
         """Return the plans, newest first; `after` is the `next` of the page before."""

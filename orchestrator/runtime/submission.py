@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.plan.graph import ranks
-from orchestrator.plan.read import read_plan
-
 from orchestrator.errors import PlanError
+from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import Plan
+from orchestrator.plan.read import read_plan
 from orchestrator.routing import Routing
 from orchestrator.store.plan_rows import NewPlan
 from orchestrator.views import FindingView, SubmitRequest
@@ -38,7 +37,7 @@ def read_submission(request: SubmitRequest, *, routing: Routing) -> NewPlan:
         budget_micros=request.budget_micros,
         until_key=_until_key(plan, request),
         decisions=routing.route(plan),
-        ranks=ranks(plan),
+        ranks=PlanGraph(plan.tasks, plan.dependencies).downstream_ms(),
         is_taken=request.take,
     )
 

@@ -1,7 +1,7 @@
 """Inserts any number of rows with one statement.
 
-Rows travel as one array per column and are unfolded by `unnest`: a constant number of parameters, one
-prepared statement per table, and, unlike COPY, allowed under row level security.
+The rows travel as one JSON document and are unfolded by `json_to_recordset`: one parameter, one prepared
+statement per table, and, unlike COPY, allowed under row level security.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 from sqlalchemy import Table, TextClause, text
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.store.engine import Connection
 
@@ -22,11 +21,10 @@ Columns = Mapping[str, Sequence[Any]]
 
 async def insert_columns(connection: Connection, table: Table, columns: Columns) -> None:
     """Insert `columns` (name to values, all of one length) into `table`; no rows is no statement."""
-    rows_count = len(next(iter(columns.values())))
-    if not rows_count:
-        return
-    values = {name: _encoded(table, name, column) for name, column in columns.items()}
-    await connection.execute(_statement(table, tuple(columns)), values)
+    names = tuple(columns)
+    rows = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    if rows:
+        await connection.execute(_statement(table, names), {"rows": json.dumps(rows)})
 
 
 async def take_ids(connection: Connection, table: Table, count: int) -> list[int]:
@@ -41,11 +39,7 @@ async def take_ids(connection: Connection, table: Table, count: int) -> list[int
 @lru_cache(maxsize=64)
 def _statement(table: Table, names: tuple[str, ...]) -> TextClause:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    arrays = ", ".join(f"CAST(:{name} AS {table.c[name].type.compile(dialect=dialect)}[])" for name in names)
-    return text(f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({arrays})")  # noqa: S608 - names of our own tables
-
-
-def _encoded(table: Table, name: str, values: Sequence[Any]) -> list[Any]:
-    if isinstance(table.c[name].type, JSONB):
-        return [json.dumps(value) for value in values]
-    return list(values)
+    into = ", ".join(names)
+    shape = ", ".join(f"{name} {table.c[name].type.compile(dialect=dialect)}" for name in names)
+    select = f"SELECT {into} FROM json_to_recordset(CAST(:rows AS json)) AS row ({shape})"  # noqa: S608 - our own names
+    return text(f"INSERT INTO {table.name} ({into}) {select}")

@@ -113,6 +113,7 @@ async def _plan_rows(
     columns = (p.id, p.name, p.title, p.format, p.state, p.backend, p.workdir, p.tasks_total)
     query = (
         select(*columns, p.budget_micros, p.created_at, p.ended_at, used, seen)
+        .select_from(plans)
         .join(used, true())
         .join(seen, true())
         .where(condition)

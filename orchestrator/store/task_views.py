@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, select, true
+from sqlalchemy import ColumnElement, RowMapping, Select, func, select, true
 
 from orchestrator.core.words import TaskState
 from orchestrator.errors import Conflict, NotFound
@@ -123,7 +123,8 @@ def _listed() -> Select[Any]:
     written = (t.id, t.plan_id, t.key, t.kind, t.title, t.agent_type, t.priority, t.line)
     moving = (s.state, s.reason, s.unmet_dependencies, s.not_before, s.attempts_used, s.losses)
     return (
-        select(*written, *moving, _parents.c.key.label("parent_key"))
+        select(*written, *moving, func.coalesce(_parents.c.key, "").label("parent_key"))
+        .select_from(tasks)
         .join(task_states, s.task_id == t.id)
         .outerjoin(_parents, _parents.c.id == t.parent_id)
     )
