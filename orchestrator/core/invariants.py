@@ -41,6 +41,8 @@ def live_attempts_are_live_and_known(s: State) -> Iterator[str]:
 
 def states_fit_attempts(s: State) -> Iterator[str]:
     for task in s.tasks.values():
+        if not s.plans[task.plan_id].is_loaded:
+            continue
         attempt = s.attempts.get(task.token)
         if task.state is TaskState.RUNNING and (attempt is None or attempt.kind is not AttemptKind.WORK):
             yield f"task {task.task_id} is running without a live work attempt"
