@@ -1,0 +1,1 @@
+"""Start-up and supervision of what runs on machines: the Host, our own Ray, checks before it hurts."""
