@@ -32,6 +32,7 @@ class ActorConfig:
 
     Attributes:
         service_url: libpq URL of the service role.
+        direct_url: the same past a connection pooler, for the committer.
         api_url: libpq URL of the API role.
         cluster_id: identity of this Ray cluster; attempts of another one are not ours to send again.
         records: folder on each node for the launcher's records.
@@ -40,6 +41,7 @@ class ActorConfig:
 
     settings: Settings
     service_url: str
+    direct_url: str
     api_url: str
     cluster_id: str
     records: Path

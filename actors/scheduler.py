@@ -30,7 +30,7 @@ class Scheduler:
         self._executors = RayExecutors()
         self._scheduling = Scheduling(
             store=PostgresSchedulerStore(
-                config.service_url,
+                config.direct_url,
                 cluster_id=config.cluster_id,
                 attempts_max=config.settings.retry.attempts_max,
                 choose_backend=_backend_of,

@@ -23,7 +23,7 @@ _SIMULATE = re.compile(
 )
 
 
-def parse_simulate(text: str) -> dict[str, object]:
+def parse_simulate(text: str) -> dict[str, int]:
     """Read a plan's `simulate:` value, such as `1s`, `250ms fail 1` or `fail 2`.
 
     Returns:
@@ -35,7 +35,7 @@ def parse_simulate(text: str) -> dict[str, object]:
     match = _SIMULATE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"simulate: {text!r} is not a duration and `fail N`; write for example `1s fail 1`.")
-    options: dict[str, object] = {}
+    options: dict[str, int] = {}
     if match["amount"]:
         options["duration_ms"] = round(float(match["amount"]) * _UNIT_MS[match["unit"]])
     if match["fails"]:
@@ -46,8 +46,8 @@ def parse_simulate(text: str) -> dict[str, object]:
 class SimulatedBackend:
     """Implements `ports.Backend` with a timer.
 
-    Options of the assignment: `duration_ms` (drawn from the seed when missing) and `fail_attempts` (work
-    attempts up to this number fail).
+    The option `simulate` of the assignment says how long it takes (drawn from the seed when missing) and how
+    many work attempts fail first; see `parse_simulate`.
     """
 
     name = "simulated"
@@ -56,8 +56,14 @@ class SimulatedBackend:
         self._seed = seed
 
     async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
-        """Sleep, then succeed or fail as the options say."""
-        duration_s = self._duration_ms(assignment) / 1000
+        """Sleep, then succeed or fail as the option says."""
+        try:
+            options = parse_simulate(str(assignment.options.get("simulate", "")))
+        except ValueError as error:
+            return Outcome(
+                state=AttemptState.FAILED, failure_class=FailureClass.PLAN_DEFECT, summary=f"{LABEL} {error}"
+            )
+        duration_s = self._duration_ms(assignment, options) / 1000
         limit_s = effective_limits(assignment.limits).total_timeout_s
         transcript.write(
             "note", f"{LABEL} {assignment.kind} {assignment.key}: pretends for {duration_s:g} s\n"
@@ -69,7 +75,7 @@ class SimulatedBackend:
                 failure_class=FailureClass.TIMEOUT,
                 summary=f"{LABEL} It took longer than {limit_s:g} s in total.",
             )
-        fails = assignment.kind is AttemptKind.WORK and _number(assignment.options, "fail_attempts", 0)
+        fails = assignment.kind is AttemptKind.WORK and options.get("fail_attempts", 0)
         if assignment.number <= fails:
             return Outcome(
                 state=AttemptState.FAILED,
@@ -78,13 +84,8 @@ class SimulatedBackend:
             )
         return Outcome(state=AttemptState.SUCCEEDED, summary=f"{LABEL} Pretended for {duration_s:g} s.")
 
-    def _duration_ms(self, assignment: Assignment) -> int:
+    def _duration_ms(self, assignment: Assignment, options: Mapping[str, int]) -> int:
         identity = f"{self._seed}\0{assignment.plan_name}\0{assignment.key}\0{assignment.number}"
         draw = int.from_bytes(blake2b(identity.encode(), digest_size=8).digest())
         shortest, longest = _DURATIONS_MS
-        return _number(assignment.options, "duration_ms", shortest + draw % (longest - shortest))
-
-
-def _number(options: Mapping[str, object], name: str, default: int) -> int:
-    value = options.get(name, default)
-    return value if isinstance(value, int) else int(str(value))
+        return options.get("duration_ms", shortest + draw % (longest - shortest))
