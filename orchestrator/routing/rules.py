@@ -132,11 +132,12 @@ def _keywords(catalogue: Catalogue) -> Mapping[str, str]:
 def _any_word(words: Iterable[str]) -> re.Pattern[str]:
     """Return a pattern that finds the first of `words`, the longest one where several start there.
 
-    The first word decides because titles are imperatives: "Test the API" is about testing.
+    The first word decides because titles are imperatives: "Test the API" is about testing. A word in a path
+    or a file name (`src/server.ts`) says nothing about the work.
     """
     longest_first = sorted(words, key=lambda word: (-len(word), word))
     alternatives = "|".join(re.escape(word) for word in longest_first)
-    return re.compile(rf"(?<![\w-])(?P<keyword>{alternatives})(?:s|es|ed|ing)?(?!\w)")
+    return re.compile(rf"(?<![\w/.@-])(?P<keyword>{alternatives})(?:s|es|ed|ing)?(?![\w/]|\.\w)")
 
 
 def _unknown_agent(name: str, task: PlanTask) -> Finding:

@@ -58,8 +58,11 @@ def test_first_word_of_the_title_decides(routing: Routing, title: str, agent_typ
     assert f"`{word}`" in route.evidence
 
 
-@pytest.mark.parametrize("title", ["Build the latest rapid thing", "Squid the fruits", "Attest to it"])
-def test_words_inside_of_words_do_not_count(routing: Routing, title: str) -> None:
+@pytest.mark.parametrize(
+    "title",
+    ["Build the latest rapid thing", "Squid the fruits", "Attest to it", "Delete `src/server.ts`, `api/v1`"],
+)
+def test_words_inside_of_words_and_paths_do_not_count(routing: Routing, title: str) -> None:
     assert routing.route_task(task(title)).rule is Rule.GENERAL
 
 
