@@ -37,7 +37,7 @@ def exit_code(progress: Progress, *, until_key: str = "") -> int:
     """
     counts = progress.counts()
     plan = progress.plan
-    if counts[TaskState.FAILED] or plan is None:
+    if counts[TaskState.FAILED] or plan is None or plan.state == PlanState.CANCELLED:
         return EXIT_FAILED
     if plan.state == PlanState.DONE or _is_reached(progress, until_key):
         return EXIT_DONE

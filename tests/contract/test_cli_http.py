@@ -1,0 +1,162 @@
+"""The commands that speak HTTP, against the real front end on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli.program import run
+from orchestrator.client import Client
+from orchestrator.stack import TOKEN_FILE
+from orchestrator.store.urls import DatabaseUrls
+from tests.support.served import served_home
+from tests.support.service import PLAN, RememberingScheduler, commit_events, execute
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def scheduler() -> RememberingScheduler:
+    return RememberingScheduler()
+
+
+@pytest.fixture(autouse=True)
+def home(
+    database: DatabaseUrls, tmp_path: Path, scheduler: RememberingScheduler, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    with served_home(database, tmp_path / "home", scheduler=scheduler) as home:
+        monkeypatch.setenv("ORCHESTRATOR_HOME", str(home))
+        yield home
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> str:
+    path = tmp_path / "ship.md"
+    path.write_text(PLAN)
+    return str(path)
+
+
+def _json(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
+    assert run([*arguments, "--json"]) == code
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema_version"] == 1
+    return found["error" if code and "error" in found else "data"]
+
+
+def _set_plan(database: DatabaseUrls, state: str) -> None:
+    execute(database, "UPDATE plans SET state = %s", state)
+
+
+def test_a_plan_is_submitted_once_and_goes_on(
+    plan_file: str, scheduler: RememberingScheduler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = _json(capsys, "submit", plan_file)
+    assert (first["name"], first["is_new"], first["tasks_total"]) == ("Ship it", True, 5)
+    assert _json(capsys, "submit", plan_file)["is_new"] is False
+    assert scheduler.nudges >= 1
+
+
+def test_a_name_in_use_by_another_plan_is_a_conflict(
+    plan_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["submit", plan_file])
+    Path(plan_file).write_text(PLAN + "- [ ] **A.6** One more\n")
+    capsys.readouterr()
+    error = _json(capsys, "submit", plan_file, code=1)
+    assert error["code"] == "Conflict"
+    assert "--fresh" in error["remedy"]
+
+
+def test_tasks_and_one_task_are_shown(plan_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["submit", plan_file])
+    capsys.readouterr()
+    keys = [task["key"] for task in _json(capsys, "tasks", "Ship it") if task["kind"] == "leaf"]
+    assert keys == ["A.1", "A.2", "A.3", "A.4", "A.5"]
+    assert [task["key"] for task in _json(capsys, "tasks", "Ship it", "--state", "held")] == ["A.4", "A.5"]
+    assert _json(capsys, "show", "A.2", "--plan", "Ship it")["run"] == ["true"]
+    assert run(["show", "A.2"]) == 0
+    out = capsys.readouterr().out
+    assert "backend-development by override" in out
+    assert run(["tasks", "Ship it"]) == 0
+    assert "in progress elsewhere" in capsys.readouterr().out
+    assert run(["show", "Ship it"]) == 0
+    assert "Ship it (plan" in capsys.readouterr().out
+
+
+def test_what_does_not_exist_exits_4(plan_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _json(capsys, "tasks", "nothing", code=4)["code"] == "NotFound"
+    run(["submit", plan_file])
+    capsys.readouterr()
+    assert _json(capsys, "show", "Z.9", code=4)["code"] == "NotFound"
+    assert _json(capsys, "logs", "Z.9", "--plan", "Ship it", code=4)["code"] == "NotFound"
+
+
+def test_a_wrong_token_exits_7(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / TOKEN_FILE).write_text("guess")
+    assert _json(capsys, "status", code=7)["code"] == "Unauthorized"
+
+
+def test_changes_reach_the_scheduler(
+    plan_file: str, scheduler: RememberingScheduler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["submit", plan_file])
+    for command, kind in (("cancel", "cancel_task"), ("retry", "retry_task"), ("release", "release_task")):
+        assert run([command, "A.5", "--plan", "Ship it", "--reason", "because"]) == 0
+        asked, arguments, _ = scheduler.requests[-1]
+        assert (asked, arguments["reason"]) == (kind, "because")
+    assert run(["cancel", "--plan", "Ship it"]) == 0
+    assert scheduler.requests[-1][0] == "cancel_plan"
+    assert "state accepted" in capsys.readouterr().out
+
+
+def test_status_tells_stack_sessions_and_plans(plan_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["submit", plan_file])
+    capsys.readouterr()
+    data = _json(capsys, "status")
+    assert data["status"]["epoch"] == 3
+    assert [plan["name"] for plan in data["plans"]] == ["Ship it"]
+    assert data["stack"]["mode"] == "up"
+    assert run(["status"]) == 0
+    assert "Ship it" in capsys.readouterr().out
+
+
+def test_up_on_a_running_stack_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _json(capsys, "up")["is_new"] is False
+    assert run(["up"]) == 0
+    assert capsys.readouterr().out.startswith("Up already")
+
+
+@pytest.mark.parametrize(("state", "code"), [("done", 0), ("stalled", 8), ("cancelled", 5), ("paused", 8)])
+def test_watching_a_plan_that_has_ended_tells_how(
+    state: str, code: int, plan_file: str, database: DatabaseUrls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["submit", plan_file])
+    _set_plan(database, state)
+    capsys.readouterr()
+    assert run(["watch", "Ship it"]) == code
+    out = capsys.readouterr().out
+    assert f"Ship it: {state}" in out
+    assert "in progress elsewhere: run the plan with --take" in out
+
+
+def test_a_run_is_handed_to_the_stack_and_followed_to_its_end(
+    plan_file: str, database: DatabaseUrls, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[int] = []
+    following = threading.Thread(target=lambda: codes.append(run(["run", plan_file])))
+    following.start()
+    with Client.of_home(home) as client:
+        while not (plans := client.plans().items):
+            pass
+        plan_id = plans[0].id
+        commit_events(database, "plan.active", plan_id=plan_id)
+        _set_plan(database, "done")
+        following.join(20)
+    assert codes == [0]
+    out = capsys.readouterr().out
+    assert "Ship it: done" in out
