@@ -8,6 +8,7 @@ that no task has is an error, a thing outside the plan a warning.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -135,7 +136,10 @@ class Resolver:
             if parts := split_number(keys[node]):
                 self._numbered.setdefault(parts[0], []).append((parts[1], node))
         self._forms = {_form(node.own_key) for node in nodes if node.own_key}
-        self._topics: dict[str, list[Node]] = {}
+        for numbered in self._numbered.values():
+            numbered.sort(key=_number)
+        self._topics: dict[str, tuple[list[Node], list[int]]] = {}
+        self._steps = 0
         self._made: dict[tuple[str, str, DependencyKind], PlanDependency] = {}
         self.findings: list[Finding] = []
 
@@ -165,6 +169,7 @@ class Resolver:
 
     def _connect(self, task: Node, on: Node, *, statement: Statement, evidence: str) -> None:
         """Make one dependency; that of a container holds for every leaf below it."""
+        self._step(statement)
         if task is on:
             self._error(task, statement, "self-dependency", f"{self._keys[task]} depends on itself.")
         elif self._holds(on, task):
@@ -186,7 +191,11 @@ class Resolver:
             line=statement.line,
         )
         self._made.setdefault((edge.task, edge.on, edge.kind), edge)
-        if len(self._made) > DEPENDENCIES_MAX:
+        self._step(statement)
+
+    def _step(self, statement: Statement) -> None:
+        self._steps += 1
+        if self._steps > 2 * DEPENDENCIES_MAX:
             message = f"The plan has more than {DEPENDENCIES_MAX:,} dependencies (line {statement.line})."
             raise PlanError(message, remedy="Depend on a section instead of on each of its tasks.")
 
@@ -221,7 +230,12 @@ class Resolver:
         start, end = split_number(reference.first), split_number(reference.last)
         if start is None or end is None or start[0] != end[0] or not self._known(reference.last):
             return None
-        return [node for number, node in self._numbered[start[0]] if start[1] <= number <= end[1]]
+        numbered = self._numbered[start[0]]
+        first, after = (
+            bisect_left(numbered, start[1], key=_number),
+            bisect_right(numbered, end[1], key=_number),
+        )
+        return [node for _, node in numbered[first:after]]
 
     def _sections(self, node: Node, reference: Reference) -> list[Node] | None:
         """The named sections; "all Phase 2 tasks" said inside phase 2 means those that stand before."""
@@ -249,14 +263,17 @@ class Resolver:
     def _topic(self, node: Node, topic: str) -> list[Node]:
         """The sections whose titles name the topic; without one the tasks of that domain above this one."""
         if topic not in self._topics:
-            self._topics[topic] = self._named_sections(topic)
+            self._topics[topic] = self._named_sections(topic), self._leaves_of_domain(topic)
+        sections, leaves = self._topics[topic]
         found: list[Node] = []
-        for section in self._topics[topic]:
+        for section in sections:
             found.extend(self._before(node, within=section) if self._holds(section, node) else [section])
         if found:
             return found
-        above = self._nodes[: self._start[node]]
-        return [other for other in above if other.domain == topic and not other.children]
+        return [self._nodes[position] for position in leaves[: bisect_left(leaves, self._start[node])]]
+
+    def _leaves_of_domain(self, domain: str) -> list[int]:
+        return [self._start[node] for node in self._nodes if node.domain == domain and not node.children]
 
     def _named_sections(self, topic: str) -> list[Node]:
         """The outermost sections whose titles have the word."""
@@ -298,6 +315,10 @@ class Resolver:
         self.findings.append(
             Finding(line=statement.line, code=code, message=message, severity="error", source=node.source)
         )
+
+
+def _number(numbered: tuple[int, Node]) -> int:
+    return numbered[0]
 
 
 def _form(key: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from orchestrator.errors import Finding
 from orchestrator.plan.amounts import duration_ms, is_duration, priority_of
@@ -56,8 +57,9 @@ _FIELD = re.compile(
     re.DOTALL,
 )
 _LABEL = re.compile(r"\*\*[^*:]{2,60}(?:\*\*\s*:|:\s*\*\*)")
-_SPANS = re.compile(r"(`+)(.+?)\1")
-_JOINTS = re.compile(r"[\s,;]*(?:and|then|&&)?[\s,;]*")
+#: A code span; of one to three back-ticks, so that a long row of them costs nothing.
+_SPANS = re.compile(r"(?<!`)(`{1,3})(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
+_JOINTS = frozenset({"and", "then", "&&"})
 _NOTE = re.compile(
     r"\s*[(\[{]([^()\[\]{}]{1,200})[)\]}]|\s*\*((?:effort|estimate|duration)[^*]{1,60})\*", re.IGNORECASE
 )
@@ -70,6 +72,7 @@ _CONNECTIVE = re.compile(
 )
 _TAIL = re.compile(r"\s(?:→|->|[-–—])\s+(?=(?:depends\s+on|after|requires|blocked\s+by)\s)", re.IGNORECASE)
 _TITLE_CHARS_MAX = 2000
+_AGENT_CHARS_MAX = 100
 _YES = frozenset({"", "yes", "true", "y"})
 _KINDS = {
     "blocks": (DependencyKind.BLOCKS, True),
@@ -153,14 +156,14 @@ def unquoted(value: str) -> str:
 
 
 def _unreadable(name: str, value: str, line: int, remedy: str) -> Finding:
-    message = f"The value {value[:60]!r} of `{name}` cannot be read and is ignored. {remedy}"
+    message = f"The value {value[:60]!r} of `{name}` cannot be read. {remedy}"
     return Finding(line=line, code="unknown-value", message=message)
 
 
 def _agent(node: Node, name: str, value: str, line: int) -> Finding | None:
     span = _SPANS.search(value)
     words = (span[2] if span else re.split(r"\s*[(,]|\s[-–—]\s", value)[0]).strip(" *_")
-    if not words:
+    if not 0 < len(words) <= _AGENT_CHARS_MAX:
         return _unreadable(name, value, line, "Name one agent type.")
     node.agent = words
     return None
@@ -216,12 +219,13 @@ def _criterion(node: Node, name: str, value: str, line: int) -> Finding | None:
 
 
 def _shell(node: Node, name: str, value: str, line: int) -> Finding | None:
-    lines = node.run if name == "run" else node.verify
     spans = list(_SPANS.finditer(value)) if value.startswith("`") else []
+    between = re.split(r"[\s,;]+", _SPANS.sub(" ", value)) if spans else []
+    if any(word and word not in _JOINTS for word in between):
+        remedy = "Put the whole command between back-ticks (double ones if it has some), or use none."
+        return replace(_unreadable(name, value, line, remedy), severity="error")
+    lines = node.run if name == "run" else node.verify
     lines.extend([span[2].strip() for span in spans] or [value])
-    if spans and not _JOINTS.fullmatch(_SPANS.sub("", value)):
-        remedy = "Put the whole command between the back-ticks, or use none."
-        return _unreadable(name, _SPANS.sub("", value).strip(), line, remedy)
     return None
 
 

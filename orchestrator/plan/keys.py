@@ -40,6 +40,7 @@ _ALIAS = re.compile(
 )
 _NOT_WORD = re.compile(r"[^\w]+")
 _SLUG_CHARS_MAX = 48
+_KEY_REACH_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +61,13 @@ class FoundKey:
 
 def find_key(text: str) -> FoundKey | None:
     """Read the id at the start of a box's or heading's text, past marks of bold, code and strike."""
-    match = _START.match(text)
+    match = _START.match(text[:_KEY_REACH_CHARS])
     if match is None:
         return None
     key = match["key"]
     if key.isdigit() and not match["word"]:
         return None
-    after = _AFTER.match(text, match.end())
+    after = _AFTER.match(text[: 2 * _KEY_REACH_CHARS], match.end())
     return FoundKey(
         key=key,
         rest=text[after.end() if after else match.end() :],

@@ -20,6 +20,8 @@ from orchestrator.errors import Finding
 from orchestrator.plan.model import Checkboxes
 
 FRONT_MATTER_LINES_MAX = 1000
+FRONT_MATTER_CHARS_MAX = 65_536
+FRONT_MATTER_BRACKETS_MAX = 200  #: the time that YAML takes grows with the square of their nesting
 
 _LINE = re.compile(r"([^\r\n]*)(\r\n?|\n|\Z)")
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]|$)")
@@ -187,7 +189,7 @@ class _Scanner:
         else:
             lead = _LEAD.match(line)
             width = columns(lead[0]) if lead else 0
-            text = line.strip(" \t>")
+            text = line.lstrip(" \t>").rstrip()
             self.blocks.append(Text(line=number, indent=width, text=text, after_blank=self._after_blank))
 
     def _comment(self, line: str, *, number: int) -> bool:
@@ -296,6 +298,10 @@ def _front_matter(lines: list[str]) -> tuple[dict[str, object], int, list[Findin
 
 def _yaml(text: str) -> dict[str, object]:
     """Scalars stay the strings that were written; anchors are refused, for they can grow without bound."""
+    if len(text) > FRONT_MATTER_CHARS_MAX:
+        raise ValueError(f"it is longer than {FRONT_MATTER_CHARS_MAX} characters")
+    if text.count("[") + text.count("{") > FRONT_MATTER_BRACKETS_MAX:
+        raise ValueError(f"it has more than {FRONT_MATTER_BRACKETS_MAX} brackets")
     if any(isinstance(event, yaml.AliasEvent) for event in _events(text)):
         raise ValueError("anchors and aliases are not read")
     values = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  BaseLoader makes strings and nothing else

@@ -63,7 +63,7 @@ def read_outline(document: Document, *, source: str, reads_keys: bool, h1_is_tit
         h1_is_title: the first heading of level 1 names the plan; else it is a container like any other.
 
     Raises:
-        PlanError: more than `TASKS_MAX` tasks.
+        PlanError: more than `TASKS_MAX` headings and boxes.
     """
     outline = _Outline(source=source, reads_keys=reads_keys, h1_is_title=h1_is_title)
     for block in document.blocks:
@@ -81,7 +81,7 @@ class _Outline:
         self._items: list[tuple[int, Node]] = []
         self._collecting: _Collecting | None = None
         self._title = ""
-        self._boxes = 0
+        self._node_count = 0
         self._key_forms: set[str] = set()
         self._unknown_marks: dict[str, list[int]] = {}
         self._criteria_boxes: dict[str, list[int]] = {}
@@ -137,6 +137,10 @@ class _Outline:
 
     def _node(self, block: Heading | Item, found: FoundKey | None, parent: Node) -> Node:
         """Make the node of a box or heading and hang it below its parent."""
+        self._node_count += 1
+        if self._node_count > TASKS_MAX:
+            message = f"The plan has more than {TASKS_MAX:,} headings and boxes (line {block.line})."
+            raise PlanError(message, remedy="Split it into several plans.")
         title, verdict = split_verdict(found.rest if found else block.text)
         node = Node(
             title=title,
@@ -197,10 +201,6 @@ class _Outline:
         return collecting.name in CRITERIA_FIELDS or (collecting.name == "deliverables" and is_task)
 
     def _box(self, block: Item) -> None:
-        self._boxes += 1
-        if self._boxes > TASKS_MAX:
-            message = f"The plan has more than {TASKS_MAX:,} boxes (line {block.line})."
-            raise PlanError(message, remedy="Split it into several plans.")
         found = self._found_key(block.text)
         parent = self._owner(block.indent)
         if block.state not in BOX_MARKS:
@@ -250,8 +250,9 @@ class _Outline:
     def _fence(self, block: Fence) -> None:
         collecting = self._collecting
         if collecting and collecting.name in ("run", "verify"):
-            for line in _shell_lines(block.lines):
-                self._collect(collecting, f"`` {line} ``" if line.startswith("`") else line, block.line)
+            lines = _shell_lines(block.lines)
+            collecting.count += len(lines)
+            (collecting.node.run if collecting.name == "run" else collecting.node.verify).extend(lines)
             self._stop_collecting()
             return
         owner = self._owner(block.indent)

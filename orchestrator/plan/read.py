@@ -18,8 +18,8 @@ from orchestrator.plan.formats import Format, choose_format
 from orchestrator.plan.model import Plan
 
 PLAN_BYTES_MAX = 16 * 1024 * 1024
+PLAN_LINES_MAX = 500_000
 FILES_MAX = 1000
-ERRORS_SHOWN_MAX = 10
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -65,27 +65,6 @@ def read_path(path: Path | str, *, format: str = "auto") -> Plan:  # noqa: A002 
         raise PlanError(f"The plan {str(path)!r} cannot be read: {reason}.", remedy=remedy) from error
 
 
-def accept(plan: Plan) -> Plan:
-    """Return the plan if nothing is wrong with it.
-
-    Raises:
-        PlanError: the plan has errors; it names the first ten and carries all findings.
-    """
-    errors = plan.errors
-    if not errors:
-        return plan
-    shown = "\n".join(
-        f"  {_where(finding)}{finding.message} [{finding.code}]" for finding in errors[:ERRORS_SHOWN_MAX]
-    )
-    more = f"\n  and {len(errors) - ERRORS_SHOWN_MAX} more" if len(errors) > ERRORS_SHOWN_MAX else ""
-    raise PlanError(f"The plan is refused; nothing was stored.\n{shown}{more}", findings=plan.findings)
-
-
-def _where(finding: Finding) -> str:
-    source = f"{finding.source}, " if finding.source else ""
-    return f"{source}line {finding.line}: " if finding.line else source
-
-
 def _read_folder(folder: Path, *, format_name: str) -> Plan:
     """The Markdown files of a folder and below it, without hidden ones, in the order of their names."""
     paths = sorted(
@@ -116,6 +95,9 @@ def _read_folder(folder: Path, *, format_name: str) -> Plan:
 
 def _read_draft(text: str, *, source: str, format_name: str, h1_is_title: bool) -> tuple[Draft, Format, str]:
     storable = _storable(text)
+    if max(text.count("\n"), text.count("\r")) > PLAN_LINES_MAX:
+        message = f"The plan{f' {source!r}' if source else ''} has more than {PLAN_LINES_MAX:,} lines."
+        raise PlanError(message, remedy="Split it into several plans.")
     chosen, reason = choose_format(storable, format_name)
     draft = chosen.read(storable, source=source, h1_is_title=h1_is_title)
     if storable != text:
