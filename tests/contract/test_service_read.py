@@ -42,8 +42,9 @@ def set_state(urls, key, state):
 def attempt(urls, key, *, token, state="succeeded", kind="work", cost=0):
     execute(
         urls,
-        "INSERT INTO attempts (token, plan_id, task_id, number, kind, agent_type, backend, executor, cluster_id,"
-        " epoch, state, input_tokens, output_tokens, cost_micros, leased_at, started_at, ended_at)"
+        "INSERT INTO attempts (token, plan_id, task_id, number, kind, agent_type, backend, executor,"
+        " cluster_id, epoch, state, input_tokens, output_tokens, cost_micros, leased_at, started_at,"
+        " ended_at)"
         " SELECT %s, plan_id, id, %s, %s, agent_type, 'command', 'executor-1', 'c', 1, %s, 10, 5, %s,"
         " now() - interval '10 s', now() - interval '10 s', CASE WHEN %s IN ('leased', 'started') THEN NULL"
         " ELSE now() END FROM tasks WHERE key = %s",

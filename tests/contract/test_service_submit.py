@@ -215,7 +215,7 @@ async def test_a_thousand_tasks_are_stored_within_two_seconds(service):
 
 
 async def test_a_database_that_is_away_is_named_without_its_password(database, tmp_path, scheduler):
-    away = type(database)(**{name: "postgresql://u:secret@127.0.0.1:1/d" for name in database.__slots__})
+    away = type(database)(**dict.fromkeys(database.__slots__, "postgresql://u:secret@127.0.0.1:1/d"))
     async with open_service(away, tmp_path, scheduler=scheduler) as service:
         with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:1/d") as caught:
             await service.submit(SubmitRequest(text=PLAN))

@@ -79,14 +79,9 @@ async def open_service(
 
 def commit_events(urls: DatabaseUrls, *types: str, plan_id: int | None = None) -> list[int]:
     """Append events and notify, as the committer does; return their seqs."""
+    insert = "INSERT INTO events (plan_id, epoch, type, payload) VALUES (%s, 1, %s, '{}') RETURNING seq"
     with psycopg.connect(urls.service) as connection:
-        seqs = [
-            connection.execute(
-                "INSERT INTO events (plan_id, epoch, type, payload) VALUES (%s, 1, %s, '{\"n\": 1}') RETURNING seq",
-                (plan_id, type),
-            ).fetchone()[0]
-            for type in types
-        ]
+        seqs = [connection.execute(insert, (plan_id, name)).fetchone()[0] for name in types]
         connection.execute("SELECT pg_notify('orchestrator_events', %s)", (str(seqs[-1]),))
     return seqs
 
