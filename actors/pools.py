@@ -20,8 +20,9 @@ import ray
 import structlog
 from ray.exceptions import RayActorError, RayError
 
-from actors.factory import find, make_executor
-from actors.options import EXECUTOR_PREFIX, SCHEDULER, ActorConfig, executor_name
+from actors.executor import Executor
+from actors.factory import find, make
+from actors.options import EXECUTOR_PREFIX, SCHEDULER, ActorConfig, executor, executor_name
 from orchestrator import __version__
 from orchestrator.runtime.scheduling import ExecutorInfo
 
@@ -87,8 +88,8 @@ class Pools:
         drains = [asyncio.ensure_future(p.handle.drain.remote(timeout_s)) for p in present]
         if drains:
             await asyncio.wait(drains, timeout=timeout_s + 1)
-        for executor in present:
-            ray.kill(executor.handle)
+        for one in present:
+            ray.kill(one.handle)
 
     async def _run(self) -> None:
         await self._find_again()
@@ -130,7 +131,8 @@ class Pools:
         suffix = uuid.uuid4().hex[:6]
         name, handle = executor_name(pool, suffix), None
         try:
-            handle = make_executor(self._config, pool, suffix)
+            options = executor(name, self._config.settings.pools.of(pool))
+            handle = make(Executor, options, self._config, name, pool)
             async with asyncio.timeout(START_TIMEOUT_S):
                 answer = await handle.ping.remote()
         except (RayError, TimeoutError, ValueError) as error:
