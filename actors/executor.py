@@ -21,6 +21,7 @@ from orchestrator import __version__
 from orchestrator import settings as settings_module
 from orchestrator.core.events import AttemptEnded
 from orchestrator.ports import SessionLimits
+from orchestrator.routing import Routing
 from orchestrator.runtime.executing import Executing
 from orchestrator.runtime.renewal import LeaseSettings, Renewal
 from orchestrator.sessions.config import SessionConfig
@@ -59,6 +60,7 @@ class Executor:
                 executor=name,
                 incarnation=uuid.uuid4().hex,
                 limits=session_limits(settings),
+                model=Routing.from_settings(settings).agent_type(agent_type).model,
             ),
             leases=self._renewal,
             backends=make_backends(session_config(settings), ProcessLauncher(records=config.records)),

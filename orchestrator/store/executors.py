@@ -100,13 +100,17 @@ class ExecutorStore:
         url: libpq URL of the service role.
         executor: name of the executor; `incarnation` tells its processes apart.
         limits: of an attempt whose task names none of its own.
+        model: of the agent type; empty takes the backend's default.
     """
 
-    def __init__(self, url: str, *, executor: str, incarnation: str, limits: SessionLimits) -> None:
+    def __init__(
+        self, url: str, *, executor: str, incarnation: str, limits: SessionLimits, model: str = ""
+    ) -> None:
         self._url = url
         self._executor = executor
         self._incarnation = incarnation
         self._limits = limits
+        self._model = model
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[dict[str, Any]] | None = None
 
@@ -141,7 +145,7 @@ class ExecutorStore:
             acceptance=tuple(row["acceptance"]),
             agent_type=row["agent_type"],
             backend=row["backend"],
-            model="",
+            model=self._model,
             run=tuple(row["run"]),
             verify=tuple(row["verify"]),
             workdir=row["workdir"],
