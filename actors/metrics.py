@@ -24,14 +24,11 @@ log = structlog.get_logger(__name__)
 
 
 class Metrics:
-    """Aggregates outcomes for as long as it lives; the first `ping` sets it to work.
-
-    It listens, so `config.service_url` must lead past any connection pooler.
-    """
+    """Aggregates outcomes for as long as it lives; the first `ping` sets it to work."""
 
     def __init__(self, config: ActorConfig) -> None:
-        self._store = PostgresOutcomes(config.service_url)
-        self._listener = EventListener(config.service_url)
+        self._store = PostgresOutcomes(config.direct_url)
+        self._listener = EventListener(config.direct_url)
         self._aggregator = Aggregator(self._store, ema_alpha=config.settings.metrics.ema_alpha)
         self._period_s = config.settings.metrics.period_s
         self._work: asyncio.Task[None] | None = None

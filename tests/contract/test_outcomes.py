@@ -224,7 +224,8 @@ async def test_the_actor_takes_outcomes_as_they_come_and_outlives_its_connection
 ) -> None:
     config = ActorConfig(
         settings=Settings(home=tmp_path, metrics={"period_s": 0.01}),
-        service_url=database.direct,
+        service_url=database.service,
+        direct_url=database.direct,
         api_url=database.api,
         cluster_id="test",
         records=tmp_path,
