@@ -21,7 +21,9 @@ cross process borders, and each carries the exit code that the command line ends
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 class OrchestratorError(Exception):
@@ -149,3 +151,23 @@ class Fenced(OrchestratorError):
 
 class InvariantViolation(OrchestratorError):
     """Raised when the state contradicts itself. Our bug: the process must stop, not retry."""
+
+
+def rebuild(
+    code: str,
+    *,
+    message: str,
+    remedy: str = "",
+    findings: Iterable[Mapping[str, Any]] = (),
+    retry_after_s: float = 1.0,
+    default: type[OrchestratorError] = OrchestratorError,
+) -> OrchestratorError:
+    """Return an error of the class named `code`, of `default` if there is none of that name."""
+    cls = globals().get(code)
+    if not (isinstance(cls, type) and issubclass(cls, OrchestratorError)):
+        cls = default
+    if issubclass(cls, PlanError):
+        return cls(message, remedy=remedy, findings=tuple(Finding(**finding) for finding in findings))
+    if issubclass(cls, Overloaded):
+        return cls(message, remedy=remedy, retry_after_s=retry_after_s)
+    return cls(message, remedy=remedy)

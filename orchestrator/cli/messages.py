@@ -12,8 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.client.problems import rebuild
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, rebuild
 from orchestrator.views import EventView, LogView, PlanView, Submitted, TaskView
 
 

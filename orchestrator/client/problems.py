@@ -7,13 +7,11 @@ not ours (a proxy's page) are told by their status.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from orchestrator import errors
 from orchestrator.errors import (
     Conflict,
-    Finding,
     NotFound,
     OrchestratorError,
     Overloaded,
@@ -21,6 +19,7 @@ from orchestrator.errors import (
     RequestRefused,
     ServerUnavailable,
     Unauthorized,
+    rebuild,
 )
 
 _PREFIX = "urn:orchestrator:error:"
@@ -51,26 +50,6 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes) -> Orchestr
         retry_after_s=_seconds(headers.get("retry-after", "")),
         default=_BY_STATUS.get(status, OrchestratorError if status >= 500 else RequestRefused),
     )
-
-
-def rebuild(
-    code: str,
-    *,
-    message: str,
-    remedy: str = "",
-    findings: Iterable[Mapping[str, Any]] = (),
-    retry_after_s: float = 1.0,
-    default: type[OrchestratorError] = OrchestratorError,
-) -> OrchestratorError:
-    """Return an error of the class named `code`, of `default` if there is none of that name."""
-    cls = getattr(errors, code, None)
-    if not (isinstance(cls, type) and issubclass(cls, OrchestratorError)):
-        cls = default
-    if issubclass(cls, PlanError):
-        return cls(message, remedy=remedy, findings=tuple(Finding(**finding) for finding in findings))
-    if issubclass(cls, Overloaded):
-        return cls(message, remedy=remedy, retry_after_s=retry_after_s)
-    return cls(message, remedy=remedy)
 
 
 def _problem(body: bytes) -> Mapping[str, Any]:

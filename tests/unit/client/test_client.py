@@ -22,7 +22,7 @@ from orchestrator.errors import (
     Unauthorized,
 )
 from orchestrator.views import EventView, SubmitRequest
-from tests.support.http_server import Answer, Server, json_answer, problem, serving, stream
+from tests.support.scripted_http import Answer, Server, json_answer, problem, serving, stream
 
 SUBMITTED = {"plan_id": 7, "name": "p", "is_new": True, "tasks_total": 2, "findings": []}
 
