@@ -29,6 +29,7 @@ from orchestrator.core.reports import (
 )
 from orchestrator.core.requests import on_requested
 from orchestrator.core.state import GATE_POOL, Limits, State
+from orchestrator.core.words import AttemptKind
 
 AnyEvent = (
     e.TokensReserved
@@ -135,8 +136,15 @@ class SchedulerState(State):
         self.dirty.clear()
 
     def demand(self) -> dict[str, int]:
-        """Return how many sessions each pool could run now: what is live plus what could start."""
+        """Return how many sessions each pool could run now or in a moment.
+
+        That is what is live, what could start, and the gates of the work that is live: an executor takes
+        longer to start than most work takes to end.
+        """
         wanted = {pool: live for pool, live in self.live_by_pool.items() if live}
+        for attempt in self.attempts.values():
+            if attempt.kind is AttemptKind.WORK and self.tasks[attempt.task_id].has_gate:
+                wanted[GATE_POOL] = wanted.get(GATE_POOL, 0) + 1
         for plan in self.plans.values():
             if plan.is_loaded and plan.state == "active":
                 for pool, queued in plan.queue.sizes.items():

@@ -162,6 +162,7 @@ def test_a_gate_runs_in_its_own_pool_and_only_it_releases_children():
     world = World()
     world.join("a")
     world.load([spec(1, has_gate=True), spec(2)], [(2, 1)])
+    assert world.state.demand() == {"coder": 1, "gate": 1}
     world.end(1)
     assert world.states() == {1: "verifying", 2: "waiting"}
     assert world.state.demand() == {"gate": 1}
