@@ -20,7 +20,7 @@ from typing import IO, Self
 
 from orchestrator.cli.messages import Message, read_message
 from orchestrator.cli.text import tail
-from orchestrator.errors import EnvironmentFault, Interrupted
+from orchestrator.errors import EnvironmentFault, Interrupted, OrchestratorError
 from orchestrator.stack import HOST_LOG, HOST_PROGRESS, read_stack
 from orchestrator.views import SubmitRequest
 
@@ -48,7 +48,8 @@ def start(
     """
     path = home / HOST_LOG
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.parent.mkdir(exist_ok=True, mode=0o700)
         with path.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", "cluster.host", *arguments],
@@ -75,7 +76,9 @@ def died(home: Path, return_code: int | None) -> EnvironmentFault:
 
 
 def start_detached(home: Path, arguments: Sequence[str]) -> Iterator[Message]:
-    """Start a Host that outlives us, and yield its progress until it is ready.
+    """Start a Host that outlives us, and yield its progress until a stack is ready.
+
+    Two that start at once get one stack: the Host that comes second gives way.
 
     Raises:
         OrchestratorError: what it could not start for.
@@ -85,25 +88,35 @@ def start_detached(home: Path, arguments: Sequence[str]) -> Iterator[Message]:
     progress = home / HOST_PROGRESS
     position = progress.stat().st_size if progress.exists() else 0
     process = start(home, ["--daemon", *arguments], settings={})
+    refusal: OrchestratorError | None = None
     try:
-        is_ready = False
-        while not is_ready:
+        while True:
             time.sleep(_POLL_S)
             is_over = process.poll() is not None
-            is_ready = (stack := read_stack(home)) is not None and stack.state == "ready"
+            stack = read_stack(home)
             lines, position = _read_on(progress, position)
-            yield from map(read_message, lines)
-            if is_over and not is_ready:
-                raise died(home, process.returncode)
+            for line in lines:
+                try:
+                    yield read_message(line)
+                except OrchestratorError as error:
+                    refusal = error  # ours, if our Host ends now: another one that tried writes here too
+            if stack is not None and (stack.state == "ready" or is_over):
+                return
+            if is_over:
+                raise refusal or died(home, process.returncode)
     except KeyboardInterrupt:
         process.terminate()
         raise Interrupted("The start was given up.", remedy="Start again with `orchestrator up`.") from None
 
 
 def _read_on(path: Path, position: int) -> tuple[list[bytes], int]:
-    """Return the whole lines that were written behind `position`, and the new position."""
+    """Return the whole lines that were written behind `position`, and the new position.
+
+    A file that got shorter was started anew.
+    """
     try:
         with path.open("rb") as file:
+            position = position if position <= path.stat().st_size else 0
             file.seek(position)
             whole, newline, _ = file.read().rpartition(b"\n")
     except FileNotFoundError:

@@ -100,7 +100,7 @@ def logs(
 
 
 def cancel(
-    task: Annotated[str, typer.Argument(metavar="[TASK]", help="Key or id of the task.")] = "",
+    task: Annotated[str, typer.Argument(metavar="TASK", help="Key or id of the task.")] = "",
     plan: options.OfPlan = "",
     reason: options.Reason = "",
     json: options.Json = False,
