@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from orchestrator.errors import SettingsError
+from orchestrator.settings import Database
 
 OWNER = "orchestrator_owner"
 SERVICE = "orchestrator_service"
@@ -72,6 +73,21 @@ def external_urls(
         service=_with_user(url, SERVICE, passwords[SERVICE]),
         api=_with_user(url, API, passwords[API]),
         direct=_with_user(direct, SERVICE, passwords[SERVICE]),
+    )
+
+
+def settings_urls(database: Database) -> DatabaseUrls:
+    """Return the URLs that the settings give; only for a database that is not the embedded one.
+
+    Raises:
+        SettingsError: as `external_urls`.
+    """
+    return external_urls(
+        database.url.get_secret_value(),
+        owner=database.url_owner.get_secret_value(),
+        service=database.url_service.get_secret_value(),
+        api=database.url_api.get_secret_value(),
+        direct=database.url_direct.get_secret_value(),
     )
 
 

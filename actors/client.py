@@ -1,0 +1,261 @@
+"""The Python client: submit plans, watch them and change them from any program on the cluster.
+
+    from actors import connect
+
+    with connect() as orchestrator:
+        plan = orchestrator.submit("plan.md")
+        for event in orchestrator.watch(plan):
+            print(event.type, event.task_key)
+        print(orchestrator.result(plan).plan.state)
+
+Reads go to PostgreSQL, changes to the Scheduler actor. `aconnect` gives the same for asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeAlias
+
+from actors.joining import join_ray
+from orchestrator.core.words import PlanState
+from orchestrator.errors import EnvironmentFault
+from orchestrator.plan.read import read_path
+from orchestrator.routing import Routing
+from orchestrator.runtime.service import ENDED, Service
+from orchestrator.settings import Settings, load_settings
+from orchestrator.stack import require_stack
+from orchestrator.store.embedded import attach
+from orchestrator.store.engine import make_engine
+from orchestrator.store.urls import settings_urls
+from orchestrator.views import (
+    EventView,
+    LogView,
+    PlanView,
+    StatusView,
+    SubmitRequest,
+    Submitted,
+    TaskDetail,
+    TaskView,
+)
+
+#: A plan as callers name it: what `submit` or `plan` returned, its id, or its name.
+PlanLike: TypeAlias = Submitted | PlanView | int | str
+
+_CONNECTIONS_MAX = 4
+_ENDINGS = frozenset(f"plan.{state.value}" for state in ENDED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanResult:
+    """How a plan ended, with its tasks in the plan's order, containers included."""
+
+    plan: PlanView
+    tasks: tuple[TaskView, ...]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of it is done."""
+        return self.plan.state == PlanState.DONE
+
+
+async def aconnect(address: str | None = None, home: Path | str | None = None) -> AsyncOrchestrator:
+    """Connect to the stack of a home.
+
+    Args:
+        address: `host:port` of its Ray; by default the one that the stack says, or the settings.
+        home: ORCHESTRATOR_HOME; by default from the environment, else the user's data folder.
+
+    Raises:
+        EnvironmentFault: nothing runs there, or Ray or PostgreSQL does not answer.
+    """
+    settings = await asyncio.to_thread(load_settings, Path(home) if home is not None else None)
+    await asyncio.to_thread(_join, settings, address)
+    from actors.gateway import RayScheduler  # after joining: Ray reads its configuration when imported
+
+    service = Service(
+        engine=make_engine(_api_url(settings), connections_max=_CONNECTIONS_MAX, name="orchestrator-client"),
+        scheduler=RayScheduler(),
+        routing=Routing.from_settings(settings),
+        settings=settings,
+    )
+    return AsyncOrchestrator(service)
+
+
+class AsyncOrchestrator:
+    """The orchestrator, for asyncio. Every method raises the errors of orchestrator.errors."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections to PostgreSQL; Ray stays joined, because a process can join only once."""
+        await self.service.close()
+
+    async def submit(
+        self,
+        plan: str | Path,
+        *,
+        name: str = "",
+        workdir: str = "",
+        backend: str = "auto",
+        until_key: str = "",
+        take: bool = False,
+        is_fresh: bool = False,
+        idempotency_key: str = "",
+    ) -> Submitted:
+        """Hand in a plan and have it worked on.
+
+        Args:
+            plan: the text if it has more than one line, else the path of a file or folder.
+            name: identity of the plan; by default its front matter or title.
+            workdir: absolute folder of the work; by default the front matter's, relative to the file.
+            until_key: work only on this task and what it needs.
+            take: also work on tasks marked in progress.
+            is_fresh: set a known plan of the name aside and start over.
+
+        Raises:
+            PlanError: the plan is at fault; nothing was stored.
+        """
+        request = await asyncio.to_thread(_request, plan)
+        choices = {
+            "name": name or request.name,
+            "workdir": workdir,
+            "backend": backend,
+            "until_key": until_key,
+            "take": take,
+            "is_fresh": is_fresh,
+        }
+        request = request.model_copy(update=choices)
+        return await self.service.submit(request, idempotency_key=idempotency_key)
+
+    async def watch(self, plan: PlanLike, *, after: int = 0) -> AsyncIterator[EventView]:
+        """Yield the events of a plan, past and coming, until nothing more happens by itself.
+
+        Args:
+            after: seq of the last event seen.
+        """
+        view = await self.plan(plan)
+        is_ending = view.state in ENDED
+        if is_ending and view.last_seq <= after:
+            return
+        async for event in self.service.watch(plan_id=view.id, after=after):
+            yield event
+            is_ending = event.type in _ENDINGS or (is_ending and event.type != "plan.active")
+            if is_ending and await self._is_over(view.id, event.seq):
+                return
+
+    async def result(self, plan: PlanLike) -> PlanResult:
+        """Wait until nothing more happens by itself, and return how the plan stands."""
+        view = await self.plan(plan)
+        async for _ in self.watch(view, after=view.last_seq):
+            pass
+        return PlanResult(plan=await self.plan(view), tasks=await self.tasks(view))
+
+    async def plan(self, plan: PlanLike) -> PlanView:
+        """Return a plan with its roll-up. Raises NotFound."""
+        return await self.service.plan(_ref(plan))
+
+    async def plans(self) -> tuple[PlanView, ...]:
+        """Return every plan, newest first."""
+        page = await self.service.plans()
+        found = page.items
+        while page.next:
+            page = await self.service.plans(after=page.next)
+            found += page.items
+        return found
+
+    async def tasks(self, plan: PlanLike, *, state: str = "") -> tuple[TaskView, ...]:
+        """Return every task of a plan, or those of one state, in the plan's order."""
+        plan_id = await self.service.plan_id(_ref(plan))
+        page = await self.service.tasks(plan_id, state=state)
+        found = page.items
+        while page.next:
+            page = await self.service.tasks(plan_id, state=state, after=page.next)
+            found += page.items
+        return found
+
+    async def task(self, task: int | str, *, plan: PlanLike | None = None) -> TaskDetail:
+        """Return a task by id, or by key together with its plan. Raises NotFound, Conflict."""
+        plan_id = await self.service.plan_id(_ref(plan)) if plan is not None else None
+        return await self.service.task(str(task), plan_id=plan_id)
+
+    async def logs(self, task_id: int, *, token: int | None = None) -> tuple[LogView, ...]:
+        """Return what the attempts of a task said; `token` keeps one attempt."""
+        return await self.service.logs(task_id, token=token)
+
+    async def status(self) -> StatusView:
+        """Return the whole service at a glance."""
+        return await self.service.status()
+
+    async def cancel(self, plan: PlanLike, *, reason: str = "") -> Mapping[str, object]:
+        """Stop what runs of a plan and start nothing more of it."""
+        return await self._change_plan("cancel_plan", plan, reason)
+
+    async def pause(self, plan: PlanLike, *, reason: str = "") -> Mapping[str, object]:
+        """Start nothing more of a plan; what runs may end."""
+        return await self._change_plan("pause_plan", plan, reason)
+
+    async def resume(self, plan: PlanLike, *, reason: str = "") -> Mapping[str, object]:
+        """Go on with a paused plan."""
+        return await self._change_plan("resume_plan", plan, reason)
+
+    async def cancel_task(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Stop the session of a task and start it no more."""
+        return await self.service.request("cancel_task", task_id=task_id, reason=reason)
+
+    async def retry(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Give a failed or cancelled task new attempts."""
+        return await self.service.request("retry_task", task_id=task_id, reason=reason)
+
+    async def release(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Say that what a task was held for is settled."""
+        return await self.service.request("release_task", task_id=task_id, reason=reason)
+
+    async def _change_plan(self, kind: str, plan: PlanLike, reason: str) -> Mapping[str, object]:
+        plan_id = await self.service.plan_id(_ref(plan))
+        return await self.service.request(kind, plan_id=plan_id, reason=reason)
+
+    async def _is_over(self, plan_id: int, seq: int) -> bool:
+        view = await self.service.plan(str(plan_id))
+        return view.state in ENDED and view.last_seq <= seq
+
+
+def _ref(plan: PlanLike) -> str:
+    if isinstance(plan, Submitted):
+        return str(plan.plan_id)
+    return str(plan.id) if isinstance(plan, PlanView) else str(plan)
+
+
+def _request(plan: str | Path) -> SubmitRequest:
+    if isinstance(plan, str) and "\n" in plan:
+        return SubmitRequest(text=plan, base_dir=str(Path.cwd()))
+    path = Path(plan).absolute()
+    found = read_path(path)
+    base_dir = path if path.is_dir() else path.parent
+    name = "" if found.name or found.title else path.stem
+    return SubmitRequest(text=found.source, source=str(plan), base_dir=str(base_dir), name=name)
+
+
+def _join(settings: Settings, address: str | None) -> None:
+    join_ray(address or settings.ray.address or require_stack(settings.home).ray_address, home=settings.home)
+
+
+def _api_url(settings: Settings) -> str:
+    if not settings.database.is_embedded:
+        return settings_urls(settings.database).api
+    found = attach(settings.home)
+    if found is None:
+        raise EnvironmentFault(
+            f"The embedded PostgreSQL of {settings.home} does not run.",
+            remedy="Start the stack with `orchestrator up`.",
+        )
+    return found.urls().api
