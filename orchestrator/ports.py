@@ -60,7 +60,7 @@ class Assignment:
         verify: shell lines of the gate, in order.
         workdir: absolute folder of the plan's work; empty if the plan has none.
         feedback: output of the failed gate or the failure of the attempt before; empty at first.
-        options: values of the plan for the simulated backend (`duration_ms`, `fail_attempts`).
+        options: field lines of the task as written, such as `simulate` for the simulated backend.
     """
 
     token: int

@@ -19,7 +19,7 @@ from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Assignment, Launcher, Outcome, SessionLimits, Transcript, Usage, Workspace
 from orchestrator.sessions.api_errors import API_ERRORS, failure_of
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.pricing import PRICES_DATE, cost_micros, price_of
+from orchestrator.sessions.pricing import cost_micros, price_of
 from orchestrator.sessions.prompt import CONTINUE, REMINDER, role_prompt, task_prompt
 from orchestrator.sessions.report import outcome_of
 from orchestrator.sessions.shell import Shell
@@ -115,7 +115,7 @@ class _Meter:
         self.usage = Usage()
         self._price, is_known = price_of(model, config.prices)
         if not is_known:
-            note = f"No price is known for {model}: it is counted like the dearest model of {PRICES_DATE}.\n"
+            note = f"No price is known for {model}: it is counted like the dearest model of the price list.\n"
             transcript.write("note", note)
 
     def add(self, message: Message) -> None:

@@ -12,15 +12,13 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
+from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Assignment, Outcome, Transcript, Workspace
 from orchestrator.sessions.watch import effective_limits
 
 LABEL = "[simulated]"
 _DURATIONS_MS = (200, 2_000)
-_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000}
-_SIMULATE = re.compile(
-    r"(?:(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|min|m|h))?\s*(?:fail\s+(?P<fails>\d+))?"
-)
+_SIMULATE = re.compile(r"(?P<duration>(?:(?!fail).)*?)\s*(?:\bfail\s+(?P<fails>\d{1,6}))?")
 
 
 def parse_simulate(text: str) -> dict[str, int]:
@@ -33,11 +31,12 @@ def parse_simulate(text: str) -> dict[str, int]:
         ValueError: it says something else.
     """
     match = _SIMULATE.fullmatch(text.strip())
-    if match is None:
+    wanted_ms = duration_ms(match["duration"]) if match else None
+    if match is None or (match["duration"] and wanted_ms is None):
         raise ValueError(f"simulate: {text!r} is not a duration and `fail N`; write for example `1s fail 1`.")
     options: dict[str, int] = {}
-    if match["amount"]:
-        options["duration_ms"] = round(float(match["amount"]) * _UNIT_MS[match["unit"]])
+    if wanted_ms is not None:
+        options["duration_ms"] = wanted_ms
     if match["fails"]:
         options["fail_attempts"] = int(match["fails"])
     return options

@@ -17,7 +17,6 @@ from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Outcome
 from orchestrator.sessions.anthropic import AnthropicBackend
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.pricing import PRICES
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.messages_api import (
     API_KEY,
@@ -31,7 +30,7 @@ from tests.support.messages_api import (
     thinking,
     write_files,
 )
-from tests.support.sessions import Recorder, assignment, workspace
+from tests.support.sessions import MODEL, PRICES, Recorder, assignment, workspace
 
 
 class Session:
@@ -41,7 +40,9 @@ class Session:
         self.api = api
         self.folder = folder
         self.transcript = Recorder()
-        self.config = {"api_key": API_KEY, "base_url": api.base_url, "retries_max": 0}
+        self.config = {
+            "api_key": API_KEY, "base_url": api.base_url, "model": MODEL, "prices": PRICES, "retries_max": 0,
+        }  # fmt: skip
 
     async def run(self, *replies: Reply, config: dict | None = None, **values) -> Outcome:
         if replies:
@@ -114,10 +115,10 @@ async def test_task_is_worked_with_all_tools_and_reported(session):
 
 async def test_usage_and_cost_are_those_of_all_requests(session):
     session.api.scenario = write_files
-    outcome = await session.run(body="write a.txt: one\nwrite b.txt: two", model="claude-sonnet-5-5")
+    outcome = await session.run(body="write a.txt: one\nwrite b.txt: two", model=MODEL)
     assert outcome.state is AttemptState.SUCCEEDED
     assert (session.folder / "b.txt").read_text() == "two\n"
-    usage, price = outcome.usage, PRICES["claude-sonnet-5-5"]
+    usage, price = outcome.usage, PRICES[MODEL]
     assert usage.requests == len(session.api.requests) == 2
     assert min(usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens) > 0
     exact = (
@@ -134,7 +135,7 @@ async def test_requests_carry_what_is_configured_and_nothing_refused(session):
     body = session.api.requests[0].body
     assert body["output_config"] == {"effort": "low"}
     assert body["thinking"] == {"type": "adaptive"}
-    assert (body["max_tokens"], body["model"], body["stream"]) == (99, "claude-sonnet-5-5", True)
+    assert (body["max_tokens"], body["model"], body["stream"]) == (99, MODEL, True)
     assert "tool_choice" not in body
     assert sorted(tool["name"] for tool in body["tools"]) == [
         "bash", "edit_file", "read_file", "report", "write_file",

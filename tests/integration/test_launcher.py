@@ -35,8 +35,11 @@ wait; sleep 300
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Path:
-    return tmp_path / "records"
+def records(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "records"
+    yield folder
+    for token in (0, TOKEN):  # a test that failed may have left some
+        tree.kill_tree(folder, token, grace_s=0)
 
 
 @pytest.fixture

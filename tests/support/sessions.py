@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.core.words import AttemptKind
 from orchestrator.ports import Assignment, SessionLimits, Workspace
+from orchestrator.sessions.pricing import Price
 
 BASE = Assignment(
     token=41,
@@ -32,6 +33,17 @@ BASE = Assignment(
     feedback="",
     limits=SessionLimits(total_timeout_s=30, idle_timeout_s=30, grace_s=0.5),
 )
+
+MODEL = "claude-sonnet-5-5"
+PRICES = {
+    MODEL: Price(input=2_000_000, output=10_000_000, cache_read=100_000, cache_write=2_500_000),
+    "claude-fable-5": Price(
+        input=10_000_000, output=50_000_000, cache_read=1_000_000, cache_write=12_500_000
+    ),
+    "claude-fable-5-1": Price(
+        input=10_000_000, output=50_000_000, cache_read=250_000, cache_write=12_500_000
+    ),
+}
 
 
 def assignment(*, limits: dict[str, Any] | None = None, **values: Any) -> Assignment:

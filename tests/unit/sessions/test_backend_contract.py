@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.errors import SettingsError
 from orchestrator.ports import Assignment, Backend, Outcome
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.registry import make_backends
@@ -20,7 +21,7 @@ from orchestrator.sessions.simulated import LABEL
 from orchestrator.workspace import tree
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, by_text, call, done, script
-from tests.support.sessions import BASE, Recorder, assignment, workspace
+from tests.support.sessions import BASE, MODEL, PRICES, Recorder, assignment, workspace
 
 HANG = "setsid sleep 300 & echo begun; sleep 300"
 NAMES = ("command", "simulated", "anthropic")
@@ -37,14 +38,14 @@ class Case:
 
 CASES = {
     "success": Case(
-        ("echo work",), {"duration_ms": 1}, (Reply([call("bash", command="echo work")]), Reply([done()]))
+        ("echo work",), {"simulate": "1ms"}, (Reply([call("bash", command="echo work")]), Reply([done()]))
     ),
     "failure": Case(
         ("echo work; exit 3",),
-        {"duration_ms": 1, "fail_attempts": 1},
+        {"simulate": "1ms fail 1"},
         (Reply([call("report", status="failed", summary="No way.")]),),
     ),
-    "hang": Case((HANG,), {"duration_ms": 300_000}, (Reply([call("bash", command=HANG)]),)),
+    "hang": Case((HANG,), {"simulate": "5 min"}, (Reply([call("bash", command=HANG)]),)),
 }
 
 
@@ -71,7 +72,7 @@ def bench(request, tmp_path: Path) -> Iterator[Bench]:
     folder.mkdir()
     records = tmp_path / "records"
     with MessagesApi() as api:
-        config = SessionConfig(api_key=API_KEY, base_url=api.base_url)
+        config = SessionConfig(api_key=API_KEY, base_url=api.base_url, model=MODEL, prices=PRICES)
         backends = make_backends(config, ProcessLauncher(records=records))
         yield Bench(backends[request.param], folder, records, Recorder(), api)
         assert api.problems == []
@@ -134,7 +135,7 @@ async def test_cancel_at_any_moment_leaves_nothing(bench: Bench):
 
 async def test_sessions_run_side_by_side(bench: Bench):
     bench.api.scenario = by_text({"": lambda request: Reply([done()])})
-    ws, options = workspace(bench.folder), {"duration_ms": 1}
+    ws, options = workspace(bench.folder), {"simulate": "1ms"}
     sessions = [
         bench.backend.run(assignment(token=BASE.token + n, run=("true",), options=options), ws, Recorder())
         for n in range(8)
@@ -150,4 +151,9 @@ def test_without_a_key_there_is_no_model_backend(tmp_path: Path):
 
 
 def test_a_key_never_shows():
-    assert API_KEY not in repr(SessionConfig(api_key=API_KEY))
+    assert API_KEY not in repr(SessionConfig(api_key=API_KEY, model=MODEL, prices=PRICES))
+
+
+def test_a_key_without_prices_is_refused():
+    with pytest.raises(SettingsError, match="no spend cap could hold"):
+        SessionConfig(api_key=API_KEY, model=MODEL)

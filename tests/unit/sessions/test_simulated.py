@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.core.words import AttemptKind, AttemptState
+from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.ports import Outcome, Usage
 from orchestrator.sessions.simulated import LABEL, SimulatedBackend, parse_simulate
 from tests.support.sessions import Recorder, assignment, workspace
@@ -21,7 +21,7 @@ async def run(seed: int = 0, **values) -> tuple[Outcome, Recorder]:
 
 
 async def test_everything_is_labelled_and_nothing_is_spent():
-    outcome, transcript = await run(options={"duration_ms": 1})
+    outcome, transcript = await run(options={"simulate": "1ms"})
     assert outcome.state is AttemptState.SUCCEEDED
     assert outcome.summary.startswith(LABEL)
     assert outcome.usage == Usage()
@@ -29,7 +29,7 @@ async def test_everything_is_labelled_and_nothing_is_spent():
 
 
 async def test_the_first_attempts_fail_as_asked_and_gates_do_not():
-    options = {"duration_ms": 0, "fail_attempts": 2}
+    options = {"simulate": "0s fail 2"}
     states = [(await run(number=number, options=options))[0].state for number in (1, 2, 3)]
     assert states == [AttemptState.FAILED, AttemptState.FAILED, AttemptState.SUCCEEDED]
     assert (await run(kind=AttemptKind.GATE, options=options))[0].state is AttemptState.SUCCEEDED
@@ -48,7 +48,7 @@ async def test_a_draw_depends_on_seed_plan_key_and_attempt_alone():
 
 async def test_a_thousand_sessions_cost_little():
     transcript, place, backend = Recorder(), workspace(Path()), SimulatedBackend()
-    given = assignment(options={"duration_ms": 50})
+    given = assignment(options={"simulate": "50 ms"})
     started = time.process_time()
     await asyncio.gather(*(backend.run(given, place, transcript) for _ in range(1000)))
     assert time.process_time() - started < 0.5
@@ -60,6 +60,7 @@ async def test_a_thousand_sessions_cost_little():
         ("1s", {"duration_ms": 1000}),
         ("250ms fail 1", {"duration_ms": 250, "fail_attempts": 1}),
         ("1.5 min", {"duration_ms": 90_000}),
+        ("0s", {"duration_ms": 0}),
         ("fail 2", {"fail_attempts": 2}),
         ("", {}),
     ],
@@ -68,7 +69,8 @@ def test_simulate_lines(text, options):
     assert parse_simulate(text) == options
 
 
-@pytest.mark.parametrize("text", ["soon", "1", "1s fail", "fail 1 1s"])
-def test_bad_simulate_lines(text):
-    with pytest.raises(ValueError, match="is not a duration"):
-        parse_simulate(text)
+@pytest.mark.parametrize("text", ["soon", "1", "1s fail", "soon fail 1", "fail x"])
+async def test_a_bad_simulate_line_is_a_defect_of_the_plan(text):
+    outcome, _ = await run(options={"simulate": text})
+    assert outcome.failure_class is FailureClass.PLAN_DEFECT
+    assert "write for example" in outcome.summary
