@@ -1,0 +1,206 @@
+"""The Ray that a Host works with: one of our own on this machine, or a cluster that it joins.
+
+Ray's calls block, so they run on one thread that lives as long as this process: the kernel ends our Ray when
+the thread that started it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import structlog
+
+from cluster.database import require_shared_database
+from cluster.home import HostHome
+from cluster.ray_environment import apply_ray_environment
+from orchestrator.errors import EnvironmentFault
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from cluster.ray_head import RayHead
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+_CONNECT_TIMEOUT_S = 20.0
+_MEBIBYTE = 2**20
+
+
+class RayCluster(Protocol):
+    """What a Host asks of its Ray."""
+
+    address: str
+    cluster_id: str
+    dashboard_url: str
+
+    async def start(self) -> None:
+        """Start or join it. Raises EnvironmentFault."""
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Do something that blocks on Ray."""
+
+    async def node_ids(self) -> list[str]:
+        """Return Ray's ids of the live nodes, hex."""
+
+    async def start_dashboard(self) -> None:
+        """Start the dashboard if it is ours to start. Raises EnvironmentFault."""
+
+    async def repair(self) -> bool:
+        """Start again what has died; tell whether every actor went with it. Raises EnvironmentFault."""
+
+    async def stop(self) -> None:
+        """End it, or leave it. Harmless when repeated."""
+
+
+class OwnRay:
+    """Our own Ray on this machine."""
+
+    def __init__(self, settings: Settings, *, home: HostHome) -> None:
+        self._settings = settings
+        self._home = home
+        self._head: RayHead | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray")
+        self._dashboard_thread = ThreadPoolExecutor(
+            1, thread_name_prefix="ray-dashboard", initializer=_lower_priority
+        )
+        self.address = ""
+        self.cluster_id = home.cluster_id()
+        self.dashboard_url = ""
+        apply_ray_environment(token_file=home.ray_token_file())
+
+    async def start(self) -> None:
+        """Start the head; all of Ray is on the loopback address."""
+        await self.call(self._start)
+
+    def _start(self) -> None:
+        from cluster.ray_head import HeadOptions, RayHead  # imports Ray, which reads the environment
+
+        ray = self._settings.ray
+        options = HeadOptions(
+            folder=self._home.new_ray_folder(),
+            gcs_folder=self._home.new_gcs_folder(),
+            object_store_bytes=ray.object_store_mb * _MEBIBYTE,
+            num_cpus=ray.num_cpus,
+            resources={"executor": ray.executors_max},
+        )
+        self._head = RayHead(options)
+        self._head.start()
+        self.address = self._head.address
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Do something on the thread of Ray."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def node_ids(self) -> list[str]:
+        """Return the one node."""
+        assert self._head is not None
+        return [self._head.node_id]
+
+    async def start_dashboard(self) -> None:
+        """Start the dashboard; takes some seconds, at low priority."""
+        head = self._head
+        assert head is not None
+        loop, port = asyncio.get_running_loop(), self._settings.ray.dashboard_port
+        url = await loop.run_in_executor(self._dashboard_thread, lambda: head.start_dashboard(port=port))
+        self.dashboard_url = url
+
+    async def repair(self) -> bool:
+        """Start the GCS again with its tables, or, when the raylet died and every actor with it, all."""
+        from cluster.ray_head import GCS, RAYLET
+
+        head = self._head
+        assert head is not None
+        if head.is_dead(RAYLET):
+            log.error("the raylet has died and every actor with it; Ray is started again")
+            await self.call(head.stop)
+            await self.start()
+            if self.dashboard_url:
+                await self.start_dashboard()
+            return True
+        if head.is_dead(GCS):
+            log.warning("the GCS has died; it is started again, the actors live")
+            await self.call(head.restart_gcs)
+        return False
+
+    async def stop(self) -> None:
+        """End Ray and remove what it left on disk."""
+        head, self._head = self._head, None
+        if head is not None:
+            await self.call(head.stop)
+        self._home.remove_gcs_folders()
+        self._home.remove_ray_folder()
+
+
+class JoinedRay:
+    """A Ray cluster that somebody else runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray")
+        self.address = settings.ray.address
+        self.cluster_id = ""
+        self.dashboard_url = ""
+
+    async def start(self) -> None:
+        """Join the cluster; a cluster of several nodes needs a database that all of them reach."""
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await self.call(self._join)
+        except TimeoutError:
+            raise self._unreachable(f"no answer within {_CONNECT_TIMEOUT_S:.0f} s") from None
+        require_shared_database(self._settings, nodes=len(await self.node_ids()))
+
+    def _join(self) -> None:
+        import ray
+
+        from actors.options import NAMESPACE
+
+        try:
+            context = ray.init(address=self.address, namespace=NAMESPACE, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise self._unreachable(str(error)) from error
+        self.cluster_id = ray._private.worker.global_worker.gcs_client.cluster_id.hex()  # noqa: SLF001
+        self.dashboard_url = f"http://{context.dashboard_url}" if context.dashboard_url else ""
+
+    def _unreachable(self, reason: str) -> EnvironmentFault:
+        return EnvironmentFault(
+            f"The Ray cluster at {self.address} cannot be joined: {reason}.",
+            remedy="Check the address, that it runs the same versions of Ray and Python, and, if it wants a "
+            "token, that RAY_AUTH_MODE is `token` and RAY_AUTH_TOKEN_PATH names its file.",
+        )
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Do something on the thread of Ray."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def node_ids(self) -> list[str]:
+        """Return the nodes that live now."""
+        import ray
+
+        nodes: list[dict[str, Any]] = await self.call(ray.nodes)
+        return sorted(node["NodeID"] for node in nodes if node["Alive"])
+
+    async def start_dashboard(self) -> None:
+        """Leave it to whoever runs the cluster."""
+
+    async def repair(self) -> bool:
+        """Leave it to whoever runs the cluster."""
+        return False
+
+    async def stop(self) -> None:
+        """Leave the cluster."""
+        import ray
+
+        with contextlib.suppress(Exception):  # whatever is wrong with it, we are leaving
+            await self.call(ray.shutdown)
+
+
+def _lower_priority() -> None:
+    from cluster.ray_head import LOW_PRIORITY
+
+    os.setpriority(os.PRIO_PROCESS, 0, LOW_PRIORITY)  # Linux: of this thread, and of what it starts

@@ -1,0 +1,37 @@
+"""How every process of our own Ray is configured: one table of environment variables.
+
+Ray reads them when it is imported or when its processes start, so they are set before either. This module
+imports no Ray.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+GCS_FOLDER = "RAY_gcs_storage_path"
+
+_OURS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    # The one switch by which Ray stays on the loopback address: nothing of it listens elsewhere, and it
+    # survives a change of the machine's networks. Whoever connects to it must set it too.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Tables on disk: a killed GCS comes back with every actor alive.
+    "RAY_gcs_storage": "rocksdb",
+    # Actors are what this machine is for; by default Ray gives them the lowest priority but four.
+    "RAY_worker_niceness": "0",
+    # Under `uv run` Ray would build the environment anew for every worker.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
+
+
+def apply_ray_environment(*, token_file: Path) -> None:
+    """Configure this process, and by inheritance every process of Ray, for a Ray of our own.
+
+    Args:
+        token_file: readable by its owner only; whoever has its content may do everything in this Ray.
+    """
+    os.environ.update(_OURS)
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file)
+    os.environ.pop("RAY_ADDRESS", None)  # of another cluster; children would join it

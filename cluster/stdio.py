@@ -1,0 +1,146 @@
+"""The dialogue of mode `run`: the command line hands in one plan and hears what becomes of it.
+
+In: `{"op": "submit", "request": SubmitRequest}`, one line; the end of stdin means stop. Out: the lines of
+`orchestrator.cli.messages`, the views of `orchestrator.views` under their kinds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import uuid
+from collections.abc import AsyncIterator
+
+from pydantic import BaseModel, ValidationError
+
+from cluster.progress import Progress
+from orchestrator.core.words import TaskKind, TaskState
+from orchestrator.errors import DatabaseUnavailable, OrchestratorError, Overloaded
+from orchestrator.runtime.service import ENDED, Service
+from orchestrator.views import EventView, PlanView, SubmitRequest, TaskView
+
+_LINE_BYTES_MAX = 64 * 2**20
+_PLAN_PERIOD_S = 1.0
+_RETRY_S = 0.5
+_PAGE = 1000
+_STARTED = "attempt.started"
+
+#: At the end: so many failed tasks, and of each so many lines.
+_LOGS_MAX = 20
+_LOG_LINES_MAX = 20
+
+
+class _Order(BaseModel):
+    """A line of stdin."""
+
+    op: str
+    request: SubmitRequest
+
+
+async def read_orders(stdin: asyncio.StreamReader) -> AsyncIterator[SubmitRequest]:
+    """Yield the plans that are handed in, until stdin ends.
+
+    Raises:
+        OrchestratorError: a line is not understood.
+    """
+    while line := await stdin.readline():
+        try:
+            order = _Order.model_validate_json(line)
+        except ValidationError as error:
+            raise OrchestratorError(
+                f"The Host does not understand {line[:200]!r}: {error}",
+                remedy="Use the same version of both.",
+            ) from error
+        yield order.request
+
+
+async def open_stdin() -> asyncio.StreamReader:
+    """Return stdin as a stream."""
+    reader = asyncio.StreamReader(limit=_LINE_BYTES_MAX)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
+    )
+    return reader
+
+
+class Dialogue:
+    """Stores one plan and tells about it until nothing more happens by itself."""
+
+    def __init__(self, *, service: Service, progress: Progress, has_started: asyncio.Event) -> None:
+        self._service = service
+        self._progress = progress
+        self._seq = 0  # of the last event told
+        self._has_started = has_started  # set when the first attempt has started
+
+    async def run(self, request: SubmitRequest) -> None:
+        """Carry out one order.
+
+        Raises:
+            PlanError: the plan is refused; nothing was stored.
+            OrchestratorError: it cannot be stored.
+        """
+        plan = await self._submit(request)
+        self._seq = plan.last_seq
+        await self._tell_leaves(plan.id)
+        plan = await self._follow(plan)
+        for task in await self._tell_leaves(plan.id):
+            await self._tell_logs(task)
+        self._progress.tell("ended", {"plan": plan.model_dump(mode="json")})
+
+    async def _submit(self, request: SubmitRequest) -> PlanView:
+        """Store the plan; what changes a known plan waits until there is a scheduler."""
+        key = uuid.uuid4().hex
+        while True:
+            try:
+                submitted = await self._service.submit(request, idempotency_key=key)
+                break
+            except Overloaded:
+                await asyncio.sleep(_RETRY_S)
+        self._progress.tell("submitted", submitted.model_dump(mode="json"))
+        return await self._service.plan(str(submitted.plan_id))
+
+    async def _follow(self, plan: PlanView) -> PlanView:
+        """Tell events as they come and the plan each second; the plan, not an event, tells of its end."""
+        events = asyncio.create_task(self._tell_events(plan.id))
+        try:
+            while plan.state not in ENDED:
+                await asyncio.sleep(_PLAN_PERIOD_S)
+                with contextlib.suppress(DatabaseUnavailable, Overloaded):  # it is being started again
+                    plan = await self._service.plan(str(plan.id))
+                    self._progress.tell("plan", plan.model_dump(mode="json"))
+        finally:
+            events.cancel()
+            await asyncio.wait([events])
+        while found := await self._service.events(after=self._seq, plan_id=plan.id):
+            for event in found:
+                self._tell_event(event)
+        return plan
+
+    async def _tell_events(self, plan_id: int) -> None:
+        async for event in self._service.watch(plan_id=plan_id, after=self._seq):
+            self._tell_event(event)
+
+    def _tell_event(self, event: EventView) -> None:
+        self._seq = event.seq
+        if event.type == _STARTED:
+            self._has_started.set()
+        self._progress.tell("event", event.model_dump(mode="json"))
+
+    async def _tell_leaves(self, plan_id: int) -> list[TaskView]:
+        """Tell the tasks that are executed, and return those that failed."""
+        leaves: list[TaskView] = []
+        after = ""
+        while True:
+            page = await self._service.tasks(plan_id, after=after, limit=_PAGE)
+            leaves += [task for task in page.items if task.kind == TaskKind.LEAF]
+            after = page.next
+            if not after:
+                break
+        self._progress.tell("tasks", {"items": [task.model_dump(mode="json") for task in leaves]})
+        return [task for task in leaves if task.state == TaskState.FAILED][:_LOGS_MAX]
+
+    async def _tell_logs(self, task: TaskView) -> None:
+        logs = (await self._service.logs(task.id))[-_LOG_LINES_MAX:]
+        items = [line.model_dump(mode="json") for line in logs]
+        self._progress.tell("logs", {"task_key": task.key, "items": items})

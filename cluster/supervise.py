@@ -1,0 +1,174 @@
+"""Keeps alive what the Host is parent of: the database, Ray and the singleton actors.
+
+A look every two seconds: what has died is started again, what does not answer for long is killed and started
+again. Nothing is decided here about plans; PostgreSQL knows where they stand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+import structlog
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError
+
+from actors import singletons
+from actors.options import METRICS, POOLS, SCHEDULER, ActorConfig, node_name
+from cluster.database import HostDatabase
+from cluster.ray_cluster import RayCluster
+from orchestrator import __version__
+from orchestrator.errors import EnvironmentFault
+
+log = structlog.get_logger(__name__)
+
+_LOOK_PERIOD_S = 2.0
+_STARTING_PERIOD_S = 0.2
+
+#: An actor that says nothing for so long hangs; on a machine at its limit answers may take seconds.
+_SILENCE_MAX_S = 60.0
+_PING_TIMEOUT_S = 10.0
+_READY_TIMEOUT_S = 90.0
+
+#: Beyond the grace of the sessions: time to store what came of them.
+_GRACE_MARGIN_S = 2.0
+
+
+class Supervisor:
+    """Looks after one stack."""
+
+    def __init__(self, *, cluster: RayCluster, database: HostDatabase, config: ActorConfig) -> None:
+        self._cluster = cluster
+        self._database = database
+        self._config = config
+        self._wards: dict[str, _Ward] = {}
+        self.is_ready = asyncio.Event()  #: set once every singleton has answered that it is ready
+
+    async def run(self) -> None:
+        """Make the singletons, then look after everything; never returns by itself.
+
+        Raises:
+            EnvironmentFault: the singletons do not get ready, or database or Ray cannot be started again.
+        """
+        give_up_s = time.monotonic() + _READY_TIMEOUT_S
+        while True:
+            await self._look()
+            if not self.is_ready.is_set():
+                if self._wards and all(ward.state == "ready" for ward in self._wards.values()):
+                    self.is_ready.set()
+                elif time.monotonic() > give_up_s:
+                    raise self._not_ready()
+            await asyncio.sleep(_LOOK_PERIOD_S if self.is_ready.is_set() else _STARTING_PERIOD_S)
+
+    async def _look(self) -> None:
+        if self._database.restart_if_dead():
+            log.warning("PostgreSQL had died; it was started again")
+        if await self._cluster.repair():
+            self._wards.clear()
+        await self._meet_nodes()
+        await asyncio.gather(*(ward.look() for ward in self._wards.values()))
+
+    async def _meet_nodes(self) -> None:
+        """Have one ward for each singleton and each live node."""
+        config = self._config
+        wanted: dict[str, Callable[[], Any]] = {
+            SCHEDULER: lambda: singletons.ensure_scheduler(config),
+            POOLS: lambda: singletons.ensure_pools(config),
+            METRICS: lambda: singletons.ensure_metrics(config),
+        }
+        for node_id in await self._cluster.node_ids():
+            wanted[node_name(node_id)] = _node(config, node_id)
+        self._wards = {
+            name: self._wards.get(name) or _Ward(name, ensure, cluster=self._cluster)
+            for name, ensure in wanted.items()
+        }
+
+    def _not_ready(self) -> EnvironmentFault:
+        late = ", ".join(f"{w.name} ({w.state})" for w in self._wards.values() if w.state != "ready")
+        return EnvironmentFault(
+            f"Not ready within {_READY_TIMEOUT_S:.0f} s: {late}.",
+            remedy="Read the logs of Ray's workers and of the Host; on a machine at its limit, start again.",
+        )
+
+    async def end_sessions(self, *, grace_s: float) -> None:
+        """Have every session end in good order, then give the scheduler's term back."""
+        for name, call in ((POOLS, "stop"), (SCHEDULER, "drain")):
+            ward = self._wards.get(name)
+            if ward is not None and ward.handle is not None:
+                arguments = (grace_s,) if call == "stop" else ()
+                try:
+                    async with asyncio.timeout(grace_s + _GRACE_MARGIN_S):
+                        await getattr(ward.handle, call).remote(*arguments)
+                except (RayError, TimeoutError) as error:
+                    log.warning("did not stop in good order", actor=name, reason=_first_line(error))
+
+    async def kill_singletons(self) -> None:
+        """End the singletons; for a cluster that goes on without us."""
+        for ward in self._wards.values():
+            await ward.kill(no_restart=True)
+
+
+class _Ward:
+    """One actor that must live."""
+
+    def __init__(self, name: str, ensure: Callable[[], Any], *, cluster: RayCluster) -> None:
+        self.name = name
+        self.state = "missing"
+        self.handle: Any = None
+        self._ensure = ensure
+        self._cluster = cluster
+        self._heard_s = time.monotonic()
+
+    async def look(self) -> None:
+        """Make the actor if there is none, and hear how it is."""
+        try:
+            if self.handle is None:
+                self.handle = await self._cluster.call(self._ensure)
+                self._heard_s = time.monotonic()
+            async with asyncio.timeout(_PING_TIMEOUT_S):
+                answer = await self.handle.ping.remote()
+        except (ActorUnavailableError, TimeoutError):
+            await self._is_silent()
+        except RayActorError as error:
+            self._lost(error)
+        except (RayError, ValueError) as error:  # its ping raised, or it cannot be made now
+            log.error("actor is broken and starts again", actor=self.name, reason=_first_line(error))
+            await self.kill(no_restart=False)
+        else:
+            await self._heard(answer)
+
+    async def _heard(self, answer: dict[str, Any]) -> None:
+        self._heard_s = time.monotonic()
+        self.state = str(answer["state"])
+        if answer["version"] != __version__:
+            log.warning("actor is of another version and is replaced", actor=self.name, **answer)
+            await self.kill(no_restart=True)
+
+    async def _is_silent(self) -> None:
+        silence_s = time.monotonic() - self._heard_s
+        log.warning("actor does not answer", actor=self.name, silence_s=round(silence_s))
+        self.state = "silent"
+        if silence_s > _SILENCE_MAX_S:
+            await self.kill(no_restart=False)
+
+    def _lost(self, error: Exception) -> None:
+        log.warning("actor has died and is made again", actor=self.name, reason=_first_line(error))
+        self.state, self.handle = "dead", None
+
+    async def kill(self, *, no_restart: bool) -> None:
+        """End the actor's process; Ray starts it again unless told not to."""
+        handle, self.handle = self.handle, None
+        self.state = "dead"
+        self._heard_s = time.monotonic()
+        if handle is not None:
+            await self._cluster.call(lambda: ray.kill(handle, no_restart=no_restart))
+
+
+def _node(config: ActorConfig, node_id: str) -> Callable[[], Any]:
+    return lambda: singletons.ensure_node(config, node_id)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
