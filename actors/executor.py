@@ -35,6 +35,9 @@ from orchestrator.workspace.shared import SharedWorkspaces
 
 log = structlog.get_logger(__name__)
 
+#: A spend that nobody reaches: what 0 means in the settings.
+UNLIMITED = 10**15
+
 
 class Executor:
     """Runs sessions of one agent type (or gates)."""
@@ -128,7 +131,7 @@ def session_limits(settings: Settings) -> SessionLimits:
         idle_timeout_s=sessions.idle_timeout_s,
         grace_s=sessions.grace_s,
         turns_max=sessions.turns_max,
-        cost_micros_max=int(sessions.cost_usd_max * MICROS),
+        cost_micros_max=int(sessions.cost_usd_max * MICROS) or UNLIMITED,
         output_bytes_max=sessions.output_bytes_max,
     )
 
