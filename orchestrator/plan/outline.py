@@ -76,7 +76,7 @@ class _Outline:
         self._source = source
         self._reads_keys = reads_keys
         self._h1_is_title = h1_is_title
-        self._root = Node(title="", line=0, place="the top", source=source, is_heading=True)
+        self._root = Node(title="the plan", line=0, place="the top", source=source, is_heading=True)
         self._headings: list[tuple[int, Node]] = [(0, self._root)]
         self._items: list[tuple[int, Node]] = []
         self._collecting: _Collecting | None = None
@@ -155,17 +155,13 @@ class _Outline:
             mark_offset=block.offset,
         )
         if node.has_mark and node.mark is Mark.OPEN and verdict is Mark.DONE:
-            self._warn(
-                block.line, "mark-conflict", "The box is open and the words say done: the box holds. Tick it."
-            )
+            message = "The box is open and the words say done: the box holds. Tick it."
+            self._warn(block.line, "mark-conflict", message)
         _clean_title(node)
         if node.mark is Mark.OPEN and _STRUCK.match(title.strip(" *")):
             node.mark = Mark.CANCELLED
-            self._warn(
-                block.line,
-                "struck-title",
-                "The title is struck out, so the task is taken as cancelled. Mark it [-].",
-            )
+            message = "The title is struck out, so the task is taken as cancelled. Mark it [-]."
+            self._warn(block.line, "struck-title", message)
         parent.children.append(node)
         return node
 
@@ -179,13 +175,14 @@ class _Outline:
     # -- items ------------------------------------------------------------------------------------------
 
     def _item(self, block: Item) -> None:
+        found = self._found_key(block.text) if block.state is not None else None
         collecting = self._collecting
         if collecting and collecting.holds(block.indent) and self._collects(collecting, block):
             self._collect(collecting, block.text, block.line)
             return
         self._stop_collecting()
         if block.state is not None:
-            self._box(block)
+            self._box(block, found)
             return
         owner = self._owner(block.indent)
         if field := split_field(block.text):
@@ -200,8 +197,7 @@ class _Outline:
         is_task = bool(collecting.node.own_key) or not collecting.node.is_heading
         return collecting.name in CRITERIA_FIELDS or (collecting.name == "deliverables" and is_task)
 
-    def _box(self, block: Item) -> None:
-        found = self._found_key(block.text)
+    def _box(self, block: Item, found: FoundKey | None) -> None:
         parent = self._owner(block.indent)
         if block.state not in BOX_MARKS:
             if block.state not in LEGEND_MARKS:
@@ -209,9 +205,8 @@ class _Outline:
         elif self._headings[-1][1].is_criteria:
             self._criterion(block)
         elif not block.text:
-            self._warn(
-                block.line, "empty-title", "The box has no words beside it and is no task. Give it a title."
-            )
+            message = "The box has no words beside it and is no task. Give it a title."
+            self._warn(block.line, "empty-title", message)
         else:
             self._items.append((block.indent, self._node(block, found, parent)))
 
@@ -267,12 +262,8 @@ class _Outline:
 
     def _collect(self, collecting: _Collecting, value: str, line: int, *, continues: bool = False) -> None:
         acceptance = collecting.node.acceptance
-        if (
-            continues
-            and collecting.count
-            and collecting.name in ("acceptance", "deliverables")
-            and acceptance
-        ):
+        is_criterion = collecting.name in ("acceptance", "deliverables")
+        if continues and is_criterion and collecting.count and acceptance:
             acceptance[-1] = f"{acceptance[-1]} {value}"
             return
         collecting.count += 1

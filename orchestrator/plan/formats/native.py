@@ -105,7 +105,7 @@ class Native:
     def read(self, text: str, *, source: str = "", h1_is_title: bool = True) -> Draft:
         """Read and validate the JSON; faults are findings, named by line or path."""
         plan, faults = _parse(text)
-        root = Node(title="", line=0, place="the top", source=source)
+        root = Node(title="the plan", line=0, place="the top", source=source)
         if plan is None:
             return Draft(title="", root=root, findings=tuple(faults))
         findings = _add_tasks(root, plan.tasks, source)

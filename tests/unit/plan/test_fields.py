@@ -1,0 +1,161 @@
+"""Field lines and notes in titles."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.plan.model import Mark, Plan, PlanTask
+from orchestrator.plan.read import read_plan
+
+
+def _one(text: str) -> PlanTask:
+    plan = read_plan(text)
+    assert plan.errors == ()
+    return plan.tasks[0]
+
+
+def _codes(plan: Plan) -> list[tuple[int, str, str]]:
+    return [(finding.line, finding.code, finding.severity) for finding in plan.findings]
+
+
+def test_every_field_as_a_sub_bullet() -> None:
+    task = _one(
+        "- [ ] **A.1.1** Lay out the package (15 min) [P1]\n"
+        "  - agent: backend-development\n"
+        "  - run: `mkdir -p src`\n  - run: touch src/a\n"
+        "  - verify: `test -d src`\n"
+        "  - manual: press the button\n  - approve: yes\n"
+        "  - touches: `src/**`, `docs/*.md`\n"
+        "  - timeout: 10 min\n  - attempts: 3\n  - simulate: 1s fail 1\n"
+        "  - type: test\n  - domain: data\n  - Note: this is prose\n"
+    )
+    assert (task.key, task.title, task.estimate_ms, task.priority) == (
+        "A.1.1",
+        "Lay out the package",
+        900_000,
+        1,
+    )
+    assert task.agent == "backend-development"
+    assert task.run == ("mkdir -p src", "touch src/a")
+    assert task.verify == ("test -d src",)
+    assert (task.manual, task.approve) == ("press the button", "Lay out the package")
+    assert task.touches == ("src/**", "docs/*.md")
+    assert task.options == {"timeout": "10 min", "attempts": "3", "simulate": "1s fail 1"}
+    assert (task.task_type, task.domain) == ("test", "data")
+    assert task.body == "- Note: this is prose"
+
+
+def test_fields_as_indented_lines_and_right_below() -> None:
+    task = _one("- [ ] A.1.1 x\n  agent: a\n\n  run: make\n")
+    assert (task.agent, task.run) == ("a", ("make",))
+    assert _one("- [ ] x\n**Priority:** P0\n").priority == 0
+
+
+def test_the_colon_may_stand_inside_or_outside_of_the_bold() -> None:
+    task = _one(
+        "#### Task 1: x\n"
+        "**Agent**: `a` (adapts)\n"
+        "**Duration:** 2 days, 16 hours\n"
+        "**Priority:** P0 (CRITICAL)\n"
+    )
+    assert (task.agent, task.estimate_ms, task.priority) == ("a", 16 * 3_600_000, 0)
+
+
+def test_run_lines_in_a_fence() -> None:
+    task = _one(
+        "- [ ] x\n"
+        "  - run:\n"
+        "    ```sh\n"
+        "    # a comment\n"
+        "    make \\\n"
+        "      all\n"
+        "\n"
+        "    `date`\n"
+        "    ```\n"
+        "  - verify: ok\n"
+    )
+    assert task.run == ("make all", "`date`")
+    assert task.verify == ("ok",)
+    assert _one("#### Task 1: x\nrun:\n```\nmake\n```\n").run == ("make",)
+
+
+def test_run_lines_in_a_list() -> None:
+    assert _one("- [ ] x\n  - run:\n    - `a`\n    - b\n").run == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("value", "lines"),
+    [
+        ("`make`", ("make",)),
+        ("``echo `date` ``", ("echo `date`",)),
+        ("`a`, `b` and `c`", ("a", "b", "c")),
+        ("echo `date`", ("echo `date`",)),
+        ("a: b", ("a: b",)),
+    ],
+)
+def test_back_ticks_around_commands(value: str, lines: tuple[str, ...]) -> None:
+    assert _one(f"- [ ] x\n  - run: {value}\n").run == lines
+
+
+def test_a_command_half_in_back_ticks_is_refused() -> None:
+    plan = read_plan("- [ ] x\n  - run: `make` && rm -r y\n")
+    assert _codes(plan) == [(2, "unknown-value", "error")]
+    assert plan.tasks[0].run == ()
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "priority: soon",
+        "estimate: a while",
+        "timeout: never",
+        "attempts: 0",
+        "attempts: many",
+        "simulate: x",
+        "status: fine",
+        "agent: ()",
+    ],
+)
+def test_unreadable_values_are_warnings_with_their_line(field: str) -> None:
+    plan = read_plan(f"# T\n- [ ] x\n  - {field}\n  text\n")
+    assert _codes(plan) == [(3, "unknown-value", "warning")]
+
+
+def test_a_run_field_without_a_command() -> None:
+    assert _codes(read_plan("- [ ] x\n  - run:\n- [ ] y\n")) == [(2, "unknown-value", "warning")]
+
+
+def test_status_words_yield_to_the_box() -> None:
+    plan = read_plan(
+        "#### Task 1: a\n"
+        "**Status:** 🟡 In progress\n"
+        "#### Task 2: b\n"
+        "**Status**: blocked\n"
+        "- [x] T001 c\n"
+        "  - status: pending\n"
+    )
+    assert [task.mark for task in plan.tasks if task.title in "ac"] == [Mark.IN_PROGRESS, Mark.DONE]
+
+
+def test_points_and_hours() -> None:
+    assert _one("- [ ] x\n  - Story Points: 5\n").estimate_ms == 5 * 3_600_000
+    assert _one("- [ ] x\n  - Estimated Hours: 1.5\n").estimate_ms == 5_400_000
+
+
+@pytest.mark.parametrize(
+    ("title", "rest"),
+    [
+        ("Ship it (4h) [P0]", "Ship it"),
+        ("Ship it [agent: devops-engineer]", "Ship it"),
+        ("Ship it (32 shards) [US1]", "Ship it (32 shards) [US1]"),
+        ("Ship it. *Effort: 1.5h.*", "Ship it."),
+        ("Ship (requires PR, 1 approval)", "Ship (requires PR, 1 approval)"),
+        ("Ship → **KEEP**", "Ship → KEEP"),
+    ],
+)
+def test_notes_in_titles(title: str, rest: str) -> None:
+    assert _one(f"- [ ] {title}\n").title == rest
+
+
+def test_fields_of_the_plan_itself_are_no_fault() -> None:
+    assert read_plan("# P\n**Status:** Active Development\n**Duration:** long\n- [ ] x\n").findings == ()

@@ -1,0 +1,92 @@
+"""Waves, ranks and the critical path."""
+
+from __future__ import annotations
+
+import networkx as nx
+import pytest
+
+from orchestrator.plan.graph import ESTIMATE_MS_DEFAULT, PlanGraph
+from orchestrator.plan.read import read_plan
+
+HOUR_MS = 3_600_000
+
+
+def _graph(text: str) -> PlanGraph:
+    plan = read_plan(text)
+    return PlanGraph(plan.tasks, plan.dependencies)
+
+
+DIAMOND = """
+- [ ] T001 a (1h)
+- [ ] T002 b (2h) (depends on T001)
+- [ ] T003 c (3h) (depends on T001)
+- [ ] T004 d (depends on T002, T003)
+- [ ] T005 e (4h)
+"""
+
+
+def test_waves_of_a_diamond() -> None:
+    assert _graph(DIAMOND).waves() == [("T001", "T005"), ("T002", "T003"), ("T004",)]
+
+
+def test_the_longest_way_down() -> None:
+    half_ms = ESTIMATE_MS_DEFAULT
+    assert _graph(DIAMOND).downstream_ms() == {
+        "T001": 4 * HOUR_MS + half_ms,
+        "T002": 2 * HOUR_MS + half_ms,
+        "T003": 3 * HOUR_MS + half_ms,
+        "T004": half_ms,
+        "T005": 4 * HOUR_MS,
+    }
+
+
+def test_the_critical_path() -> None:
+    assert _graph(DIAMOND).critical_path() == ("T001", "T003", "T004")
+    assert _graph("- [x] a\n").critical_path() == ()
+
+
+def test_containers_finish_with_their_children() -> None:
+    graph = _graph(
+        "## Phase 1: a\n"
+        "- [ ] 1.1 x (1h)\n"
+        "- [ ] 1.2 y (2h)\n"
+        "  - [ ] 1.3 z (5h)\n"
+        "## Phase 2: b\n"
+        "- [ ] 2.1 w (1h) (depends on Phase 1)\n"
+    )
+    assert graph.waves() == [("1.1", "1.3"), ("2.1",)]
+    assert graph.downstream_ms()["1.1"] == 2 * HOUR_MS
+    assert graph.critical_path() == ("1.3", "2.1")
+
+
+def test_settled_tasks_take_no_wave_and_no_time() -> None:
+    graph = _graph("- [x] T001 a (9h)\n- [-] T002 b (depends on T001)\n- [~] T003 c (1h) (depends on T002)\n")
+    assert graph.waves() == [("T003",)]
+    assert graph.downstream_ms()["T001"] == HOUR_MS
+
+
+def test_only_blocks_orders() -> None:
+    assert _graph("- [ ] T001 a\n  - relates: T002\n- [ ] T002 b\n  - informs: T001\n").waves() == [
+        ("T001", "T002")
+    ]
+
+
+def test_every_knot_is_told_once_and_from_its_least_key() -> None:
+    graph = _graph(
+        "".join(
+            f"- [ ] T00{a} x (depends on T00{b})\n"
+            for a, b in ((1, 2), (2, 1), (3, 5), (4, 3), (5, 4), (6, 1))
+        )
+    )
+    assert graph.cycles() == [("T001", "T002", "T001"), ("T003", "T005", "T004", "T003")]
+    with pytest.raises(nx.NetworkXUnfeasible):
+        graph.waves()
+
+
+def test_long_chains_need_no_recursion() -> None:
+    text = "- [ ] T1.1 x\n" + "".join(
+        f"- [ ] T1.{n} x (1h) (depends on T1.{n - 1})\n" for n in range(2, 3001)
+    )
+    graph = _graph(text)
+    assert len(graph.waves()) == 3000
+    assert graph.downstream_ms()["T1.1"] == ESTIMATE_MS_DEFAULT + 2999 * HOUR_MS
