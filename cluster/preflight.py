@@ -18,15 +18,17 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from cluster.home import RAY_TOKEN_FILE
 from cluster.sockets import ListeningSocket, listening_sockets, process_tree
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
 from orchestrator.settings import Settings
 from orchestrator.stack import TOKEN_FILE, read_stack
 from orchestrator.store import migrate, roles
+from orchestrator.store.address import record_path
 from orchestrator.store.embedded import attach
 from orchestrator.store.embedded_layout import wheel_binaries
-from orchestrator.store.urls import DatabaseUrls, external_urls
+from orchestrator.store.urls import DatabaseUrls, settings_urls
 
 DISTRIBUTION = "coditect-orchestrator"
 PYTHON_MIN, PYTHON_BELOW = (3, 11), (3, 14)
@@ -151,7 +153,8 @@ def check_home(settings: Settings) -> Iterator[Check]:
 
 def check_secrets(settings: Settings) -> Iterator[Check]:
     """Are the files that hold secrets readable by their owner alone?"""
-    files = [settings.home / name for name in (TOKEN_FILE, "ray-token", "postgres.json")]
+    files = [settings.home / name for name in (TOKEN_FILE, RAY_TOKEN_FILE)]
+    files.append(record_path(settings.home))
     if settings.file is not None:
         files.append(settings.file)
     for path in (path for path in files if path.exists()):
@@ -235,7 +238,9 @@ def _is_loopback(host: str) -> bool:
 
 def check_database(settings: Settings) -> Iterator[Check]:
     """Is the database there and fit?"""
-    found = _embedded(settings) if settings.database.is_embedded else _external(_urls(settings))
+    found = (
+        _embedded(settings) if settings.database.is_embedded else _external(settings_urls(settings.database))
+    )
     yield from found
 
 
@@ -291,17 +296,6 @@ def _faults(urls: DatabaseUrls, *, what: str) -> Iterator[Check]:
     yield from (fault("database", error) for error in found)
     if not found:
         yield _ok("database", what)
-
-
-def _urls(settings: Settings) -> DatabaseUrls:
-    given = settings.database
-    return external_urls(
-        given.url.get_secret_value(),
-        owner=given.url_owner.get_secret_value(),
-        service=given.url_service.get_secret_value(),
-        api=given.url_api.get_secret_value(),
-        direct=given.url_direct.get_secret_value(),
-    )
 
 
 def check_credentials(settings: Settings) -> Iterator[Check]:
