@@ -93,7 +93,9 @@ class Service:
         digest = sha256(json.dumps(request.model_dump()).encode()).hexdigest()
         if answer := await self._answered(key=idempotency_key, digest=digest):
             return answer
-        new = await asyncio.to_thread(read_submission, request, routing=self._routing)
+        new = await asyncio.to_thread(
+            read_submission, request, routing=self._routing, settings=self._settings
+        )
         if request.is_fresh:
             await self._cancel_live(new.name)
         async with self._transaction() as connection:

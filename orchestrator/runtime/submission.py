@@ -9,32 +9,39 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from orchestrator.core.words import TaskKind
 from orchestrator.errors import PlanError
 from orchestrator.plan.graph import PlanGraph
-from orchestrator.plan.model import Plan
+from orchestrator.plan.model import Mark, Plan
 from orchestrator.plan.read import read_plan
 from orchestrator.routing import Routing
+from orchestrator.routing.backends import ANTHROPIC, AUTO, COMMAND, SIMULATED
+from orchestrator.settings import Settings
 from orchestrator.store.plan_rows import NewPlan
 from orchestrator.views import FindingView, SubmitRequest
 
-BACKENDS = ("auto", "command", "simulated", "anthropic")
+BACKENDS = (AUTO, COMMAND, SIMULATED, ANTHROPIC)
+MICROS = 1_000_000
 _NAME_CHARS_MAX = 500
 
 
-def read_submission(request: SubmitRequest, *, routing: Routing) -> NewPlan:
-    """Read and route a plan.
+def read_submission(request: SubmitRequest, *, routing: Routing, settings: Settings) -> NewPlan:
+    """Read and route a plan; what it leaves open is taken from the settings.
 
     Raises:
-        PlanError: it has errors, no name, an unknown backend or `until_key`, or a workdir that leads nowhere.
+        PlanError: it has errors, no name, an unknown backend or `until_key`, a workdir that leads nowhere, or
+            nothing to run where `command` is to run it.
     """
     plan = read_plan(request.text, source=request.source, format=request.format)
     _refuse_errors(plan, source=request.source)
+    backend = _backend(plan, request, settings)
+    _refuse_nothing_to_run(plan, backend)
     return NewPlan(
         plan=replace(plan, findings=(*plan.findings, *routing.findings(plan))),
         name=_name(plan, request),
         workdir=_workdir(plan, request),
-        backend=_backend(plan, request),
-        budget_micros=request.budget_micros,
+        backend=backend,
+        budget_micros=request.budget_micros or round(settings.limits.plan_budget_usd * MICROS),
         until_key=_until_key(plan, request),
         decisions=routing.route(plan),
         ranks=PlanGraph(plan.tasks, plan.dependencies).downstream_ms(),
@@ -91,11 +98,25 @@ def _workdir(plan: Plan, request: SubmitRequest) -> str:
     return str(path)
 
 
-def _backend(plan: Plan, request: SubmitRequest) -> str:
-    asked = request.backend if request.backend != "auto" else str(plan.meta.get("backend") or "auto")
+def _backend(plan: Plan, request: SubmitRequest, settings: Settings) -> str:
+    """The request decides, else the plan, else the settings."""
+    wishes = (request.backend, str(plan.meta.get("backend") or AUTO), settings.sessions.backend)
+    asked = next((wish for wish in wishes if wish != AUTO), AUTO)
     if asked not in BACKENDS:
         raise PlanError(f"There is no backend {asked!r}.", remedy=f"Choose one of {', '.join(BACKENDS)}.")
     return asked
+
+
+def _refuse_nothing_to_run(plan: Plan, backend: str) -> None:
+    if backend != COMMAND:
+        return
+    for task in plan.tasks:
+        is_work = task.kind is TaskKind.LEAF and task.mark is Mark.OPEN and not task.manual
+        if is_work and not task.run:
+            raise PlanError(
+                f"Line {task.line}: the task {task.key} has no `run:` lines for the backend `command`.",
+                remedy="Add a `run:` line below the task, or choose the backend `auto`.",
+            )
 
 
 def _until_key(plan: Plan, request: SubmitRequest) -> str:
