@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.errors import DatabaseUnavailable, InvariantViolation
 from orchestrator.ports import Affinity, AffinityKey, EndedAttempt, FoldOutcomes
-from orchestrator.store.committer import connect
+from orchestrator.store.hot import connect
 
 _FIRST_SQL = """
 INSERT INTO orchestrator_state (key, value) VALUES ('metrics', jsonb_build_object('seq', 0))

@@ -29,7 +29,7 @@ from orchestrator.core.commands import (
 from orchestrator.core.words import PlanState
 from orchestrator.errors import DatabaseUnavailable, Fenced, InvariantViolation
 from orchestrator.ports import Term
-from orchestrator.store.tables import TOKEN_BLOCK
+from orchestrator.store.hot import TOKEN_BLOCK, connect
 
 _Row = TypeVar("_Row", bound=RowCommand)
 
@@ -90,6 +90,9 @@ _RENEW = """
 UPDATE scheduler_term SET batch = %(batch)s, renewed_at = clock_timestamp()
 WHERE epoch = %(epoch)s AND NOT is_released
 """
+
+#: It waits for a commit of ours that the server is still working on, whose connection we have lost.
+_LAST_BATCH_SQL = "SELECT batch FROM scheduler_term WHERE epoch = %(epoch)s FOR UPDATE"
 
 _TERM_SQL = """
 SELECT epoch, cluster_id, is_released, batch || ' ' || renewed_at, incarnation FROM scheduler_term
@@ -276,9 +279,7 @@ class Committer:
     async def last_batch(self) -> int:
         """Return the number of the last committed batch; see ports.SchedulerStore."""
         async with self._hot() as connection:
-            row = await self._one(
-                connection, "SELECT batch FROM scheduler_term WHERE epoch = %(epoch)s", {"epoch": self._epoch}
-            )
+            row = await self._one(connection, _LAST_BATCH_SQL, {"epoch": self._epoch})
             await connection.rollback()
         if row is None:
             raise Fenced(f"Epoch {self._epoch} no longer holds the scheduler's term.")
@@ -318,17 +319,9 @@ class Committer:
         except psycopg.Error as error:
             await self.close()
             raise InvariantViolation(f"The database refused a statement of ours: {error}") from error
-
-
-async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
-    """Open a connection of the service role with bounded waits, so that none of ours can block another."""
-    return await psycopg.AsyncConnection.connect(
-        url,
-        application_name=name,
-        connect_timeout=5,
-        keepalives_idle=5,
-        options="-c statement_timeout=15s -c idle_in_transaction_session_timeout=10s",
-    )
+        except BaseException:
+            await self.close()  # never reuse a connection in an unknown state
+            raise
 
 
 def _of(rows: Sequence[RowCommand], kind: type[_Row]) -> list[_Row]:

@@ -20,7 +20,7 @@ from orchestrator.core.words import AttemptKind
 from orchestrator.errors import DatabaseUnavailable
 from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
-from orchestrator.store.committer import connect
+from orchestrator.store.hot import connect
 
 _START_SQL = """
 WITH live AS (
@@ -245,4 +245,3 @@ class Beats:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-

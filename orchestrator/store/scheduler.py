@@ -34,7 +34,8 @@ from orchestrator.core.words import (
 )
 from orchestrator.errors import DatabaseUnavailable, NotFound
 from orchestrator.ports import Fate, PlanSlice
-from orchestrator.store.committer import Committer, connect
+from orchestrator.store.committer import Committer
+from orchestrator.store.hot import connect
 
 #: Tasks in one slice of a plan: small enough that taking a slice does not hold up a dispatch.
 SLICE = 2_000

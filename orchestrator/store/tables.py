@@ -30,6 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from orchestrator.store.hot import TOKEN_BLOCK
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -40,8 +42,6 @@ metadata = MetaData(
     }
 )
 
-#: Tokens of attempts (and later of landings). The scheduler takes them in blocks of this size.
-TOKEN_BLOCK = 1000
 token_sequence = Sequence("attempt_tokens", increment=TOKEN_BLOCK, start=1, metadata=metadata)
 
 
