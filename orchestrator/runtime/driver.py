@@ -2,12 +2,13 @@
 
 There is no timer on the path: a batch is whatever arrived while the batch before was being committed. Memory
 changes first; the batch is kept until its commit is known. Only a guard that hit another number of rows, or
-a lost term, ends the loop: its caller drops memory and starts again.
+a lost term, ends the loop by itself: its caller drops memory and starts again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -36,15 +37,16 @@ from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.reports import START_TIMEOUT
 from orchestrator.core.requests import REQUEST_KINDS
 from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
-from orchestrator.ports import ExecutorGateway, Fate, SchedulerStore
+from orchestrator.ports import ExecutorGateway, Fate, PlanSlice, SchedulerStore
 from orchestrator.runtime.clock import Clock
+from orchestrator.text import storable
 
 log = structlog.get_logger(__name__)
 
 #: Events in one batch: above that only latency grows.
 BATCH_MAX = 200
 
-#: Longest pause between two batches: an empty one renews the term.
+#: Longest pause between two commits: an empty one renews the term.
 RENEW_S = 2.0
 
 #: Pause before the database is asked again.
@@ -83,12 +85,18 @@ class Driver:
         self._prove_wait_s = prove_wait_s
         self._inbox: list[AnyEvent] = []
         self._arrived = asyncio.Event()
+        self._turn = asyncio.Event()  #: of the batch being worked on; set at its end, then replaced
+        self._writing = asyncio.Lock()
         self._batch = 0
+        self._renew_at_s = 0.0
+        self._loading: dict[int, asyncio.Task[None]] = {}
         self._answers: dict[int, asyncio.Future[Mapping[str, object]]] = {}
         self._asked = 0
         self._background: set[asyncio.Task[Any]] = set()
         self._wanted: dict[str, int] = {}
         self._told: dict[str, int] = {}
+        self._is_finishing = False
+        self._is_stopped = False
         self.is_database_away = False
 
     def post(self, event: AnyEvent) -> None:
@@ -106,8 +114,9 @@ class Driver:
             Conflict: the state does not allow it.
             Overloaded: too much is queued, or the database is away.
         """
-        if self.is_database_away:
-            raise Overloaded("The database is away.", remedy="Try again in a moment.", retry_after_s=2)
+        self._refuse_if_away()
+        if self._is_stopped:
+            raise _starting_again()
         if len(self._inbox) >= self._inbox_max:
             raise Overloaded(f"{self._inbox_max} messages wait already.", remedy="Try again in a moment.")
         self._asked += 1
@@ -115,6 +124,10 @@ class Driver:
         self._answers[self._asked] = answer
         self.post(make(self._asked))
         return await answer
+
+    def _refuse_if_away(self) -> None:
+        if self.is_database_away:
+            raise Overloaded("The database is away.", remedy="Try again in a moment.", retry_after_s=2)
 
     async def request(self, kind: str, args: Mapping[str, Any]) -> Mapping[str, object]:
         """Carry out one request of a person or program; see core/requests.py.
@@ -126,9 +139,9 @@ class Driver:
         """
         if kind not in REQUEST_KINDS:
             raise NotFound(f"There is no request {kind!r}.", remedy=f"Use one of {sorted(REQUEST_KINDS)}.")
+        self._refuse_if_away()
         plan_id = int(args["plan_id"])
-        if plan_id not in self.state.plans:
-            await self.load_plan(plan_id)
+        await self.load_plan(plan_id)
         return await self.ask(
             lambda request_id: e.Requested(
                 at_ms=0,
@@ -136,43 +149,96 @@ class Driver:
                 kind=kind,
                 plan_id=plan_id,
                 task_id=int(args.get("task_id", 0)),
-                reason=str(args.get("reason", "")),
+                reason=storable(str(args.get("reason", ""))),
                 until_task=int(args.get("until_task", 0)),
             )
         )
 
     async def load_plan(self, plan_id: int) -> None:
-        """Read a plan in slices and queue it. Raises NotFound."""
+        """Have a plan in memory: read it unless it is there; several callers share one reading.
+
+        Raises:
+            NotFound: there is no such plan.
+            Overloaded: the term ended meanwhile.
+        """
+        if self._is_stopped:
+            raise _starting_again()
+        loading = self._loading.get(plan_id)
+        if loading is None:
+            if plan_id in self.state.plans:
+                return
+            loading = self._loading[plan_id] = asyncio.create_task(self._load(plan_id))
+            loading.add_done_callback(lambda _: self._loading.pop(plan_id))
+        await asyncio.wait({loading})
+        if loading.cancelled():
+            raise _starting_again()
+        loading.result()
+
+    async def _load(self, plan_id: int) -> None:
+        """Read a plan whole, then queue it slice by slice, so that other events pass between the slices."""
+        async with self._writing:
+            pass  # a plan that left memory a moment ago stands in the tables now
         attempts: tuple[e.LiveAttempt, ...] = ()
-        async for part in self._store.load_plan(plan_id):
-            self.post(e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges))
+        for part in await self._patiently(lambda: self._read(plan_id)):
+            await self._hand_in(
+                e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges)
+            )
             attempts = part.attempts
-        self.post(e.PlanLoaded(at_ms=0, plan_id=plan_id, attempts=attempts))
+        await self._hand_in(e.PlanLoaded(at_ms=0, plan_id=plan_id, attempts=attempts))
+
+    async def _hand_in(self, event: AnyEvent) -> None:
+        """Queue an event and wait until it is taken."""
+        self.post(event)
+        while any(event is waiting for waiting in self._inbox):
+            await self._turn.wait()
+
+    async def _read(self, plan_id: int) -> list[PlanSlice]:
+        return [part async for part in self._store.load_plan(plan_id)]
+
+    def repeat_demand(self) -> None:
+        """Tell the pools again how many sessions they could run, for the case that they have forgotten."""
+        if self._told == self._wanted:
+            self._spawn(self._executors.want(self._wanted))
+
+    async def finish(self, *, timeout_s: float) -> None:
+        """Wait until nothing is live or the time is up, then let `run` end after what is queued."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.state.attempts and not self._is_stopped:
+                    await self._turn.wait()
+        self._is_finishing = True
+        self._arrived.set()
 
     async def run(self) -> None:
-        """Work until cancelled.
+        """Work until cancelled or finished.
 
         Raises:
             Fenced: another scheduler holds the term.
             InvariantViolation: memory and tables disagree; memory must be dropped.
         """
         try:
-            while True:
+            while not self._is_finishing or self._inbox:
                 await self._wait()
                 batch, self._inbox = self._inbox[:BATCH_MAX], self._inbox[BATCH_MAX:]
                 if not self._inbox:
                     self._arrived.clear()
-                commands = self._decide(batch)
-                await self._commit([c for c in commands if isinstance(c, _ROWS)])
+                async with self._writing:
+                    commands = self._decide(batch)
+                    await self._commit([c for c in commands if isinstance(c, _ROWS)])
                 await self._act([c for c in commands if isinstance(c, _EFFECTS)])
+                self._end_turn()
         finally:
-            self._stop()
+            self.stop()
 
     async def _wait(self) -> None:
         try:
             await asyncio.wait_for(self._arrived.wait(), RENEW_S)
         except TimeoutError:
             self.post(e.Tick(at_ms=0))
+
+    def _end_turn(self) -> None:
+        ended, self._turn = self._turn, asyncio.Event()
+        ended.set()
 
     def _decide(self, batch: Sequence[AnyEvent]) -> list[Command]:
         now_ms = self._clock.now_ms()
@@ -182,6 +248,10 @@ class Driver:
         return commands
 
     async def _commit(self, rows: list[RowCommand]) -> None:
+        now_s = self._clock.monotonic_s()
+        if not rows and not self.is_database_away and now_s < self._renew_at_s:
+            return
+        self._renew_at_s = now_s + RENEW_S
         self._batch += 1
         while True:
             try:
@@ -198,9 +268,7 @@ class Driver:
 
     async def _was_committed(self, error: DatabaseUnavailable) -> bool:
         """The connection broke during a commit: wait for the database and ask how it ended."""
-        if not self.is_database_away:
-            self.is_database_away = True
-            log.warning("database is away", batch=self._batch, reason=str(error))
+        self._note_away(error)
         while True:
             await asyncio.sleep(RECONNECT_S)
             try:
@@ -208,8 +276,14 @@ class Driver:
             except DatabaseUnavailable:
                 continue
 
+    def _note_away(self, error: DatabaseUnavailable) -> None:
+        if not self.is_database_away:
+            self.is_database_away = True
+            log.warning("database is away", batch=self._batch, reason=str(error))
+
     async def _act(self, effects: Sequence[Command]) -> None:
         starts: dict[str, list[int]] = defaultdict(list)
+        is_short_of_tokens = False
         for effect in effects:
             match effect:
                 case StartAttempt():
@@ -220,12 +294,14 @@ class Driver:
                     for token in effect.tokens:
                         self._spawn(self._settle(effect.executor, token, effect.reason))
                 case ReserveTokens():
-                    await self._reserve()
+                    is_short_of_tokens = True
                 case Answer():
                     self._answer(effect)
         for executor, tokens in starts.items():
             self._spawn(self._executors.start(executor, tokens))
         self._tell_pools()
+        if is_short_of_tokens:
+            await self._reserve()  # last, and not beside a commit: they share a connection
 
     def _tell_pools(self) -> None:
         wanted = self.state.demand()
@@ -275,15 +351,14 @@ class Driver:
             self.post(e.AttemptLost(at_ms=0, token=token, reason=reason))
 
     async def _fate(self, token: int, *, is_gone: bool, reason: str) -> Fate:
-        return await self._patiently(
-            lambda: self._store.fate(token, is_proven_gone=is_gone, reason=reason)
-        )
+        return await self._patiently(lambda: self._store.fate(token, is_proven_gone=is_gone, reason=reason))
 
     async def _patiently(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         while True:
             try:
                 return await call()
-            except DatabaseUnavailable:
+            except DatabaseUnavailable as error:
+                self._note_away(error)
                 await asyncio.sleep(RECONNECT_S)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -296,10 +371,17 @@ class Driver:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("background work failed", error=str(error), kind=type(error).__name__)
 
-    def _stop(self) -> None:
-        for task in self._background:
+    def stop(self) -> None:
+        """End what goes on in the background, and refuse who waits and whoever asks from now on."""
+        self._is_stopped = True
+        for task in (*self._background, *self._loading.values()):
             task.cancel()
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(Overloaded("The scheduler is starting again.", remedy="Try again."))
+                answer.set_exception(_starting_again())
         self._answers.clear()
+        self._end_turn()
+
+
+def _starting_again() -> Overloaded:
+    return Overloaded("The scheduler is starting again.", remedy="Try again in a moment.")

@@ -10,18 +10,16 @@ import asyncio
 import contextlib
 import uuid
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
 from orchestrator.core import events as e
 from orchestrator.core.machine import SchedulerState
 from orchestrator.core.state import Policy
-from orchestrator.errors import (
-    DatabaseUnavailable,
-    Overloaded,
-)
+from orchestrator.errors import DatabaseUnavailable, Fenced, NotFound, OrchestratorError, Overloaded
 from orchestrator.ports import ExecutorGateway, SchedulerStore
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.driver import Driver
@@ -51,6 +49,7 @@ class SchedulingSettings:
     poll_s: float = 1.0
     tick_s: float = 0.25
     beats_s: float = 5.0
+    executors_s: float = 5.0
     affinity_s: float = 5.0
     state_s: float = 30.0
     term_patience_s: float = 10.0
@@ -58,7 +57,7 @@ class SchedulingSettings:
 
 
 class Scheduling:
-    """Runs terms until it is stopped. Built without I/O; `run` does it all, and is restarted by nobody.
+    """Runs terms until it is drained. Built without I/O; `run` does it all, and is restarted by nobody.
 
     Args:
         executors_now: asks the pools which executors live; called until it answers.
@@ -82,26 +81,51 @@ class Scheduling:
         self._epoch = 0
         self.is_ready = False
         self._is_starting = True
+        self._is_draining = False
+        self._running: asyncio.Task[None] | None = None
+        self._recovered = asyncio.Event()
+        self._joined: set[str] = set()  #: executors that came since the pools were asked ...
+        self._lost: set[str] = set()  #: ... and that went
+        self._unreadable: set[int] = set()
         self._started_s = self._clock.monotonic_s()
         self._news = asyncio.Event()
         self._answers: OrderedDict[str, asyncio.Task[Mapping[str, object]]] = OrderedDict()
 
     async def run(self) -> None:
-        """Run terms for ever; what ends one is logged, and the next begins from the tables."""
-        while True:
+        """Run terms until drained; what ends one is logged, and the next begins from the tables."""
+        self._running = asyncio.current_task()
+        while not self._is_draining:
             try:
                 await self._run_term()
+            except* (DatabaseUnavailable, Fenced) as group:
+                log.warning("term ended", epoch=self._epoch, reason=str(group.exceptions[0]))
             except* Exception as group:  # memory is dropped whatever it was; the tables are the truth
                 for error in group.exceptions:
                     log.error("term ended", epoch=self._epoch, reason=str(error), exc_info=error)
             self.is_ready = False
             self._driver = None
-            await asyncio.sleep(self._settings.retry_s)
+            if not self._is_draining:
+                await asyncio.sleep(self._settings.retry_s)
 
-    async def drain(self) -> None:
-        """Stop dispatching and give the term back, so that the next scheduler need not wait."""
+    async def drain(self, *, timeout_s: float) -> None:
+        """Lease nothing more, wait until what is live has ended or the time is up, and end the term for good.
+
+        The term is given back, so that the next scheduler need not wait.
+        """
+        self._is_draining = True
+        self.stop_leasing()
         self.is_ready = False
-        await self._store.release_term()
+        if self._driver is not None:
+            await self._driver.finish(timeout_s=timeout_s)
+        elif self._running is not None:
+            self._running.cancel()
+        if self._running is not None:
+            await asyncio.wait({self._running}, timeout=timeout_s + self._settings.retry_s)
+
+    def stop_leasing(self) -> None:
+        """Start nothing more; what is live goes on."""
+        if self._driver is not None:
+            self._driver.post(replace(self._settings.limits, sessions_max=0))
 
     async def _run_term(self) -> None:
         term = await self._store.take_term(
@@ -112,6 +136,7 @@ class Scheduling:
         self._is_starting = False
         self._epoch = term.epoch
         self._clock.start(term.now_ms)
+        first, count = await self._store.reserve_tokens()
         self._driver = driver = Driver(
             state=SchedulerState(policy=self._settings.policy),
             store=self._store,
@@ -119,46 +144,74 @@ class Scheduling:
             clock=self._clock,
             inbox_max=self._settings.inbox_max,
         )
-        first, count = await self._store.reserve_tokens()
         driver.post(e.TokensReserved(at_ms=0, first=first, count=count))
         driver.post(self._settings.limits)
+        self._recovered = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(driver.run(), name="driver")
-            group.create_task(self._recover(driver), name="recover")
-            for every_s, look in (
-                (self._settings.beats_s, self._read_beats),
-                (self._settings.affinity_s, self._read_affinity),
-                (self._settings.state_s, self._save_state),
-                (self._settings.tick_s, self._tick),
-            ):
-                group.create_task(self._repeat(driver, every_s, look), name=look.__name__)
+            beside = [group.create_task(work) for work in self._beside(driver)]
+            await driver.run()
+            for task in beside:
+                task.cancel()
+        await self._store.release_term()
+
+    def _beside(self, driver: Driver) -> list[Coroutine[Any, Any, None]]:
+        """Return what goes on beside the driver for as long as the term lasts."""
+        settings = self._settings
+        return [
+            self._recover(driver),
+            self._meet_executors(driver),
+            self._watch_tables(driver),
+            self._repeat(driver, settings.beats_s, self._read_beats),
+            self._repeat(driver, settings.affinity_s, self._read_affinity),
+            self._repeat(driver, settings.state_s, self._save_state),
+            self._repeat(driver, settings.tick_s, self._tick),
+        ]
 
     async def _recover(self, driver: Driver) -> None:
-        """Load every unfinished plan, learn which executors live, then watch for news."""
-        loaded = await self._store.unfinished_plans()
-        for plan_id in loaded:
-            await driver.load_plan(plan_id)
-        self.is_ready = True
-        log.info("term began", epoch=self._epoch, plans=len(loaded))
-        await self._meet_executors(driver)
-        known = set(loaded)
+        """Load every unfinished plan; only then is it known what the executors should be running."""
+        plan_ids = await self._store.unfinished_plans()
+        await self._take_plans(driver, plan_ids)
+        self.is_ready = not self._is_draining
+        log.info("term began", epoch=self._epoch, plans=len(plan_ids))
+        self._recovered.set()
+
+    async def _take_plans(self, driver: Driver, plan_ids: Iterable[int]) -> None:
+        """Have plans in memory; one that cannot be read holds up no other."""
+        for plan_id in plan_ids:
+            if plan_id in self._unreadable:
+                continue
+            try:
+                await driver.load_plan(plan_id)
+            except (NotFound, ValueError) as error:
+                self._unreadable.add(plan_id)
+                log.error("plan cannot be read", plan_id=plan_id, reason=str(error), exc_info=error)
+
+    async def _watch_tables(self, driver: Driver) -> None:
+        """Find new plans, and the starts and results of which nobody told us."""
+        await self._recovered.wait()
         while True:
             self._news.clear()
             with contextlib.suppress(DatabaseUnavailable):
-                for plan_id in await self._store.submitted_plans():
-                    if plan_id not in known:
-                        known.add(plan_id)
-                        await driver.load_plan(plan_id)
+                await self._take_plans(driver, await self._store.submitted_plans())
                 for report in await self._store.reports():
                     driver.post(report)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), self._settings.poll_s)
 
     async def _meet_executors(self, driver: Driver) -> None:
-        infos = list(await self._executors_now())
-        for info in infos:
-            self.executor_joined(info)
-        driver.post(e.ExecutorsListed(at_ms=0, alive=frozenset(info.executor for info in infos)))
+        """Keep in step with the pools, whatever they or we have missed, and let them know the demand."""
+        await self._recovered.wait()
+        while True:
+            self._joined.clear()
+            self._lost.clear()
+            infos = [info for info in await self._executors_now() if info.executor not in self._lost]
+            for info in infos:
+                if info.executor not in driver.state.executors:
+                    self.executor_joined(info)
+            alive = {info.executor for info in infos} | self._joined
+            driver.post(e.ExecutorsListed(at_ms=0, alive=frozenset(alive)))
+            driver.repeat_demand()
+            await asyncio.sleep(self._settings.executors_s)
 
     async def _repeat(
         self, driver: Driver, every_s: float, look: Callable[[Driver], Awaitable[None]]
@@ -203,6 +256,7 @@ class Scheduling:
     def executor_joined(self, info: ExecutorInfo) -> None:
         """Take an executor into service."""
         if self._driver is not None:
+            self._joined.add(info.executor)
             self._driver.post(
                 e.ExecutorJoined(
                     at_ms=0, executor=info.executor, agent_type=info.agent_type, slots=info.slots
@@ -212,6 +266,8 @@ class Scheduling:
     def executor_lost(self, executor: str) -> None:
         """Hear that the process of an executor is gone."""
         if self._driver is not None:
+            self._joined.discard(executor)
+            self._lost.add(executor)
             self._driver.post(e.ExecutorLost(at_ms=0, executor=executor))
 
     async def retire(self, executor: str) -> bool:
@@ -221,6 +277,9 @@ class Scheduling:
         answer = await self._driver.ask(
             lambda request_id: e.ExecutorRetired(at_ms=0, executor=executor, request_id=request_id)
         )
+        if answer["may_end"]:
+            self._joined.discard(executor)
+            self._lost.add(executor)
         return bool(answer["may_end"])
 
     async def request(
@@ -235,6 +294,7 @@ class Scheduling:
         if answer is None:
             answer = asyncio.create_task(self._once(self._driver, kind, args))
             self._answers[idempotency_key] = answer
+            answer.add_done_callback(lambda answered: self._forget_failed(idempotency_key, answered))
             while len(self._answers) > ANSWERS_REMEMBERED:
                 self._answers.popitem(last=False)
         return await asyncio.shield(answer)
@@ -242,6 +302,13 @@ class Scheduling:
     @staticmethod
     async def _once(driver: Driver, kind: str, args: Mapping[str, object]) -> Mapping[str, object]:
         return await driver.request(kind, args)
+
+    def _forget_failed(self, key: str, answered: asyncio.Task[Mapping[str, object]]) -> None:
+        """Whoever was told to try again may; a refusal stays the answer."""
+        error = None if answered.cancelled() else answered.exception()
+        is_final = error is None or (isinstance(error, OrchestratorError) and not error.retryable)
+        if not is_final and self._answers.get(key) is answered:
+            del self._answers[key]
 
     def status(self) -> Mapping[str, object]:
         """Return what only memory knows; see ports.SchedulerPort."""
