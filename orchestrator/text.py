@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 
@@ -11,9 +12,11 @@ def storable(text: str) -> str:
 
 
 def storable_json(value: object) -> object:
-    """Return a JSON value with every string in it made storable."""
+    """Return a JSON value with every string in it made storable; JSON has no NaN and no infinity: null."""
     if isinstance(value, str):
         return storable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, Mapping):
         return {storable(str(key)): storable_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

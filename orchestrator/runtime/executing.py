@@ -11,10 +11,10 @@ import contextlib
 import json
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -29,11 +29,17 @@ log = structlog.get_logger(__name__)
 #: Pause before the database is asked again.
 RETRY_S = 0.5
 
+#: Tokens remembered, so that one that comes twice runs once.
+SEEN_REMEMBERED = 20_000
+
 #: Transcripts are written this often.
 FLUSH_S = 1.0
 
-#: A transcript keeps this many characters; what comes after is counted and left out.
+#: A transcript keeps this many characters; what comes after is left out.
 TRANSCRIPT_CHARS_MAX = 2_000_000
+
+#: Why a session ends that nobody asked to end.
+STOPS = "the executor stops"
 
 T = TypeVar("T")
 
@@ -83,12 +89,12 @@ class TranscriptBuffer:
     def write(self, stream: str, text: str) -> None:
         """Add text; beyond the limit it is left out."""
         left = TRANSCRIPT_CHARS_MAX - self.chars
-        if left <= 0:
+        if left < 0:
             return
         self.chars += len(text)
         if len(text) > left:
             text = f"{text[:left]}\n[transcript limit of {TRANSCRIPT_CHARS_MAX} characters reached]\n"
-        self.lines.append([int((time.monotonic() - self.began_s) * 1000), stream, text])
+        self.lines.append([int((time.monotonic() - self.began_s) * 1000), stream, storable(text)])
 
     def take(self) -> TranscriptChunk | None:
         """Return what was collected as a chunk, or None."""
@@ -131,29 +137,39 @@ class Executing:
         self._backends = backends
         self._workspaces = workspaces
         self._report = report
-        self._seen: set[int] = set()
+        self._seen: dict[int, None] = {}  #: oldest first
         self._sessions: dict[int, _Session] = {}
         self._to_start: list[int] = []
+        self._starting: list[int] = []
+        self._wishes: dict[int, str] = {}  #: reasons to cancel what is not open yet
+        self._is_draining = False
         self._finished: list[tuple[int, Outcome]] = []
         self._started: list[int] = []
         self._work = asyncio.Event()
+        self._changed = asyncio.Event()  #: `tokens` may be fewer
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def tokens(self) -> list[int]:
         """The tokens that are being worked on."""
-        return sorted({*self._sessions, *self._to_start, *(token for token, _ in self._finished)})
+        return sorted({*self._sessions, *self._to_start, *self._starting})
 
     def start(self, tokens: Sequence[int]) -> None:
         """Take tokens; one that was received before is not taken again."""
-        new = [token for token in tokens if token not in self._seen]
-        self._seen.update(new)
+        if self._is_draining:
+            return
+        new = [token for token in dict.fromkeys(tokens) if token not in self._seen]
+        self._seen.update(dict.fromkeys(new))
+        while len(self._seen) > SEEN_REMEMBERED:
+            del self._seen[next(iter(self._seen))]
         self._to_start += new
         self._work.set()
 
     def cancel(self, token: int, reason: str) -> None:
         """End a session in good order; its result says `cancelled`."""
         session = self._sessions.get(token)
+        if token in self._to_start or token in self._starting:
+            self._wishes[token] = reason
         if session is not None and session.task is not None and not session.cancel_reason:
             session.cancel_reason = reason
             session.task.cancel()
@@ -178,32 +194,51 @@ class Executing:
             flusher.cancel()
 
     async def drain(self, *, timeout_s: float) -> None:
-        """End every session in good order and store what came of it."""
-        for token in list(self._sessions):
-            self.cancel(token, "the executor stops")
+        """Take nothing more, end every session in good order and store what came of it."""
+        self._is_draining = True
+        self._to_start.clear()
+        for token in self.tokens:
+            self.cancel(token, STOPS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self._sessions or self._finished:
-                    await asyncio.wait({*self._tasks, asyncio.create_task(asyncio.sleep(0.05))})
+                while self.tokens:
+                    self._changed.clear()
+                    await self._changed.wait()
 
     async def _take_starts(self) -> None:
-        tokens, self._to_start = self._to_start, []
-        if not tokens:
+        self._starting, self._to_start = self._to_start, []
+        if not self._starting:
             return
-        assignments = await _patiently(lambda: self._store.start(tokens))
+        assignments = await _patiently(lambda: self._store.start(self._starting))
         for assignment in assignments:
             self._leases.hold(assignment.token)
             self._open(assignment)
+        self._starting = []
+        self._carry_out_wishes()
+        self._changed.set()
         if assignments:
-            await self._report(started=[a.token for a in assignments], ended=[])
+            self._tell(started=[a.token for a in assignments], ended=[])
+
+    def _carry_out_wishes(self) -> None:
+        """Cancel what was to be cancelled before it was open; a start that was refused needs no cancel."""
+        wishes, self._wishes = self._wishes, {}
+        for token, reason in wishes.items():
+            self.cancel(token, reason)
 
     def _open(self, assignment: Assignment) -> None:
         session = _Session(assignment=assignment, transcript=TranscriptBuffer(assignment.token))
         self._sessions[assignment.token] = session
         session.task = asyncio.create_task(self._run_session(session), name=f"session {assignment.key}")
-        watcher = asyncio.create_task(self._watch(session))
-        self._tasks.add(watcher)
-        watcher.add_done_callback(self._tasks.discard)
+        self._spawn(self._watch(session))
+
+    def _tell(self, *, started: Sequence[int], ended: Sequence[AttemptEnded]) -> None:
+        """Report, in the order of the calls, and wait for nobody: the next batch is not held up."""
+        self._spawn(self._report(started=started, ended=ended))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run_session(self, session: _Session) -> Outcome:
         assignment = session.assignment
@@ -226,10 +261,11 @@ class Executing:
         token = session.assignment.token
         await asyncio.wait({session.task})
         if session.is_fenced:
-            self._sessions.pop(token, None)
+            del self._sessions[token]
+            self._changed.set()
             return
         if session.task.cancelled():
-            reason = session.cancel_reason or "the executor stops"
+            reason = session.cancel_reason or STOPS
             outcome = Outcome(state=AttemptState.CANCELLED, summary=reason)
         elif (error := session.task.exception()) is not None:
             log.error("session backend failed", token=token, exc_info=error)
@@ -243,24 +279,26 @@ class Executing:
         if not self._finished:
             return
         results, self._finished = self._finished, []
-        chunks = [chunk for token, _ in results if (chunk := self._sessions[token].transcript.take())]
-        if chunks:
-            await _patiently(lambda: self._store.save_chunks(chunks))
+        taken = [self._sessions[token].transcript.take() for token, _ in results]
+        await self._save_chunks([chunk for chunk in taken if chunk is not None])
         stored = await _patiently(lambda: self._store.save_results(results))
         for token, _ in results:
             self._leases.release(token)
             del self._sessions[token]
+        self._changed.set()
         ended = [_ended(token, outcome) for token, outcome in results if token in stored]
         if ended:
-            await self._report(started=[], ended=ended)
+            self._tell(started=[], ended=ended)
 
     async def _flush_for_ever(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
             taken = [session.transcript.take() for session in self._sessions.values()]
-            chunks = [chunk for chunk in taken if chunk is not None]
-            if chunks:
-                await _patiently(lambda: self._store.save_chunks(chunks))  # noqa: B023
+            await self._save_chunks([chunk for chunk in taken if chunk is not None])
+
+    async def _save_chunks(self, chunks: Sequence[TranscriptChunk]) -> None:
+        if chunks:
+            await _patiently(lambda: self._store.save_chunks(chunks))
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
@@ -277,9 +315,7 @@ def _storable(outcome: Outcome) -> Outcome:
     """Sessions print anything; what they say must fit into tables and events."""
     report = None if outcome.report is None else storable_json(outcome.report)
     assert report is None or isinstance(report, dict)
-    return replace(
-        outcome, summary=storable(outcome.summary), detail=storable(outcome.detail), report=report
-    )
+    return replace(outcome, summary=storable(outcome.summary), detail=storable(outcome.detail), report=report)
 
 
 def _no_backend(name: str) -> Outcome:
