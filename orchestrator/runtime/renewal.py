@@ -1,8 +1,9 @@
 """Keeping leases alive, and ending sessions whose lease cannot be trusted any more.
 
-It runs in a thread of its own with a connection of its own, so that a stuck event loop neither stops the
-renewals nor keeps a fenced session alive. A lease is trusted until the moment the last good renewal was sent,
-plus its duration, less a margin.
+It renews in a thread of its own with a connection of its own, so that a stuck event loop neither stops the
+renewals nor keeps a fenced session alive; and fences in another thread, so that a renewal to which nobody
+answers keeps none alive either. A lease is trusted until the moment the last good renewal was sent, plus its
+duration, less a margin.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ class LeaseSettings:
 
 
 class Renewal:
-    """The renewing thread of one executor.
+    """The leases of one executor.
 
     Args:
-        on_cancel: called from the thread with (token, reason) when a cancel is wished.
-        on_fenced: called from the thread with a token that is not ours any more, or not surely; it must
-            end the session's processes without the help of the event loop.
+        on_cancel: called from a thread of ours with (token, reason) when a cancel is wished.
+        on_fenced: called from a thread of ours with a token that is not ours any more, or not surely; it
+            ends the session's processes without the help of the event loop, and does not wait for them.
     """
 
     def __init__(
@@ -62,14 +63,18 @@ class Renewal:
         self._trusted_until: dict[int, float] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start both threads."""
+        beat_s = self._settings.beat_s
+        for name, every_s, work in (
+            ("lease-renewal", beat_s, self.beat),
+            ("lease-fencing", min(1.0, beat_s), self.fence_overdue),
+        ):
+            threading.Thread(target=self._repeat, args=(every_s, work), name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """Stop the thread; leases run out by themselves."""
+        """Stop the threads; leases run out by themselves."""
         self._stopping.set()
 
     def hold(self, token: int) -> None:
@@ -82,14 +87,12 @@ class Renewal:
         with self._lock:
             self._trusted_until.pop(token, None)
 
-    def _run(self) -> None:
-        pause_s = min(1.0, self._settings.beat_s)
-        next_s = self._clock_s() + self._settings.beat_s
-        while not self._stopping.wait(pause_s):
-            if self._clock_s() >= next_s:
-                next_s = self._clock_s() + self._settings.beat_s
-                self.beat()
-            self.fence_overdue()
+    def _repeat(self, every_s: float, work: Callable[[], None]) -> None:
+        while not self._stopping.wait(every_s):
+            try:
+                work()
+            except Exception:  # a thread that ended here would let every session run on unfenced
+                log.exception("leases were not looked after")
 
     def beat(self) -> None:
         """Renew everything once."""
