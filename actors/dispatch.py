@@ -40,17 +40,22 @@ class RayExecutors:
         """Forget the handle of an executor; where it ran is still needed."""
         self._handles.pop(executor, None)
 
+    async def _handle(self, executor: str) -> Any | None:
+        """Return the handle of an executor; found by name before the pools have told us of it."""
+        if executor not in self._handles:
+            with contextlib.suppress(ValueError):
+                return await asyncio.to_thread(find, executor)
+        return self._handles.get(executor)
+
     async def start(self, executor: str, tokens: Sequence[int]) -> None:
         """Ask the executor to start leased attempts."""
-        handle = self._handles.get(executor)
-        if handle is not None:
+        if (handle := await self._handle(executor)) is not None:
             with contextlib.suppress(RayActorError):
                 await handle.start.remote(list(tokens))
 
     async def cancel(self, executor: str, token: int, reason: str) -> None:
         """Ask the executor to stop an attempt."""
-        handle = self._handles.get(executor)
-        if handle is not None:
+        if (handle := await self._handle(executor)) is not None:
             with contextlib.suppress(RayActorError):
                 await handle.cancel.remote(token, reason)
 

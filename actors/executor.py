@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import ray
 import structlog
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError
 
 from actors.factory import find
+from actors.logs import log_json
 from actors.options import MICROS, SCHEDULER, ActorConfig
 from orchestrator import __version__
 from orchestrator import settings as settings_module
@@ -44,6 +46,8 @@ class Executor:
 
     def __init__(self, config: ActorConfig, name: str, agent_type: str) -> None:
         settings = config.settings
+        log_json(settings)
+        structlog.contextvars.bind_contextvars(executor=name)
         self._config, self._name, self._agent_type = config, name, agent_type
         self._loop = asyncio.get_running_loop()
         self._scheduler: Any = None
@@ -72,6 +76,7 @@ class Executor:
         )
         self._renewal.start()
         self._running = self._loop.create_task(self._executing.run(), name="executing")
+        self._running.add_done_callback(_die)
 
     def __repr__(self) -> str:
         return f"Executor({self._name.removeprefix('executor-')})"
@@ -102,25 +107,40 @@ class Executor:
         self._executing.cancel(token, reason)
 
     async def drain(self, timeout_s: float) -> None:
-        """End every session in good order and store what came of it."""
+        """Take nothing more, end every session in good order and store what came of it."""
         await self._executing.drain(timeout_s=timeout_s)
 
     def _on_cancel(self, token: int, reason: str) -> None:
         self._loop.call_soon_threadsafe(self._executing.cancel, token, reason)
 
     def _on_fenced(self, token: int) -> None:
-        """Called from the renewing thread: end the processes even if the loop is stuck."""
+        """Called from a thread of the renewal: end the processes even if the loop is stuck."""
+        grace_s = self._config.settings.sessions.grace_s
+        kill = threading.Thread(
+            target=tree.kill_tree,
+            args=(self._config.records, token),
+            kwargs={"grace_s": grace_s},
+            name=f"fence {token}",
+            daemon=True,
+        )
+        kill.start()  # each in its own: one that takes its grace keeps none of the others alive
         self._loop.call_soon_threadsafe(self._executing.fence, token)
-        tree.kill_tree(self._config.records, token, grace_s=self._config.settings.sessions.grace_s)
 
     async def _report(self, *, started: Sequence[int], ended: Sequence[AttemptEnded]) -> None:
         try:
             if self._scheduler is None:
-                self._scheduler = find(SCHEDULER)
+                self._scheduler = await asyncio.to_thread(find, SCHEDULER)
             await self._scheduler.report.remote(list(started), list(ended))
-        except (RayActorError, ValueError) as error:
+        except (RayError, ValueError) as error:
             self._scheduler = None  # it finds starts and results in the tables
-            log.info("scheduler did not take a report", reason=str(error))
+            log.info("scheduler did not take a report", reason=str(error).partition("\n")[0])
+
+
+def _die(running: asyncio.Task[None]) -> None:
+    """An executor whose loop has failed can store nothing; dead, its attempts are lost and run again."""
+    if not running.cancelled():
+        log.critical("executor failed", exc_info=running.exception())
+        os._exit(1)
 
 
 def session_limits(settings: Settings) -> SessionLimits:

@@ -10,6 +10,7 @@ import contextlib
 
 import structlog
 
+from actors.logs import log_json
 from actors.options import ActorConfig
 from orchestrator import __version__
 from orchestrator.errors import DatabaseUnavailable
@@ -27,6 +28,7 @@ class Metrics:
     """Aggregates outcomes for as long as it lives; the first `ping` sets it to work."""
 
     def __init__(self, config: ActorConfig) -> None:
+        log_json(config.settings)
         self._store = PostgresOutcomes(config.direct_url)
         self._listener = EventListener(config.direct_url)
         self._aggregator = Aggregator(self._store, ema_alpha=config.settings.metrics.ema_alpha)

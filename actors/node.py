@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from actors.logs import log_json
 from actors.options import ActorConfig
 from orchestrator import __version__
 from orchestrator.workspace import tree
@@ -14,6 +15,7 @@ class Node:
     """Ends process trees on its node and says whether they are gone."""
 
     def __init__(self, config: ActorConfig, node_id: str) -> None:
+        log_json(config.settings)
         self._config = config
         self._node_id = node_id
 

@@ -11,17 +11,17 @@ import contextlib
 import math
 import time
 import uuid
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 import structlog
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from actors.executor import Executor
 from actors.factory import find, make
+from actors.logs import log_json
 from actors.options import EXECUTOR_PREFIX, SCHEDULER, ActorConfig, executor, executor_name
 from orchestrator import __version__
 from orchestrator.runtime.scheduling import ExecutorInfo
@@ -33,6 +33,9 @@ STARTING_MAX = 2
 
 #: Longest wait for a new executor; on a cluster that grows, a node may have to be made first.
 START_TIMEOUT_S = 600.0
+
+#: Longest wait for an answer of an executor that we find again, and of the scheduler.
+ANSWER_TIMEOUT_S = 10.0
 
 #: How often present is compared with wanted when nothing happens.
 LOOK_S = 1.0
@@ -49,14 +52,21 @@ class _Present:
     idle_since_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Starting:
+    pool: str
+    handle: Any
+
+
 class Pools:
     """Keeps the executors of every agent type at the wanted size."""
 
     def __init__(self, config: ActorConfig) -> None:
+        log_json(config.settings)
         self._config = config
         self._wanted: dict[str, int] = {}
         self._present: dict[str, _Present] = {}
-        self._starting: Counter[str] = Counter()
+        self._starting: dict[str, _Starting] = {}
         self._is_stopping = False
         self._is_found = asyncio.Event()
         self._news = asyncio.Event()
@@ -82,8 +92,11 @@ class Pools:
         return [(p.info, p.node_id, p.handle) for p in self._present.values()]
 
     async def stop(self, timeout_s: float) -> None:
-        """End every executor in good order; nothing new is made after this."""
+        """End every executor in good order; nothing new is made, and nothing is leased, after this."""
         self._is_stopping = True
+        await self._tell("stop_leasing")
+        for starting in self._starting.values():
+            ray.kill(starting.handle)
         present = list(self._present.values())
         drains = [asyncio.ensure_future(p.handle.drain.remote(timeout_s)) for p in present]
         if drains:
@@ -95,23 +108,37 @@ class Pools:
         await self._find_again()
         while True:
             self._news.clear()
-            if not self._is_stopping:
-                self._grow()
-                await self._shrink()
+            try:
+                if not self._is_stopping:
+                    self._grow()
+                    await self._shrink()
+            except Exception:  # whatever it was, the next look begins from what is wanted and present
+                log.exception("pools were not looked after")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), LOOK_S)
 
     async def _find_again(self) -> None:
         """After a restart: meet the executors that an earlier incarnation made."""
         named = await asyncio.to_thread(ray.util.list_named_actors)
-        handles = [find(name) for name in named if name.startswith(EXECUTOR_PREFIX)]
-        for handle in handles:
-            with contextlib.suppress(RayError):
-                self._take_in(handle, await handle.ping.remote())
+        await asyncio.gather(*(self._meet(name) for name in named if name.startswith(EXECUTOR_PREFIX)))
         self._is_found.set()
 
+    async def _meet(self, name: str) -> None:
+        """Take an executor in; end one that does not answer, so that what ran on it can run again."""
+        try:
+            handle = await asyncio.to_thread(find, name)
+        except ValueError:
+            return  # it died a moment ago
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                self._take_in(handle, await handle.ping.remote())
+        except (RayError, TimeoutError) as error:
+            log.warning("executor does not answer and is ended", executor=name, reason=_first_line(error))
+            ray.kill(handle)
+
     def _size(self, pool: str) -> int:
-        return sum(p.info.agent_type == pool for p in self._present.values()) + self._starting[pool]
+        present = sum(p.info.agent_type == pool for p in self._present.values())
+        return present + sum(s.pool == pool for s in self._starting.values())
 
     def _missing(self) -> list[str]:
         """Return the pools that lack executors, those without any first."""
@@ -123,37 +150,35 @@ class Pools:
         return sorted(lacking, key=lambda pool: (self._size(pool), -self._wanted[pool], pool))
 
     def _grow(self) -> None:
-        while self._starting.total() < STARTING_MAX and (missing := self._missing()):
-            self._starting[missing[0]] += 1
-            self._spawn(self._start(missing[0]))
-
-    async def _start(self, pool: str) -> None:
-        suffix = uuid.uuid4().hex[:6]
-        name, handle = executor_name(pool, suffix), None
-        try:
+        while len(self._starting) < STARTING_MAX and (missing := self._missing()):
+            pool = missing[0]
+            name = executor_name(pool, uuid.uuid4().hex[:6])
             options = executor(name, self._config.settings.pools.of(pool))
             handle = make(Executor, options, self._config, name, pool)
+            self._starting[name] = _Starting(pool=pool, handle=handle)
+            self._spawn(self._start(name, handle))
+
+    async def _start(self, name: str, handle: Any) -> None:
+        """See an executor through its start."""
+        try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                answer = await handle.ping.remote()
-        except (RayError, TimeoutError, ValueError) as error:
-            log.error("executor did not start", executor=name, reason=str(error))
-            if handle is not None:
-                ray.kill(handle)
+                present = self._take_in(handle, await handle.ping.remote())
+        except (RayError, TimeoutError) as error:
+            if not self._is_stopping:
+                log.error("executor did not start", executor=name, reason=_first_line(error))
+            ray.kill(handle)
             await asyncio.sleep(LOOK_S)
+            del self._starting[name]
         else:
-            present = self._take_in(handle, answer)
+            del self._starting[name]
             await self._tell("executor_joined", present.info, present.node_id, handle)
-        finally:
-            self._starting[pool] -= 1
-            self._news.set()
+        self._news.set()
 
     def _take_in(self, handle: Any, answer: Mapping[str, Any]) -> _Present:
         info = ExecutorInfo(
             executor=answer["executor"], agent_type=answer["agent_type"], slots=answer["slots"]
         )
-        present = _Present(
-            info=info, node_id=answer["node_id"], handle=handle, idle_since_s=time.monotonic()
-        )
+        present = _Present(info=info, node_id=answer["node_id"], handle=handle, idle_since_s=time.monotonic())
         self._present[info.executor] = present
         self._spawn(self._watch(present))
         return present
@@ -164,22 +189,19 @@ class Pools:
         while name in self._present:
             try:
                 await present.handle.watch.remote()
-                await asyncio.sleep(RETRY_S)
-            except RayActorError as error:
-                if not await self._is_dead(present.handle):
-                    continue
-                if self._present.pop(name, None) is not None:
-                    log.warning("executor is gone", executor=name, reason=str(error).partition("\n")[0])
+            except RayError as error:
+                if await self._is_dead(present.handle) and self._present.pop(name, None) is not None:
+                    log.warning("executor is gone", executor=name, reason=_first_line(error))
                     await self._tell("executor_lost", name)
                     self._news.set()
+            await asyncio.sleep(RETRY_S)
 
     @staticmethod
     async def _is_dead(handle: Any) -> bool:
         """Tell a dead executor from one that could not be reached for a moment."""
         try:
             await handle.ping.remote()
-        except ray.exceptions.ActorUnavailableError:
-            await asyncio.sleep(RETRY_S)
+        except ActorUnavailableError:
             return False
         except RayActorError:
             return True
@@ -210,14 +232,20 @@ class Pools:
             present.idle_since_s = time.monotonic()
 
     async def _tell(self, call: str, *args: Any) -> Any:
-        """Tell the scheduler; if it is away it will ask us for everything when it is back."""
+        """Tell the scheduler. If it is away it misses nothing: it asks us every few seconds."""
         try:
-            return await getattr(find(SCHEDULER), call).remote(*args)
-        except (RayError, ValueError) as error:
-            log.info("scheduler was not told", call=call, reason=str(error).partition("\n")[0])
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                scheduler = await asyncio.to_thread(find, SCHEDULER)
+                return await getattr(scheduler, call).remote(*args)
+        except (RayError, ValueError, TimeoutError) as error:
+            log.info("scheduler was not told", call=call, reason=_first_line(error))
             return None
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

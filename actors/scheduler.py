@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actors.dispatch import RayExecutors
+from actors.logs import log_json
 from actors.options import MICROS, ActorConfig
 from orchestrator import __version__
 from orchestrator.core.events import AttemptEnded, LimitsSet
@@ -27,6 +28,7 @@ class Scheduler:
     """Owns the dependency graph and the affinity model in memory; PostgreSQL is the truth."""
 
     def __init__(self, config: ActorConfig) -> None:
+        log_json(config.settings)
         self._executors = RayExecutors()
         self._scheduling = Scheduling(
             store=PostgresSchedulerStore(
@@ -80,9 +82,13 @@ class Scheduler:
         """Tell whether the pools may end an executor."""
         return await self._scheduling.retire(executor)
 
-    async def drain(self) -> None:
-        """Give the term back."""
-        await self._scheduling.drain()
+    async def stop_leasing(self) -> None:
+        """Start nothing more; what is live goes on."""
+        self._scheduling.stop_leasing()
+
+    async def drain(self, timeout_s: float = 2.0) -> None:
+        """Start nothing more, wait for what is live, at most so long, and give the term back for good."""
+        await self._scheduling.drain(timeout_s=timeout_s)
 
 
 def _backend_of(wanted: str, has_run: bool) -> str:
