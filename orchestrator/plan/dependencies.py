@@ -43,7 +43,7 @@ class Reference:
 
 
 _NONE = re.compile(
-    r"\W*(?:(?:none|nothing|n/?a|no|no (?:other )?dependencies)\b.*)?", re.IGNORECASE | re.DOTALL
+    r"\W*(?:(?:none|nothing|n/?a|no|no (?:other )?dependencies)(?![\w-]).*)?", re.IGNORECASE | re.DOTALL
 )
 _ENCLOSED = re.compile(r"\s*\(([^()]*)\)\s*")
 _NAME_SIGN = re.compile(r"[-_/.\d]")
@@ -208,17 +208,18 @@ class Resolver:
 
     def _targets(self, node: Node, reference: Reference) -> list[Node] | None:
         """The nodes that a reference names; None if it names none."""
-        if known := self._known(reference.text) or self._known(reference.first):
-            return [known] if reference.kind is not ReferenceKind.RANGE else self._range(reference)
         match reference.kind:
+            case ReferenceKind.KEY | ReferenceKind.OUTSIDE:
+                known = self._known(reference.first)
+                return [known] if known else None
+            case ReferenceKind.RANGE:
+                return self._range(reference)
             case ReferenceKind.SECTION:
                 return self._sections(node, reference)
             case ReferenceKind.ALL:
                 return list(self._before(node))
             case ReferenceKind.TOPIC:
                 return self._topic(node, reference.first) or None
-            case _:
-                return None
 
     def _known(self, key: str) -> Node | None:
         return self._by_key.get(key) or self._by_key.get(key.upper()) or self._by_key.get(key.lower())

@@ -14,7 +14,8 @@ from typing import BinaryIO
 from orchestrator.errors import Finding, PlanError
 from orchestrator.plan.assemble import assemble
 from orchestrator.plan.draft import Draft
-from orchestrator.plan.formats import Format, choose_format
+from orchestrator.plan.formats import choose_format
+from orchestrator.plan.formats.base import Format
 from orchestrator.plan.model import Plan
 
 PLAN_BYTES_MAX = 16 * 1024 * 1024
@@ -88,7 +89,7 @@ def _read_folder(folder: Path, *, format_name: str) -> Plan:
         _read_draft(text, source="" if is_one else name, format_name=format_name, h1_is_title=is_one)
         for name, text in texts.items()
     ]
-    _, chosen, reason = max(read, key=lambda draft: (draft[1].name != "checklist", -read.index(draft)))
+    _, chosen, reason = max(read, key=lambda draft: draft[1].name != "checklist")
     source = "\n".join(map(_storable, texts.values()))
     return assemble([draft for draft, _, _ in read], format_name=chosen.name, reason=reason, source=source)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.plan.draft import Draft
-from orchestrator.plan.formats import Detection
+from orchestrator.plan.formats.base import Detection
 from orchestrator.plan.markdown import scan
 from orchestrator.plan.outline import read_outline
 

@@ -7,7 +7,7 @@ of other trackers (`SHOP-12`) and the ids of spec-kit (`T014`) are read by it to
 from __future__ import annotations
 
 from orchestrator.plan.draft import Draft
-from orchestrator.plan.formats import Detection
+from orchestrator.plan.formats.base import Detection
 from orchestrator.plan.keys import find_key
 from orchestrator.plan.markdown import Heading, Item, scan
 from orchestrator.plan.outline import read_outline

@@ -19,7 +19,7 @@ from orchestrator.errors import Finding
 from orchestrator.plan.amounts import DURATION_MS_MAX
 from orchestrator.plan.draft import Draft, Node, Statement
 from orchestrator.plan.fields import apply_field
-from orchestrator.plan.formats import Detection
+from orchestrator.plan.formats.base import Detection
 from orchestrator.plan.model import Checkboxes, DependencyKind, Mark
 from orchestrator.plan.outline import TASKS_MAX
 

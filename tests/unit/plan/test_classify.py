@@ -19,6 +19,7 @@ from orchestrator.plan.classify import classify
         ("Deploy the Helm chart to GKE", "deploy", "devops"),
         ("Fix the JWT token expiry", "fix", "security"),
         ("Refactor the FastAPI server", "refactor", "backend"),
+        ("Approve the design", "review", "other"),
         ("Zap", "other", "other"),
     ],
 )

@@ -41,6 +41,7 @@ def _chain(count: int, field: str) -> str:
         ("All tasks", ["all"]),
         ("All backend tasks", ["topic"]),
         ("`coditect-core`", ["outside"]),
+        ("no-op-task", ["outside"]),
         ("E001-T001", ["key"]),
         ("P1-T01 - P1-T04", ["range"]),
         ("Track B.3.4", ["key"]),
@@ -100,6 +101,11 @@ def test_ranges_count_numbers_and_not_letters() -> None:
     }
 
 
+def test_ranges_need_no_order_in_the_file() -> None:
+    plan = read_plan("- [ ] 1.3 x\n- [ ] 1.1 y\n- [ ] 1.2 z\n- [ ] 1.4 w (depends on 1.1-1.3)\n")
+    assert _edges(plan) == {("1.4", "1.1"), ("1.4", "1.2"), ("1.4", "1.3")}
+
+
 def test_lists_below_a_field_and_the_other_direction() -> None:
     plan = read_plan(
         "#### Task 1.1: a\n"
@@ -140,6 +146,12 @@ PHASES = """
 def test_groups(inner: str, outer: str, edges: set[tuple[str, str]]) -> None:
     plan = read_plan(PHASES.format(inner=inner, outer=outer))
     assert _edges(plan) == edges
+    assert plan.findings == ()
+
+
+def test_a_topic_is_no_key_though_a_section_has_its_name() -> None:
+    plan = read_plan("## Backend\n- [ ] 1.1 x\n- [ ] 1.2 y\n  - depends: all backend tasks\n")
+    assert _edges(plan) == {("1.2", "1.1")}
     assert plan.findings == ()
 
 

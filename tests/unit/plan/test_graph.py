@@ -29,6 +29,11 @@ def test_waves_of_a_diamond() -> None:
     assert _graph(DIAMOND).waves() == [("T001", "T005"), ("T002", "T003"), ("T004",)]
 
 
+def test_a_task_is_in_the_wave_after_the_last_that_it_waits_for() -> None:
+    text = "- [ ] T001 a\n- [ ] T002 b (depends on T001)\n- [ ] T003 c (depends on T001, T002)\n"
+    assert _graph(text).waves() == [("T001",), ("T002",), ("T003",)]
+
+
 def test_the_longest_way_down() -> None:
     half_ms = ESTIMATE_MS_DEFAULT
     assert _graph(DIAMOND).downstream_ms() == {

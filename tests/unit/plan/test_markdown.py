@@ -70,6 +70,16 @@ def test_fences_and_comments_hold_no_boxes() -> None:
     assert [item.text for item in _items(text)] == ["a", "c", "f", "h"]
 
 
+def test_only_a_mark_as_long_closes_a_fence_and_code_within_a_line_opens_none() -> None:
+    assert [item.text for item in _items("````\n```\n- [ ] a\n````\n- [ ] b")] == ["b"]
+    assert [item.text for item in _items("```code``` words\n- [ ] a")] == ["a"]
+
+
+def test_a_byte_order_mark_before_a_box() -> None:
+    text = "\ufeff- [x] a"
+    assert [text[item.offset] for item in _items(text)] == ["x"]
+
+
 def test_a_fence_keeps_its_lines_without_the_indent() -> None:
     document = scan("- run:\n  ```sh\n  make\n    all\n  ```\nend")
     fence = document.blocks[1]
