@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from pathlib import Path
 
 from actors.options import NAMESPACE
@@ -23,14 +24,14 @@ def join_ray(address: str, *, home: Path) -> bool:
         home: ORCHESTRATOR_HOME; its Ray token is shown to the cluster.
 
     Raises:
-        EnvironmentFault: nothing answers there, or the token is refused.
+        EnvironmentFault: nothing answers there, the token is refused, or Ray was imported too early.
     """
-    _configure(home / RAY_TOKEN_FILE)
-    import ray  # reads its configuration when it is imported
-
-    if ray.is_initialized():
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         return False
     _require_listener(address)
+    _configure(home / RAY_TOKEN_FILE)
+    import ray
+
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except (RuntimeError, ConnectionError) as error:
@@ -42,12 +43,23 @@ def join_ray(address: str, *, home: Path) -> bool:
 
 
 def _configure(token_file: Path) -> None:
+    """Set what a Ray of our own asks of those who join it; Ray reads it once, when it is imported."""
+    if not token_file.exists():
+        return
+    wanted = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token_file),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # our own Ray stays on the loopback address
+    }
+    missing = {name: value for name, value in wanted.items() if os.environ.get(name) != value}
+    if missing and "ray" in sys.modules:
+        assignments = " ".join(f"{name}={value}" for name, value in missing.items())
+        raise EnvironmentFault(
+            "Ray was imported before it could be told how to join this cluster.",
+            remedy=f"Connect before importing ray, or set {assignments} in the environment.",
+        )
+    os.environ.update(missing)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if token_file.exists():
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file)
-        # Our own Ray stays on the loopback address; whoever joins it must do so too.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
 def _require_listener(address: str) -> None:
