@@ -87,14 +87,17 @@ class Host:
         Raises:
             OrchestratorError: what kept it from starting or going on.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
+        self._heed_signals()
         self._write_stack()
         try:
             await first_of(self._work(), self._stop.wait())
         finally:
             await self._end()
+
+    def _heed_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
 
     def _on_signal(self) -> None:
         (self._stop_now if self._stop.is_set() else self._stop).set()
@@ -110,10 +113,13 @@ class Host:
 
         if self._is_served:
             require_free_port(self._settings.http)
+        loading = asyncio.create_task(self._cluster.load())
+        await asyncio.sleep(0)  # on its way before PostgreSQL takes this thread
+        urls = self._database.start()
+        self._progress.step("postgres", "PostgreSQL is up")
+        await loading
         ray_start = asyncio.create_task(self._cluster.start())
         try:
-            urls = self._database.start()
-            self._progress.step("postgres", "PostgreSQL is up")
             await asyncio.to_thread(_prepare, urls)
             self._progress.step("tables", "The tables are up to date")
             front = self._plan_front(urls) if self._is_run else _for_ever()
@@ -125,6 +131,7 @@ class Host:
         """Raise the actors once Ray is there, then keep everything alive."""
         imports = asyncio.create_task(asyncio.to_thread(_import_supervisor))  # while Ray starts
         await ray_start
+        self._heed_signals()  # again: Ray's own handler prints a stack first
         self._progress.step("ray", f"Ray is up at {self._cluster.address}")
         supervisor_of = await imports
         self._supervisor = supervisor_of(
@@ -140,19 +147,24 @@ class Host:
         self._scheduler.found(RayScheduler())
         self._progress.step("actors", "The scheduler is ready")
         self._write_stack(ray_address=self._cluster.address)
-        if self._is_served:
-            await self._serve_http(urls)
-        else:
-            self._write_stack(state="ready")
+        if self._is_run:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._first_start.wait(), _DASHBOARD_WAIT_MAX_S)
+        supervisor.complete()
+        await asyncio.gather(self._start_dashboard(), self._serve_http(urls))
+        self._write_stack(state="ready")
+        await _for_ever()
+
+    async def _start_dashboard(self) -> None:
         await self._cluster.start_dashboard()
         self._progress.step("dashboard", f"The Ray dashboard is at {self._cluster.dashboard_url}")
-        self._write_stack(dashboard_url=self._cluster.dashboard_url, state="ready")
-        await _for_ever()
+        self._write_stack(dashboard_url=self._cluster.dashboard_url)
 
     async def _serve_http(self, urls: DatabaseUrls) -> None:
         from cluster.http import serve_http
+
+        if not self._is_served:
+            return
 
         config, token = self._actor_config(urls), self._home.token()
         url = await asyncio.to_thread(serve_http, config, token=token)

@@ -38,6 +38,9 @@ class RayCluster(Protocol):
     cluster_id: str
     dashboard_url: str
 
+    async def load(self) -> None:
+        """Import Ray, which takes a second of a core and of Python's lock."""
+
     async def start(self) -> None:
         """Start or join it. Raises EnvironmentFault."""
 
@@ -73,12 +76,16 @@ class OwnRay:
         self.dashboard_url = ""
         apply_ray_environment(token_file=home.ray_token_file())
 
+    async def load(self) -> None:
+        """Import Ray on its thread."""
+        await self.call(_import_ray)
+
     async def start(self) -> None:
         """Start the head; all of Ray is on the loopback address."""
         await self.call(self._start)
 
     def _start(self) -> None:
-        from cluster.ray_head import HeadOptions, RayHead  # imports Ray, which reads the environment
+        from cluster.ray_head import HeadOptions, RayHead
 
         ray = self._settings.ray
         options = HeadOptions(
@@ -146,6 +153,10 @@ class JoinedRay:
         self.cluster_id = ""
         self.dashboard_url = ""
 
+    async def load(self) -> None:
+        """Import Ray on its thread."""
+        await self.call(_import_ray)
+
     async def start(self) -> None:
         """Join the cluster; a cluster of several nodes needs a database that all of them reach."""
         try:
@@ -164,7 +175,8 @@ class JoinedRay:
             context = ray.init(address=self.address, namespace=NAMESPACE, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise self._unreachable(str(error)) from error
-        self.cluster_id = ray._private.worker.global_worker.gcs_client.cluster_id.hex()  # noqa: SLF001
+        worker: Any = ray._private.worker.global_worker  # noqa: SLF001 - no public call tells it
+        self.cluster_id = worker.gcs_client.cluster_id.hex()
         self.dashboard_url = f"http://{context.dashboard_url}" if context.dashboard_url else ""
 
     def _unreachable(self, reason: str) -> EnvironmentFault:
@@ -198,6 +210,11 @@ class JoinedRay:
 
         with contextlib.suppress(Exception):  # whatever is wrong with it, we are leaving
             await self.call(ray.shutdown)
+
+
+def _import_ray() -> None:
+    """Import Ray now that the environment is set, which it reads when imported."""
+    import cluster.ray_head  # noqa: F401
 
 
 def _lower_priority() -> None:

@@ -15,6 +15,7 @@ import contextlib
 import logging
 import os
 import random
+import signal
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,28 +23,23 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.node import Node
-from ray._private.parameter import RayParams
-from ray._private.ray_constants import (
-    PROCESS_TYPE_GCS_SERVER,
-    PROCESS_TYPE_RAYLET,
-)
-from ray._raylet import (
-    DASHBOARD_AGENT_LISTEN_PORT_NAME,
-    METRICS_AGENT_PORT_NAME,
-    METRICS_EXPORT_PORT_NAME,
-    RUNTIME_ENV_AGENT_PORT_NAME,
-    persist_port,
-)
+from ray import _raylet
+from ray._private import node, parameter
+from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
 
 from actors.options import NAMESPACE
 from cluster.ray_environment import GCS_FOLDER
 from orchestrator.errors import EnvironmentFault
-from orchestrator.workspace.launcher_main import living_processes
+from orchestrator.workspace.launcher_main import living_processes, send_signal
 
 HOST = "127.0.0.1"
 GCS = PROCESS_TYPE_GCS_SERVER
 RAYLET = PROCESS_TYPE_RAYLET
+
+# Ray's own types for these say less than its code.
+_Node: Any = node.Node
+_RayParams: Any = parameter.RayParams
+_core: Any = _raylet
 
 #: Below the ports that the kernel gives out by itself, so that nobody gets ours before an agent binds it.
 _AGENT_PORTS = range(20_000, 32_000)
@@ -73,7 +69,7 @@ class HeadOptions:
     resources: Mapping[str, float]
 
 
-class _HeadNode(Node):  # type: ignore[misc]  # Ray has no types
+class _HeadNode(_Node):  # type: ignore[misc]
     """Ray's head node without its waits."""
 
     def start_api_server(self, **_: Any) -> None:
@@ -90,13 +86,13 @@ class _HeadNode(Node):  # type: ignore[misc]  # Ray has no types
         """Start the raylet with the ports of its agents known, so that it need not wait for them."""
         params = self._ray_params
         ports = {
-            METRICS_AGENT_PORT_NAME: params.metrics_agent_port,
-            METRICS_EXPORT_PORT_NAME: params.metrics_export_port,
-            DASHBOARD_AGENT_LISTEN_PORT_NAME: params.dashboard_agent_listen_port,
-            RUNTIME_ENV_AGENT_PORT_NAME: params.runtime_env_agent_port,
+            _core.METRICS_AGENT_PORT_NAME: params.metrics_agent_port,
+            _core.METRICS_EXPORT_PORT_NAME: params.metrics_export_port,
+            _core.DASHBOARD_AGENT_LISTEN_PORT_NAME: params.dashboard_agent_listen_port,
+            _core.RUNTIME_ENV_AGENT_PORT_NAME: params.runtime_env_agent_port,
         }
         for name, port in ports.items():
-            persist_port(self.get_session_dir_path(), self.node_id, name, port)
+            _core.persist_port(self.get_session_dir_path(), self.node_id, name, port)
         super().start_raylet(*args, **kwargs)
 
     def restart_gcs_server(self) -> None:
@@ -140,10 +136,10 @@ class RayHead:
         self.address = str(self._node.gcs_address)
         ray.init(address=self.address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
 
-    def _params(self) -> RayParams:
+    def _params(self) -> Any:
         options = self._options
         metrics_agent, metrics_export, dashboard_agent, runtime_env_agent = _free_ports(4)
-        return RayParams(
+        return _RayParams(
             node_ip_address=HOST,
             dashboard_host=HOST,
             temp_dir=str(options.folder),
@@ -196,7 +192,10 @@ class RayHead:
             ray.shutdown()
         node, self._node = self._node, None
         if node is not None:
+            raylet = node.process(RAYLET)
             node.kill_all_processes(check_alive=False, allow_graceful=True)
+            if raylet is not None:
+                _end_workers(raylet.pid)
 
     def _fault(self, error: Exception) -> EnvironmentFault:
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -223,6 +222,15 @@ def _lower_priority_of_agents(raylet_pid: int) -> None:
         if process.parent == raylet_pid:
             with contextlib.suppress(ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, process.pid, LOW_PRIORITY)
+
+
+def _end_workers(raylet_pid: int) -> None:
+    """End what a raylet left: workers notice its death only after seconds, in which they go on working."""
+    mark = f"RAY_RAYLET_PID={raylet_pid}".encode()
+    for process in living_processes():
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or is another user's
+            if mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+                send_signal(process, signal.SIGKILL)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -90,11 +90,10 @@ class Dialogue:
 
     async def _submit(self, request: SubmitRequest) -> PlanView:
         """Store the plan; what changes a known plan waits until there is a scheduler."""
-        key = uuid.uuid4().hex
-        while True:
+        key, submitted = uuid.uuid4().hex, None
+        while submitted is None:
             try:
                 submitted = await self._service.submit(request, idempotency_key=key)
-                break
             except Overloaded:
                 await asyncio.sleep(_RETRY_S)
         self._progress.tell("submitted", submitted.model_dump(mode="json"))

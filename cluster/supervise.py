@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 import structlog
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from actors import singletons
 from actors.options import METRICS, POOLS, SCHEDULER, ActorConfig, node_name
@@ -33,7 +33,7 @@ _PING_TIMEOUT_S = 10.0
 _READY_TIMEOUT_S = 90.0
 
 #: Beyond the grace of the sessions: time to store what came of them.
-_GRACE_MARGIN_S = 2.0
+_GRACE_MARGIN_S = 1.0
 
 
 class Supervisor:
@@ -44,7 +44,8 @@ class Supervisor:
         self._database = database
         self._config = config
         self._wards: dict[str, _Ward] = {}
-        self.is_ready = asyncio.Event()  #: set once every singleton has answered that it is ready
+        self._is_whole = False
+        self.is_ready = asyncio.Event()  #: set once everything that tasks need has answered that it is ready
 
     async def run(self) -> None:
         """Make the singletons, then look after everything; never returns by itself.
@@ -62,24 +63,29 @@ class Supervisor:
                     raise self._not_ready()
             await asyncio.sleep(_LOOK_PERIOD_S if self.is_ready.is_set() else _STARTING_PERIOD_S)
 
+    def complete(self) -> None:
+        """Make the actors too without which tasks can run."""
+        self._is_whole = True
+
     async def _look(self) -> None:
         if self._database.restart_if_dead():
             log.warning("PostgreSQL had died; it was started again")
         if await self._cluster.repair():
             self._wards.clear()
-        await self._meet_nodes()
+        await self._choose_wards()
         await asyncio.gather(*(ward.look() for ward in self._wards.values()))
 
-    async def _meet_nodes(self) -> None:
-        """Have one ward for each singleton and each live node."""
+    async def _choose_wards(self) -> None:
+        """Have one ward for each singleton and each live node, in the order in which tasks need them."""
         config = self._config
         wanted: dict[str, Callable[[], Any]] = {
             SCHEDULER: lambda: singletons.ensure_scheduler(config),
             POOLS: lambda: singletons.ensure_pools(config),
-            METRICS: lambda: singletons.ensure_metrics(config),
         }
         for node_id in await self._cluster.node_ids():
             wanted[node_name(node_id)] = _node(config, node_id)
+        if self._is_whole:
+            wanted[METRICS] = lambda: singletons.ensure_metrics(config)
         self._wards = {
             name: self._wards.get(name) or _Ward(name, ensure, cluster=self._cluster)
             for name, ensure in wanted.items()
@@ -93,16 +99,21 @@ class Supervisor:
         )
 
     async def end_sessions(self, *, grace_s: float) -> None:
-        """Have every session end in good order, then give the scheduler's term back."""
-        for name, call in ((POOLS, "stop"), (SCHEDULER, "drain")):
-            ward = self._wards.get(name)
-            if ward is not None and ward.handle is not None:
-                arguments = (grace_s,) if call == "stop" else ()
-                try:
-                    async with asyncio.timeout(grace_s + _GRACE_MARGIN_S):
-                        await getattr(ward.handle, call).remote(*arguments)
-                except (RayError, TimeoutError) as error:
-                    log.warning("did not stop in good order", actor=name, reason=_first_line(error))
+        """Have nothing more start, every session end in good order, and the scheduler's term given back."""
+        await asyncio.gather(
+            self._ask(SCHEDULER, "drain", grace_s + _GRACE_MARGIN_S), self._ask(POOLS, "stop", grace_s)
+        )
+
+    async def _ask(self, name: str, call: str, timeout_s: float) -> None:
+        """Have a singleton end its work within a time."""
+        ward = self._wards.get(name)
+        if ward is None or ward.handle is None:
+            return
+        try:
+            async with asyncio.timeout(timeout_s + _GRACE_MARGIN_S):
+                await getattr(ward.handle, call).remote(timeout_s)
+        except (RayError, TimeoutError) as error:
+            log.warning("did not stop in good order", actor=name, reason=_reason(error))
 
     async def kill_singletons(self) -> None:
         """End the singletons; for a cluster that goes on without us."""
@@ -134,7 +145,7 @@ class _Ward:
         except RayActorError as error:
             self._lost(error)
         except (RayError, ValueError) as error:  # its ping raised, or it cannot be made now
-            log.error("actor is broken and starts again", actor=self.name, reason=_first_line(error))
+            log.error("actor is broken and starts again", actor=self.name, reason=_reason(error))
             await self.kill(no_restart=False)
         else:
             await self._heard(answer)
@@ -154,7 +165,7 @@ class _Ward:
             await self.kill(no_restart=False)
 
     def _lost(self, error: Exception) -> None:
-        log.warning("actor has died and is made again", actor=self.name, reason=_first_line(error))
+        log.warning("actor has died and is made again", actor=self.name, reason=_reason(error))
         self.state, self.handle = "dead", None
 
     async def kill(self, *, no_restart: bool) -> None:
@@ -170,5 +181,7 @@ def _node(config: ActorConfig, node_id: str) -> Callable[[], Any]:
     return lambda: singletons.ensure_node(config, node_id)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _reason(error: Exception) -> str:
+    """Return in one line what went wrong; Ray puts the traceback of the actor around it."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return f"{type(cause).__name__}: {cause}".partition("\n")[0]
