@@ -1,0 +1,444 @@
+"""The scheduler's loop: commit first, act after; and what follows when database or executors are away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.core import events as e
+from orchestrator.core.commands import Command, EndAttempt, LeaseAttempt, MarkStarted
+from orchestrator.core.machine import AnyEvent, SchedulerState
+from orchestrator.core.state import Policy
+from orchestrator.core.words import AttemptState, PlanState, TaskState
+from orchestrator.errors import Conflict, Fenced, NotFound, Overloaded
+from orchestrator.ports import Fate, PlanSlice
+from orchestrator.runtime import driver as driver_module
+from orchestrator.runtime.clock import Clock
+from orchestrator.runtime.driver import Driver
+from tests.support.core import PLAN, spec
+from tests.support.memory import MemoryExecutors, MemoryStore, Signal
+
+LIMITS = e.LimitsSet(
+    at_ms=0, sessions_max=16, agent_default_max=16, agent_sessions_max={}, has_credentials=True
+)
+
+
+class ManualClock(Clock):
+    """Database time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ms = 1_000_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+
+class RememberingState(SchedulerState):
+    """Remembers the events it has handled."""
+
+    def __init__(self, signal: Signal) -> None:
+        super().__init__(policy=Policy())
+        self.handled: list[AnyEvent] = []
+        self.signal = signal
+
+    def handle(self, event: AnyEvent) -> list[Command]:
+        commands = super().handle(event)
+        self.handled.append(event)
+        self.signal.note()
+        return commands
+
+
+class Stage:
+    """A driver with everything around it."""
+
+    def __init__(self, **options: object) -> None:
+        self.store = MemoryStore()
+        self.executors = MemoryExecutors()
+        self.clock = ManualClock()
+        self.state = RememberingState(self.store.signal)
+        self.driver = Driver(
+            state=self.state,
+            store=self.store,
+            executors=self.executors,
+            clock=self.clock,
+            prove_wait_s=0.0,
+            **options,
+        )
+        self.driver.post(e.TokensReserved(at_ms=0, first=1, count=100_000))
+        self.driver.post(LIMITS)
+
+    def has_plan(self, *task_ids: int, plan_id: int = 1, **changes: object) -> None:
+        tasks = tuple(spec(task_id, **changes) for task_id in task_ids)
+        plan = replace(PLAN, plan_id=plan_id)
+        self.store.plans[plan_id] = [PlanSlice(plan=plan, tasks=tasks, edges=())]
+
+    def join(self, *, slots: int = 4) -> None:
+        self.driver.post(e.ExecutorJoined(at_ms=0, executor="x1", agent_type="coder", slots=slots))
+
+    def tick(self, ms: int = 0) -> None:
+        self.clock.ms += ms
+        self.driver.post(e.Tick(at_ms=0))
+
+    async def handled(self, kind: type) -> None:
+        await self.store.signal.until(lambda: any(isinstance(event, kind) for event in self.state.handled))
+
+    async def running_attempt(self) -> int:
+        """Have one task running on the executor; return its token."""
+        self.has_plan(1)
+        self.join()
+        await self.driver.load_plan(1)
+        await self.executors.signal.until(self.executors.started)
+        return self.executors.started()[0]
+
+
+@asynccontextmanager
+async def running(stage: Stage) -> AsyncIterator[asyncio.Task[None]]:
+    run = asyncio.create_task(stage.driver.run())
+    try:
+        yield run
+    finally:
+        run.cancel()
+        with suppress(asyncio.CancelledError, Fenced):
+            await run
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "RECONNECT_S", 0.001)
+
+
+def _lease(rows: list) -> bool:
+    return any(isinstance(row, LeaseAttempt) for row in rows)
+
+
+# --- commit first
+
+
+async def test_nothing_is_started_before_its_lease_is_committed() -> None:
+    stage = Stage()
+    stage.has_plan(1)
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        stage.store.may_commit.clear()
+        stage.join()
+        await stage.store.signal.until(lambda: any(_lease(rows) for _, rows in stage.store.sent))
+        assert stage.executors.started() == []
+        stage.store.may_commit.set()
+        await stage.executors.signal.until(stage.executors.started)
+        assert stage.executors.started() == [row.token for row in stage.store.leased()]
+
+
+async def test_a_batch_that_was_not_committed_is_sent_again_as_the_same_batch() -> None:
+    stage = Stage()
+    async with running(stage):
+        stage.store.breaks = ["lost", "lost"]
+        await stage.running_attempt()
+        await stage.handled(e.DatabaseReturned)
+        tries = [(batch, rows) for batch, rows in stage.store.sent if batch == stage.store.sent[0][0]]
+        assert len(tries) == 3
+        assert tries[0] == tries[1] == tries[2]
+        assert stage.executors.started() == [1]
+        assert not stage.driver.is_database_away
+
+
+async def test_a_batch_whose_answer_was_lost_is_not_written_twice() -> None:
+    stage = Stage()
+    stage.has_plan(1)
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        stage.store.breaks = ["cut"]
+        stage.join()
+        await stage.executors.signal.until(stage.executors.started)
+        await stage.handled(e.DatabaseReturned)
+        assert len(stage.store.leased()) == 1
+        assert stage.executors.started() == [1]
+
+
+async def test_leases_count_afresh_after_the_database_was_away() -> None:
+    stage = Stage()
+    async with running(stage):
+        token = await stage.running_attempt()
+        stage.store.breaks = ["lost"]
+        stage.driver.post(e.AttemptStarted(at_ms=0, token=token))
+        await stage.store.signal.until(lambda: not stage.store.breaks)
+        stage.clock.ms += 500_000
+        await stage.handled(e.DatabaseReturned)
+        assert stage.state.attempts[token].beat_at_ms == stage.clock.ms
+
+
+async def test_a_lost_term_ends_the_loop_and_whoever_waits_may_try_again() -> None:
+    stage = Stage()
+    stage.has_plan(1, 2)
+    async with running(stage) as run:
+        await stage.driver.load_plan(1)
+        stage.store.breaks = ["fenced"]
+        with pytest.raises(Overloaded):
+            await stage.driver.request("cancel_task", {"plan_id": 1, "task_id": 1})
+        with pytest.raises(Fenced):
+            await run
+        with pytest.raises(Overloaded):  # not an answer that never comes
+            await stage.driver.request("cancel_task", {"plan_id": 1, "task_id": 2})
+        with pytest.raises(Overloaded):
+            await stage.driver.load_plan(7)
+
+
+async def test_nothing_to_write_is_not_written_until_the_term_must_be_renewed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage()
+    async with running(stage):
+        await stage.store.signal.until(lambda: stage.store.sent)
+        handled = len(stage.state.handled)
+        for _ in range(5):
+            stage.tick()
+        await stage.driver.ask(lambda n: e.ExecutorRetired(at_ms=0, executor="x", request_id=n))
+        assert len(stage.state.handled) == handled + 6
+        assert len(stage.store.sent) == 1
+        monkeypatch.setattr(driver_module, "RENEW_S", 0.01)
+        stage.driver._renew_at_s = 0.0
+        stage.tick()
+        await stage.store.signal.until(lambda: len(stage.store.sent) > 3)
+
+
+# --- requests
+
+
+async def test_a_request_is_answered_after_its_commit() -> None:
+    stage = Stage()
+    stage.has_plan(1)
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        stage.store.may_commit.clear()
+        args = {"plan_id": 1, "task_id": 1, "reason": "a NUL \0 and a lone \ud800"}
+        request = asyncio.create_task(stage.driver.request("cancel_task", args))
+        await stage.store.signal.until(lambda: len(stage.store.sent[-1][1]) > 0)
+        assert not request.done()
+        stage.store.may_commit.set()
+        assert await request == {"cancelled": 1, "cancelling": 0}
+        assert stage.store.states() == {1: "cancelled"}
+        reasons = [row.reason for _, rows in stage.store.sent for row in rows if hasattr(row, "reason")]
+        assert "a NUL \ufffd and a lone ?" in reasons
+
+
+async def test_what_the_state_does_not_allow_is_a_conflict() -> None:
+    stage = Stage()
+    stage.has_plan(1)
+    async with running(stage):
+        with pytest.raises(Conflict, match="not held"):
+            await stage.driver.request("release_task", {"plan_id": 1, "task_id": 1})
+        with pytest.raises(NotFound, match="There is no plan 9"):
+            await stage.driver.request("pause_plan", {"plan_id": 9})
+        with pytest.raises(NotFound, match="no request 'explode'"):
+            await stage.driver.request("explode", {"plan_id": 1})
+
+
+async def test_a_full_inbox_refuses_requests_and_takes_reports() -> None:
+    stage = Stage(inbox_max=3)  # nobody takes anything out: the loop does not run
+    stage.driver.post(e.Tick(at_ms=0))
+    with pytest.raises(Overloaded, match="3 messages wait"):
+        await stage.driver.ask(lambda n: e.ExecutorRetired(at_ms=0, executor="x", request_id=n))
+    stage.driver.post(e.AttemptStarted(at_ms=0, token=1))
+
+
+async def test_requests_are_refused_while_the_database_is_away() -> None:
+    stage = Stage()
+    stage.has_plan(1)
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        stage.store.is_away = True
+        stage.join()
+        await stage.store.signal.until(lambda: stage.driver.is_database_away or stage.tick())
+        with pytest.raises(Overloaded, match="database is away") as refusal:
+            await stage.driver.request("cancel_task", {"plan_id": 1, "task_id": 1})
+        assert refusal.value.retry_after_s > 0
+        stage.store.is_away = False
+        await stage.handled(e.DatabaseReturned)
+        await stage.driver.request("cancel_task", {"plan_id": 1, "task_id": 1})
+
+
+# --- plans
+
+
+async def test_callers_of_one_plan_share_one_reading() -> None:
+    stage = Stage()
+    stage.has_plan(1, 2)
+    stage.store.may_read.clear()
+    async with running(stage):
+        both = [
+            asyncio.create_task(stage.driver.load_plan(1)),
+            asyncio.create_task(stage.driver.request("cancel_task", {"plan_id": 1, "task_id": 1})),
+        ]
+        await stage.store.signal.until(lambda: stage.store.readings)
+        stage.store.may_read.set()
+        await asyncio.gather(*both)
+        await stage.driver.load_plan(1)
+        assert stage.store.readings == [1]
+        assert stage.state.plans[1].task_ids == [1, 2]
+
+
+async def test_a_reading_that_broke_begins_again_and_counts_nothing_twice() -> None:
+    stage = Stage()
+    parts = [PlanSlice(plan=PLAN, tasks=(spec(n),), edges=((n, 1),) if n > 1 else ()) for n in (1, 2, 3)]
+    stage.store.plans[1] = parts
+    stage.store.breaks_reading_after = [2]
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        assert stage.store.readings == [1, 1]
+        assert stage.state.plans[1].task_ids == [1, 2, 3]
+        assert {n: task.unmet for n, task in stage.state.tasks.items()} == {1: 0, 2: 1, 3: 1}
+
+
+async def test_other_events_pass_between_the_slices_of_a_plan() -> None:
+    stage = Stage()
+    stage.store.plans[1] = [PlanSlice(plan=PLAN, tasks=(spec(n),), edges=()) for n in range(1, 6)]
+    async with running(stage):
+        load = asyncio.create_task(stage.driver.load_plan(1))
+        await stage.store.signal.until(lambda: stage.store.readings)
+        stage.store.may_commit.clear()
+        stage.driver.post(e.DatabaseReturned(at_ms=0))
+        stage.store.may_commit.set()
+        await load
+        kinds = [type(event) for event in stage.state.handled]
+        assert kinds.index(e.DatabaseReturned) < len(kinds) - 1 - kinds[::-1].index(e.PlanSliceLoaded)
+
+
+async def test_a_plan_that_left_memory_is_read_after_what_was_decided_about_it_is_written() -> None:
+    stage = Stage()
+    stage.has_plan(1)
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        stage.store.may_commit.clear()
+        stage.driver.post(e.Requested(at_ms=0, request_id=99, kind="cancel_plan", plan_id=1, reason="enough"))
+        stage.tick()
+        await stage.store.signal.until(lambda: 1 not in stage.state.plans)
+        load = asyncio.create_task(stage.driver.load_plan(1))
+        await asyncio.sleep(0)
+        assert stage.store.readings == [1]
+        cancelled = replace(PLAN, state=PlanState.CANCELLED)
+        rows = (spec(1, state=TaskState.CANCELLED),)
+        stage.store.plans[1] = [PlanSlice(plan=cancelled, tasks=rows, edges=())]
+        stage.store.may_commit.set()
+        await load
+        assert stage.store.readings == [1, 1]
+
+
+# --- attempts of which nobody hears
+
+
+async def test_an_attempt_that_never_started_is_lost_and_leased_again() -> None:
+    stage = Stage()
+    async with running(stage):
+        token = await stage.running_attempt()
+        stage.tick(8_000)
+        await stage.executors.signal.until(lambda: stage.executors.started() == [token, token])
+        stage.tick(12_000)
+        await stage.handled(e.AttemptLost)
+        stage.tick(5_000)  # its back-off
+        await stage.executors.signal.until(lambda: len(stage.executors.started()) == 3)
+        assert stage.store.asked_fates == [(token, False, "start timeout")]
+        assert stage.executors.kills == []
+        assert [row.number for row in stage.store.leased()] == [1, 2]
+
+
+async def test_a_start_that_is_stored_ends_the_start_timeout() -> None:
+    stage = Stage()
+    async with running(stage):
+        token = await stage.running_attempt()
+        stage.store.fates[token] = [Fate(verdict="started")]
+        stage.tick(20_000)
+        await stage.store.signal.until(lambda: MarkStarted(token=token) in stage.store.written)
+        assert stage.executors.kills == []
+        assert stage.state.attempts[token].state is AttemptState.STARTED
+
+
+@pytest.mark.parametrize("reason", ["executor lost", "lease expired"])
+async def test_what_started_is_lost_only_when_it_is_proven_gone(reason: str) -> None:
+    stage = Stage()
+    stage.executors.proofs = [False, False, True]
+    async with running(stage):
+        token = await stage.running_attempt()
+        stage.driver.post(e.AttemptStarted(at_ms=0, token=token))
+        stage.store.fates[token] = [Fate(verdict="started")]
+        if reason == "executor lost":
+            stage.driver.post(e.ExecutorLost(at_ms=0, executor="x1"))
+        else:
+            await stage.handled(e.AttemptStarted)
+            stage.clock.ms += 130_000
+            stage.driver.post(e.BeatsRead(at_ms=0, beats={token: 0}))
+        await stage.handled(e.AttemptLost)
+        assert stage.executors.kills == [("x1", token)] * 3
+        assert stage.store.asked_fates == [(token, gone, reason) for gone in (False, False, False, True)]
+        ends = [row for row in stage.store.written if isinstance(row, EndAttempt)]
+        await stage.store.signal.until(
+            lambda: any(isinstance(row, EndAttempt) for row in stage.store.written)
+        )
+        assert all(row.state is AttemptState.LOST for row in ends)
+
+
+async def test_a_stored_result_wins_over_the_loss_of_its_executor() -> None:
+    stage = Stage()
+    async with running(stage):
+        token = await stage.running_attempt()
+        result = e.AttemptEnded(
+            at_ms=0,
+            token=token,
+            state=AttemptState.SUCCEEDED,
+            failure_class=None,
+            summary="made it",
+            cost_micros=0,
+        )
+        stage.store.fates[token] = [Fate(verdict="result", result=result)]
+        stage.driver.post(e.ExecutorLost(at_ms=0, executor="x1"))
+        await stage.store.signal.until(lambda: stage.store.states().get(1) == "done")
+        assert stage.executors.kills == []
+
+
+# --- pools
+
+
+async def test_pools_hear_the_newest_demand_one_call_at_a_time() -> None:
+    stage = Stage()
+    stage.executors.may_be_told.clear()
+    async with running(stage):
+        for plan_id in (1, 2, 3):
+            stage.has_plan(plan_id, plan_id=plan_id)
+            await stage.driver.load_plan(plan_id)
+        await stage.executors.signal.until(lambda: stage.executors.told)
+        assert stage.executors.told == [{"coder": 1}]
+        stage.driver.repeat_demand()  # one is under way: no second beside it
+        await stage.store.signal.until(lambda: stage.state.demand() == {"coder": 3})
+        stage.executors.may_be_told.set()
+        await stage.executors.signal.until(lambda: len(stage.executors.told) == 2)
+        assert stage.executors.told == [{"coder": 1}, {"coder": 3}]
+        await asyncio.sleep(0)
+        stage.driver.repeat_demand()
+        await stage.executors.signal.until(lambda: len(stage.executors.told) == 3)
+        assert stage.executors.told[-1] == {"coder": 3}
+
+
+async def test_finishing_waits_for_what_is_live_and_then_for_what_is_queued() -> None:
+    stage = Stage()
+    async with running(stage) as run:
+        token = await stage.running_attempt()
+        finish = asyncio.create_task(stage.driver.finish(timeout_s=10))
+        stage.tick()
+        await stage.handled(e.Tick)
+        assert not finish.done()
+        stage.driver.post(
+            e.AttemptEnded(
+                at_ms=0,
+                token=token,
+                state=AttemptState.SUCCEEDED,
+                failure_class=None,
+                summary="",
+                cost_micros=0,
+            )
+        )
+        await finish
+        await run
+        assert stage.store.states()[1] == "done"
