@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ray.exceptions import RayActorError, RayError, RaySystemError, RayTaskError
@@ -31,7 +31,7 @@ class RayScheduler:
 
     async def nudge(self) -> None:
         """Say that there is a new plan; the scheduler finds it within a second anyhow."""
-        with contextlib.suppress(OrchestratorError):
+        with contextlib.suppress(OrchestratorError, RayError):
             await self._call("nudge")
 
     async def request(
@@ -50,8 +50,11 @@ class RayScheduler:
         try:
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 handle = await self._found()
-                with _refusals():
-                    return await getattr(handle, method).remote(*args)
+                return await getattr(handle, method).remote(*args)
+        except RayTaskError as error:  # first, because it is also of the class of its cause
+            if isinstance(error.cause, OrchestratorError):
+                raise error.cause from None
+            raise
         except TimeoutError as error:
             raise _away("The scheduler does not answer.") from error
         except (RayActorError, RaySystemError) as error:
@@ -67,17 +70,6 @@ class RayScheduler:
             except ValueError as error:
                 raise _away("There is no scheduler yet.") from error
         return self._handle
-
-
-@contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn an error that an actor raised back into ours."""
-    try:
-        yield
-    except RayTaskError as error:
-        if isinstance(error.cause, OrchestratorError):
-            raise error.cause from None
-        raise
 
 
 def _away(message: str) -> Overloaded:
