@@ -27,9 +27,7 @@ def assign(s: State, *, at_ms: int) -> None:
 
 
 def _next(s: State) -> tuple[Plan, str, Executor] | None:
-    open_pools = {
-        pool: executor for pool in s.pools if (executor := _free_executor(s, pool)) is not None
-    }
+    open_pools = {pool: executor for pool in s.pools if (executor := _free_executor(s, pool)) is not None}
     if not open_pools:
         return None
     for plan in sorted(_startable(s), key=lambda p: (s.ran_by_tenant[p.tenant_id], p.ran, p.plan_id)):

@@ -18,6 +18,7 @@ from orchestrator.core.moving import (
     enqueue,
     make_ready,
     move_plan,
+    release_credential_holds,
     roll_up,
 )
 from orchestrator.core.state import Attempt, Plan, State, Task
@@ -97,6 +98,8 @@ def on_plan_loaded(s: State, event: PlanLoaded, *, at_ms: int) -> None:
         move_plan(s, plan, PlanState.ACTIVE)
     for task in tasks:
         _resume(s, task, at_ms=at_ms)
+    if s.limits.has_credentials:
+        release_credential_holds(s, plan)
     s.touched.add(plan.plan_id)
 
 
@@ -183,4 +186,3 @@ def _resume(s: State, task: Task, *, at_ms: int) -> None:
     elif task.token == 0 and task.state is TaskState.RUNNING:
         # Its attempt was fenced, and the scheduler died before the task followed.
         apply_failure(s, task, FailureClass.INFRASTRUCTURE, summary="attempt lost", at_ms=at_ms)
-

@@ -13,7 +13,7 @@ from orchestrator.core import events as e
 from orchestrator.core.assign import assign
 from orchestrator.core.commands import Command, SaveTask
 from orchestrator.core.loading import on_plan_loaded, on_slice_loaded
-from orchestrator.core.moving import settle_plan
+from orchestrator.core.moving import release_credential_holds, settle_plan
 from orchestrator.core.reports import (
     on_attempt_ended,
     on_attempt_lost,
@@ -25,7 +25,6 @@ from orchestrator.core.reports import (
     on_executor_retired,
     on_executors_listed,
     on_tick,
-    release_credential_holds,
 )
 from orchestrator.core.requests import on_requested
 from orchestrator.core.state import GATE_POOL, Limits, State
@@ -113,7 +112,8 @@ class SchedulerState(State):
             has_credentials=event.has_credentials,
         )
         if event.has_credentials and not had_credentials:
-            release_credential_holds(self)
+            for plan in self.plans.values():
+                release_credential_holds(self, plan)
 
     def _save_dirty(self) -> None:
         """Write each changed task once, whatever happened to it within the event."""

@@ -177,3 +177,13 @@ def settle_plan(s: State, plan: Plan) -> None:
         move_plan(s, plan, PlanState.PAUSED, payload={"tasks": counts, "reason": reason})
     elif not any(plan.counts[state] for state in (TaskState.READY, TaskState.RUNNING, TaskState.VERIFYING)):
         move_plan(s, plan, PlanState.STALLED, payload={"tasks": counts})
+
+
+def release_credential_holds(s: State, plan: Plan) -> None:
+    """Credentials are there: whatever waited for them may start."""
+    tasks = [s.tasks[task_id] for task_id in plan.task_ids]
+    waiting = [t for t in tasks if t.state is TaskState.HELD and t.reason == HoldReason.NO_CREDENTIALS.value]
+    if waiting and plan.state is PlanState.STALLED:
+        move_plan(s, plan, PlanState.ACTIVE, payload={"reason": "credentials were found"})
+    for task in waiting:
+        make_ready(s, task)

@@ -19,7 +19,7 @@ from orchestrator.core.events import (
 from orchestrator.core.moving import apply_failure, enqueue, finish_task, make_ready, move_task, verify_task
 from orchestrator.core.state import ENDED_REMEMBERED, Attempt, Executor, State, Task
 from orchestrator.core.transitions import ATTEMPT_MOVES, check_move
-from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, HoldReason, PlanState, TaskState
+from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, PlanState, TaskState
 
 #: Why the end of an attempt is looked into.
 START_TIMEOUT = "start timeout"
@@ -256,10 +256,3 @@ def _chase_starts(s: State, *, at_ms: int) -> None:
             s.out.append(StartAttempt(token=attempt.token, executor=attempt.executor))
     for executor, attempts in overdue.items():
         _prove_gone(s, executor, attempts, reason=START_TIMEOUT)
-
-
-def release_credential_holds(s: State) -> None:
-    """Credentials were found: whatever waited for them may start."""
-    for task in s.tasks.values():
-        if task.state is TaskState.HELD and task.reason == HoldReason.NO_CREDENTIALS.value:
-            make_ready(s, task)

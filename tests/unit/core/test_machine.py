@@ -308,8 +308,19 @@ def test_without_credentials_a_model_task_is_held_and_released_when_they_come():
     assert world.task(1).reason == HoldReason.NO_CREDENTIALS.value
     assert world.running() == [2]
     assert "ANTHROPIC_API_KEY" in world.request("release_task", task_id=1).error
+    world.end(2)
+    assert world.state.plans[1].state is PlanState.STALLED
     world.handle(replace(world.limits, has_credentials=True))
-    assert sorted(world.running()) == [1, 2]
+    assert world.running() == [1]
+
+
+def test_a_plan_that_stalled_without_credentials_goes_on_at_a_start_with_them():
+    world = World()
+    world.join("a")
+    held = spec(1, backend="anthropic", state=TaskState.HELD, reason=HoldReason.NO_CREDENTIALS.value)
+    world.load([held], plan=replace(PLAN, state=PlanState.STALLED))
+    assert world.running() == [1]
+    assert world.state.plans[1].state is PlanState.ACTIVE
 
 
 def test_cancel_of_a_running_task_waits_for_its_end():
@@ -446,9 +457,7 @@ def test_recovery_adopts_what_runs_and_sends_leases_again():
 def test_recovery_retries_a_task_whose_attempt_was_fenced_before_it_followed():
     world = World()
     world.join("a")
-    world.load(
-        [spec(1, state=TaskState.RUNNING, work_number=1)], plan=replace(PLAN, state=PlanState.ACTIVE)
-    )
+    world.load([spec(1, state=TaskState.RUNNING, work_number=1)], plan=replace(PLAN, state=PlanState.ACTIVE))
     assert world.task(1).losses == 1
     world.wait(60_000)
     assert world.state.attempts[world.task(1).token].number == 2
