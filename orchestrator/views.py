@@ -188,6 +188,7 @@ class SubmitRequest(BaseModel):
         backend: `auto`, `command`, `simulated` or `anthropic`.
         until_key: work only on this task and what it needs.
         take: also work on tasks marked in progress.
+        retry: if the plan is known and has stalled, try again what failed in it.
         is_fresh: rename a known plan of this name to `name@N` and start over.
     """
 
@@ -203,6 +204,7 @@ class SubmitRequest(BaseModel):
     budget_micros: int = 0
     until_key: str = ""
     take: bool = False
+    retry: bool = False
     is_fresh: bool = False
 
 

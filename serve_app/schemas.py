@@ -34,6 +34,7 @@ class SubmitOptions(BaseModel):
     backend: Annotated[str, Field(description="`auto`, `command`, `simulated` or `anthropic`.")] = "auto"
     until: Annotated[str, Field(description="Work only on the task of this key and what it needs.")] = ""
     take: Annotated[bool, Field(description="Also work on tasks marked in progress.")] = False
+    retry: Annotated[bool, Field(description="Try again what failed, if the plan stalled.")] = False
     fresh: Annotated[bool, Field(description="Set a known plan of the name aside and start over.")] = False
     source: Annotated[str, Field(description="Path or name that findings mention.")] = ""
 
@@ -47,6 +48,7 @@ class SubmitOptions(BaseModel):
             backend=self.backend,
             until_key=self.until,
             take=self.take,
+            retry=self.retry,
             is_fresh=self.fresh,
         )
 

@@ -40,7 +40,8 @@ def run(  # noqa: PLR0913 - one parameter for each option
     """Work on a plan until it has ended.
 
     With a stack up (see `up`) the plan is handed to it; else one is started for this plan alone and ends
-    with it. A plan that is known goes on where it stopped. Ctrl-C stops in good order.
+    with it. A plan that is known goes on where it stopped, and what failed in it is tried again. Ctrl-C
+    stops in good order.
 
     Exit code: 0 all done, 3 the plan is refused, 5 tasks failed, 8 tasks wait for a person, 130 interrupted.
 
@@ -62,7 +63,8 @@ def run(  # noqa: PLR0913 - one parameter for each option
     if dry_run:
         _forecast(plan, choices, output=output)
     else:
-        _run(request_for(plan, file, choices), workers=workers, output=output)
+        request = request_for(plan, file, choices).model_copy(update={"retry": True})
+        _run(request, workers=workers, output=output)
 
 
 def submit(  # noqa: PLR0913 - one parameter for each option

@@ -110,7 +110,7 @@ class Service:
             if idempotency_key:
                 answer_json = submitted.model_dump(mode="json")
                 await idempotency.store_answer(connection, key=idempotency_key, answer=answer_json)
-        await self._go_on(known, new)
+        await self._go_on(known, new, retry=request.retry)
         return submitted
 
     async def request(
@@ -268,11 +268,12 @@ class Service:
         _refuse_other(known, new)
         return known
 
-    async def _go_on(self, known: KnownPlan, new: NewPlan) -> None:
-        if known.is_new or (known.state != PlanState.PAUSED and known.until_key == new.until_key):
-            await self._scheduler.nudge()
-        else:
+    async def _go_on(self, known: KnownPlan, new: NewPlan, *, retry: bool) -> None:
+        resumes = known.state == PlanState.PAUSED or known.until_key != new.until_key
+        if not known.is_new and (resumes or (known.state == PlanState.STALLED and retry)):
             await self.request("resume_plan", plan_id=known.id, until_key=new.until_key)
+        else:
+            await self._scheduler.nudge()
 
 
 def _refuse_other(known: KnownPlan, new: NewPlan) -> None:
