@@ -69,7 +69,8 @@ class Metrics:
                 await asyncio.sleep(self._period_s)  # let outcomes gather
                 if not self._trouble:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(wake.wait(), _IDLE_S)
+                        async with asyncio.timeout(_IDLE_S):
+                            await wake.wait()
 
     async def _catch_up(self) -> None:
         try:

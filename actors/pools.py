@@ -115,7 +115,8 @@ class Pools:
             except Exception:  # whatever it was, the next look begins from what is wanted and present
                 log.exception("pools were not looked after")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    await self._news.wait()
 
     async def _find_again(self) -> None:
         """After a restart: meet the executors that an earlier incarnation made."""

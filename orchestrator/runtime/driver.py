@@ -232,7 +232,8 @@ class Driver:
 
     async def _wait(self) -> None:
         try:
-            await asyncio.wait_for(self._arrived.wait(), RENEW_S)
+            async with asyncio.timeout(RENEW_S):
+                await self._arrived.wait()
         except TimeoutError:
             self.post(e.Tick(at_ms=0))
 

@@ -196,7 +196,8 @@ class Scheduling:
                 for report in await self._store.reports():
                     driver.post(report)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self._settings.poll_s)
+                async with asyncio.timeout(self._settings.poll_s):
+                    await self._news.wait()
 
     async def _meet_executors(self, driver: Driver) -> None:
         """Keep in step with the pools, whatever they or we have missed, and let them know the demand."""

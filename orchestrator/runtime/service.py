@@ -217,7 +217,8 @@ class Service:
                     yield event
                 if len(found) < _WATCH_PAGE:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(wake.wait(), _POLL_S)
+                        async with asyncio.timeout(_POLL_S):
+                            await wake.wait()
 
     async def status(self) -> StatusView:
         """Return the whole service at a glance; a scheduler that is away shows as not ready."""
