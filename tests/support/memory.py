@@ -134,6 +134,7 @@ class MemoryStore:
             yield part
 
     async def reports(self) -> list[AttemptStarted | AttemptEnded]:
+        self.signal.note()
         return list(self.stored_reports)
 
     async def beats(self) -> dict[int, int]:
