@@ -137,28 +137,33 @@ class Host:
         self._supervisor = supervisor_of(
             cluster=self._cluster, database=self._database, config=self._actor_config(urls)
         )
-        await first_of(self._supervisor.run(), self._go_on_when_ready(self._supervisor, urls))
+        await first_of(self._supervisor.run(), self._complete(self._supervisor, urls))
 
-    async def _go_on_when_ready(self, supervisor: Supervisor, urls: DatabaseUrls) -> None:
-        """Do what no first task waits for."""
+    async def _complete(self, supervisor: Supervisor, urls: DatabaseUrls) -> None:
+        """Do, after each start of Ray, what no first task waits for."""
         from actors.gateway import RayScheduler
 
-        await supervisor.is_ready.wait()
-        self._scheduler.found(RayScheduler())
-        self._progress.step("actors", "The scheduler is ready")
-        self._write_stack(ray_address=self._cluster.address)
-        if self._is_run:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._first_start.wait(), _DASHBOARD_WAIT_MAX_S)
-        supervisor.complete()
-        await asyncio.gather(self._start_dashboard(), self._serve_http(urls))
-        self._write_stack(state="ready")
-        await _for_ever()
+        while True:
+            await supervisor.is_ready.wait()
+            self._scheduler.found(RayScheduler())
+            self._progress.step("actors", "The scheduler is ready")
+            self._write_stack(ray_address=self._cluster.address)
+            if self._is_run:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._first_start.wait(), _DASHBOARD_WAIT_MAX_S)
+            supervisor.complete()
+            await asyncio.gather(self._start_dashboard(), self._serve_http(urls))
+            self._write_stack(state="ready")
+            await supervisor.has_lost_ray.wait()
+            supervisor.has_lost_ray.clear()
 
     async def _start_dashboard(self) -> None:
         await self._cluster.start_dashboard()
-        self._progress.step("dashboard", f"The Ray dashboard is at {self._cluster.dashboard_url}")
-        self._write_stack(dashboard_url=self._cluster.dashboard_url)
+        url = self._cluster.dashboard_url
+        self._progress.step(
+            "dashboard", f"The Ray dashboard is at {url}" if url else "There is no Ray dashboard"
+        )
+        self._write_stack(dashboard_url=url)
 
     async def _serve_http(self, urls: DatabaseUrls) -> None:
         from cluster.http import serve_http

@@ -51,7 +51,7 @@ class RayCluster(Protocol):
         """Return Ray's ids of the live nodes, hex."""
 
     async def start_dashboard(self) -> None:
-        """Start the dashboard if it is ours to start. Raises EnvironmentFault."""
+        """Start the dashboard, if it is ours to start, and keep it up. Nothing else depends on it."""
 
     async def repair(self) -> bool:
         """Start again what has died; tell whether every actor went with it. Raises EnvironmentFault."""
@@ -71,6 +71,7 @@ class OwnRay:
         self._dashboard_thread = ThreadPoolExecutor(
             1, thread_name_prefix="ray-dashboard", initializer=_lower_priority
         )
+        self._dashboard_start: asyncio.Task[None] | None = None
         self.address = ""
         self.cluster_id = home.cluster_id()
         self.dashboard_url = ""
@@ -110,28 +111,40 @@ class OwnRay:
 
     async def start_dashboard(self) -> None:
         """Start the dashboard; takes some seconds, at low priority."""
+        self._dashboard_start = asyncio.create_task(self._start_dashboard())
+        await asyncio.wait({self._dashboard_start})
+
+    async def _start_dashboard(self) -> None:
         head = self._head
         assert head is not None
         loop, port = asyncio.get_running_loop(), self._settings.ray.dashboard_port
-        url = await loop.run_in_executor(self._dashboard_thread, lambda: head.start_dashboard(port=port))
-        self.dashboard_url = url
+        try:
+            url = await loop.run_in_executor(self._dashboard_thread, lambda: head.start_dashboard(port=port))
+        except EnvironmentFault as error:
+            log.error("there is no dashboard", reason=str(error))
+        else:
+            self.dashboard_url = url
 
     async def repair(self) -> bool:
         """Start the GCS again with its tables, or, when the raylet died and every actor with it, all."""
-        from cluster.ray_head import GCS, RAYLET
+        from cluster.ray_head import DASHBOARD, GCS, RAYLET
 
-        head = self._head
+        head, dashboard_start = self._head, self._dashboard_start
         assert head is not None
         if head.is_dead(RAYLET):
             log.error("the raylet has died and every actor with it; Ray is started again")
             await self.call(head.stop)
+            if dashboard_start is not None:
+                await asyncio.wait({dashboard_start})  # it fails at once, for its GCS is gone
+                self._dashboard_start, self.dashboard_url = None, ""
             await self.start()
-            if self.dashboard_url:
-                await self.start_dashboard()
             return True
         if head.is_dead(GCS):
             log.warning("the GCS has died; it is started again, the actors live")
             await self.call(head.restart_gcs)
+        elif head.is_dead(DASHBOARD) and dashboard_start is not None and dashboard_start.done():
+            log.warning("the dashboard has died; it is started again")
+            self._dashboard_start = asyncio.create_task(self._start_dashboard())
         return False
 
     async def stop(self) -> None:

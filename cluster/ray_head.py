@@ -25,7 +25,7 @@ from typing import Any
 import ray
 from ray import _raylet
 from ray._private import node, parameter
-from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
+from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD, PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
 
 from actors.options import NAMESPACE
 from cluster.ray_environment import GCS_FOLDER
@@ -35,6 +35,7 @@ from orchestrator.workspace.launcher_main import living_processes, send_signal
 HOST = "127.0.0.1"
 GCS = PROCESS_TYPE_GCS_SERVER
 RAYLET = PROCESS_TYPE_RAYLET
+DASHBOARD = PROCESS_TYPE_DASHBOARD
 
 # Ray's own types for these say less than its code.
 _Node: Any = node.Node
@@ -76,8 +77,10 @@ class _HeadNode(_Node):  # type: ignore[misc]
         """Start no dashboard now; see `start_dashboard`."""
 
     def start_dashboard(self, *, port: int) -> str:
-        """Start what shows the state of the cluster, and return `host:port`; takes some seconds."""
+        """Start what shows the state of the cluster, or start it again; return `host:port`."""
         self._ray_params.dashboard_port = port
+        self.kill_monitor(check_alive=False)
+        self.kill_dashboard(check_alive=False)
         self.start_monitor()
         super().start_api_server(include_dashboard=True, raise_on_failure=True)
         return str(self.webui_url)
@@ -161,7 +164,7 @@ class RayHead:
         return str(self._node.node_id)
 
     def start_dashboard(self, *, port: int) -> str:
-        """Start the dashboard and return its URL. For a thread of low priority that stays.
+        """Start the dashboard and return its URL; takes seconds. For a thread of low priority that stays.
 
         Args:
             port: wanted; another is taken if it is in use.
@@ -177,7 +180,7 @@ class RayHead:
             raise self._fault(error) from error
 
     def is_dead(self, kind: str) -> bool:
-        """Tell whether the process `GCS` or `RAYLET` has ended."""
+        """Tell whether the process `GCS`, `RAYLET` or `DASHBOARD` was started and has ended."""
         process = self._node.process(kind) if self._node else None
         return process is not None and process.poll() is not None
 

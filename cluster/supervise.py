@@ -45,7 +45,9 @@ class Supervisor:
         self._config = config
         self._wards: dict[str, _Ward] = {}
         self._is_whole = False
-        self.is_ready = asyncio.Event()  #: set once everything that tasks need has answered that it is ready
+        self._give_up_s = 0.0
+        self.is_ready = asyncio.Event()  #: set while everything that tasks need has answered that it is ready
+        self.has_lost_ray = asyncio.Event()  #: set when Ray was started again, and every actor with it
 
     async def run(self) -> None:
         """Make the singletons, then look after everything; never returns by itself.
@@ -53,13 +55,13 @@ class Supervisor:
         Raises:
             EnvironmentFault: the singletons do not get ready, or database or Ray cannot be started again.
         """
-        give_up_s = time.monotonic() + _READY_TIMEOUT_S
+        self._give_up_s = time.monotonic() + _READY_TIMEOUT_S
         while True:
             await self._look()
             if not self.is_ready.is_set():
                 if self._wards and all(ward.state == "ready" for ward in self._wards.values()):
                     self.is_ready.set()
-                elif time.monotonic() > give_up_s:
+                elif time.monotonic() > self._give_up_s:
                     raise self._not_ready()
             await asyncio.sleep(_LOOK_PERIOD_S if self.is_ready.is_set() else _STARTING_PERIOD_S)
 
@@ -72,6 +74,9 @@ class Supervisor:
             log.warning("PostgreSQL had died; it was started again")
         if await self._cluster.repair():
             self._wards.clear()
+            self._give_up_s = time.monotonic() + _READY_TIMEOUT_S
+            self.is_ready.clear()
+            self.has_lost_ray.set()
         await self._choose_wards()
         await asyncio.gather(*(ward.look() for ward in self._wards.values()))
 

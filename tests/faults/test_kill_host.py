@@ -1,0 +1,131 @@
+"""Real kills of the Host, its guard and each of its children, in mid-plan: the plan ends, nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.command_line import CommandLine, own_command_line
+from tests.support.host import (
+    LONG_PLAN,
+    RunningHost,
+    is_alive,
+    kill,
+    pid_of,
+    pids_of,
+    postmaster_pid,
+    running_host,
+    wait_until,
+)
+
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(400)]
+
+#: After SIGKILL of the Host or its guard.
+GONE_MAX_S = 12.0
+
+GCS_BACK_MAX_S = 6.0
+
+
+@pytest.fixture
+def cli() -> Iterator[CommandLine]:
+    with own_command_line() as found:
+        yield found
+
+
+def in_mid_plan(host: RunningHost) -> None:
+    """Hand the plan in and wait until its second task runs."""
+    host.submit(LONG_PLAN)
+    host.hear_event("attempt.started", "A.2")
+
+
+def end_plan(host: RunningHost) -> None:
+    """Give the word and see every task done, the last one once."""
+    (host.cli.folder / "word").touch()
+    assert host.hear_kind("ended", timeout_s=240)["plan"]["tasks"] == {"done": 3}
+    assert (host.cli.folder / "ended").read_text() == "ended\n"
+
+
+def starts(cli: CommandLine) -> int:
+    """How often the second task was started."""
+    return len((cli.folder / "waiting").read_text().splitlines())
+
+
+def test_a_killed_host_takes_all_down_and_the_next_start_goes_on(cli: CommandLine) -> None:
+    with running_host(cli) as host:
+        in_mid_plan(host)
+        postmaster = postmaster_pid(cli.home)
+        kill(host.stack().pid)
+        took_s = wait_until(lambda: not cli.processes(), timeout_s=GONE_MAX_S, what="no process is left")
+        assert not is_alive(postmaster)
+        log = (cli.home / "logs" / "postgres.log").read_text()
+        assert "received fast shutdown request" in log
+        assert log.rstrip().endswith("database system is shut down")
+        assert host.wait() == 128 + signal.SIGKILL, took_s
+    with running_host(cli) as host:
+        host.submit(LONG_PLAN)
+        assert not host.hear_kind("submitted")["is_new"]
+        end_plan(host)
+    assert starts(cli) == 2
+    cli.assert_nothing_is_left()
+
+
+def test_a_killed_guard_lets_the_host_stop_in_good_order(cli: CommandLine) -> None:
+    with running_host(cli) as host:
+        in_mid_plan(host)
+        pid = host.stack().pid
+        kill(host.process.pid)
+        wait_until(lambda: not is_alive(pid), timeout_s=20.0, what="the Host has ended")
+        wait_until(lambda: not cli.processes(), timeout_s=GONE_MAX_S, what="no process is left")
+    assert not (cli.home / "stack.json").exists()
+
+
+def test_a_killed_gcs_comes_back_and_no_actor_notices(cli: CommandLine) -> None:
+    with running_host(cli) as host:
+        in_mid_plan(host)
+        actors = {words: pids_of(cli, words) for words in ("ray::Scheduler", "ray::Pools", "ray::Executor")}
+        gcs = pid_of(cli, "/gcs_server ")
+        kill(gcs)
+        wait_until(
+            lambda: any(pid != gcs for pid in pids_of(cli, "/gcs_server ")),
+            timeout_s=GCS_BACK_MAX_S,
+            what="the GCS is back",
+        )
+        end_plan(host)
+        assert {words: pids_of(cli, words)[: len(pids)] for words, pids in actors.items()} == actors
+    assert starts(cli) == 1
+    cli.assert_nothing_is_left()
+
+
+def test_a_killed_raylet_costs_the_sessions_but_not_the_plan(cli: CommandLine) -> None:
+    with running_host(cli) as host:
+        in_mid_plan(host)
+        scheduler = pid_of(cli, "ray::Scheduler")
+        kill(pid_of(cli, "/raylet/raylet "))
+        wait_until(lambda: not is_alive(scheduler), timeout_s=20.0, what="the old scheduler has ended")
+        end_plan(host)
+    cli.assert_nothing_is_left()
+
+
+def test_a_killed_postgres_comes_back_on_its_port(cli: CommandLine) -> None:
+    with running_host(cli) as host:
+        in_mid_plan(host)
+        executors = pids_of(cli, "ray::Executor")
+        kill(postmaster_pid(cli.home))
+        end_plan(host)
+        assert set(executors) <= set(pids_of(cli, "ray::Executor"))
+    assert starts(cli) == 1
+    cli.assert_nothing_is_left()
+
+
+def test_a_killed_scheduler_is_started_again_and_adopts_what_runs(cli: CommandLine) -> None:
+    with running_host(cli) as host:
+        in_mid_plan(host)
+        scheduler = pid_of(cli, "ray::Scheduler")
+        os.kill(scheduler, signal.SIGKILL)
+        end_plan(host)
+        assert pid_of(cli, "ray::Scheduler") != scheduler
+    assert starts(cli) == 1
+    cli.assert_nothing_is_left()
