@@ -106,11 +106,13 @@ class Service:
                 if given is not None:
                     return Submitted.model_validate(given)
             known = await self._store(connection, new, is_fresh=request.is_fresh)
+            if not known.is_new:  # before the answer is kept: what the scheduler refused is asked for again
+                await self._resume(known, new, retry=request.retry)
             submitted = _submitted(new, known)
             if idempotency_key:
                 answer_json = submitted.model_dump(mode="json")
                 await idempotency.store_answer(connection, key=idempotency_key, answer=answer_json)
-        await self._go_on(known, new, retry=request.retry)
+        await self._scheduler.nudge()
         return submitted
 
     async def request(
@@ -269,12 +271,10 @@ class Service:
         _refuse_other(known, new)
         return known
 
-    async def _go_on(self, known: KnownPlan, new: NewPlan, *, retry: bool) -> None:
-        resumes = known.state == PlanState.PAUSED or known.until_key != new.until_key
-        if not known.is_new and (resumes or (known.state == PlanState.STALLED and retry)):
+    async def _resume(self, known: KnownPlan, new: NewPlan, *, retry: bool) -> None:
+        is_rescoped = known.state == PlanState.PAUSED or known.until_key != new.until_key
+        if is_rescoped or (known.state == PlanState.STALLED and retry):
             await self.request("resume_plan", plan_id=known.id, until_key=new.until_key)
-        else:
-            await self._scheduler.nudge()
 
 
 def _refuse_other(known: KnownPlan, new: NewPlan) -> None:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from orchestrator.errors import Conflict, DatabaseUnavailable, PlanError
+from orchestrator.errors import Conflict, DatabaseUnavailable, Overloaded, PlanError
 from orchestrator.views import SubmitRequest
 from tests.support.service import PLAN, RememberingScheduler, execute, open_service
 
@@ -143,6 +143,18 @@ async def test_a_paused_plan_is_resumed(service, scheduler, database):
     await service.submit(SubmitRequest(text=PLAN))
     execute(database, "UPDATE plans SET state = 'paused'")
     await service.submit(SubmitRequest(text=PLAN))
+    assert [kind for kind, _, _ in scheduler.requests] == ["resume_plan"]
+
+
+async def test_what_the_scheduler_refused_is_asked_for_again_under_the_same_key(service, scheduler, database):
+    await service.submit(SubmitRequest(text=PLAN))
+    execute(database, "UPDATE plans SET state = 'stalled'")
+    scheduler.error = Overloaded("The scheduler is starting.")
+    with pytest.raises(Overloaded):
+        await service.submit(SubmitRequest(text=PLAN, retry=True), idempotency_key="k")
+    scheduler.error = None
+    await service.submit(SubmitRequest(text=PLAN, retry=True), idempotency_key="k")
+    await service.submit(SubmitRequest(text=PLAN, retry=True), idempotency_key="k")
     assert [kind for kind, _, _ in scheduler.requests] == ["resume_plan"]
 
 
