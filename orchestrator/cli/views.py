@@ -87,8 +87,8 @@ def _what(event: EventView) -> str:
         return f"{word}: {one_line(str(reason))}" if reason else word
     is_gate = payload.get("kind") == AttemptKind.GATE
     if word == "started":
-        verb = "verifying" if is_gate else "started"
-        return f"{verb}  {payload.get('agent_type', '')}  attempt {payload.get('number', 1)}"
+        agent_type = f"  {payload.get('agent_type', '')}"
+        return f"{'verifying' if is_gate else 'started' + agent_type}  attempt {payload.get('number', 1)}"
     if payload.get("state") == AttemptState.SUCCEEDED:
         return ""
     noun = "gate" if is_gate else f"attempt {payload.get('number', 1)}"

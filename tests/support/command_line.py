@@ -1,0 +1,147 @@
+"""The command line as a process, with a home of its own, and a look at what it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.stack import read_stack
+
+TIMEOUT_S = 120.0
+GONE_S = 25.0
+
+_PROGRAM = (sys.executable, "-c", "from orchestrator.cli import main; main()")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """Runs `orchestrator` with this home, in this folder, on these ports."""
+
+    home: Path
+    folder: Path
+    http_port: int
+    dashboard_port: int
+
+    def plan(self, text: str, name: str = "plan.md") -> Path:
+        """Write a plan into the folder."""
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command whose output the caller reads."""
+        return subprocess.Popen(
+            [*_PROGRAM, *arguments],
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """Run a command to its end and return its stdout; it must end with `code`."""
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}\n{self.log()}"
+        return out
+
+    def data(self, *arguments: str, code: int = 0) -> Any:
+        """Run a command with --json and return its data, or its error."""
+        found = json.loads(self.run(*arguments, "--json", code=code))
+        assert found["schema_version"] == 1
+        return found["data"] if "data" in found else found["error"]
+
+    def log(self) -> str:
+        """The end of the Host's log."""
+        path = self.home / "logs" / "host.log"
+        return path.read_text(encoding="utf-8", errors="replace")[-4000:] if path.exists() else "no log"
+
+    def processes(self) -> dict[int, str]:
+        """The processes that carry our home in their environment: pid → command line."""
+        mark = f"ORCHESTRATOR_HOME={self.home}".encode()
+        found = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
+
+    def assert_nothing_is_left(self) -> None:
+        """Wait a bounded time for the last process to end."""
+        deadline_s = time.monotonic() + GONE_S
+        while (left := self.processes()) and time.monotonic() < deadline_s:
+            time.sleep(0.2)
+        assert not left
+
+    def _environment(self) -> dict[str, str]:
+        keep = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ}
+        return {
+            **keep,
+            "HOME": str(self.folder),
+            "NO_COLOR": "1",
+            "ORCHESTRATOR_HOME": str(self.home),
+            "ORCHESTRATOR_HTTP__PORT": str(self.http_port),
+            "ORCHESTRATOR_RAY__DASHBOARD_PORT": str(self.dashboard_port),
+        }
+
+
+@contextlib.contextmanager
+def own_command_line() -> Iterator[CommandLine]:
+    """A command line in a new folder; whatever it started is ended, and the folder removed."""
+    folder = Path(tempfile.mkdtemp(prefix="orchestrator-cli-"))
+    folder.chmod(0o755)
+    http_port, dashboard_port = _free_ports()
+    found = CommandLine(
+        home=folder / "home", folder=folder, http_port=http_port, dashboard_port=dashboard_port
+    )
+    try:
+        yield found
+    finally:
+        _end(found)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> str:
+    """Read the stdout of a command up to the line with `words`; return that line."""
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if words in line:
+            return line
+    raise AssertionError(f"{words!r} did not come: {''.join(seen)}")
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+def _end(command_line: CommandLine) -> None:
+    stack = read_stack(command_line.home)
+    if stack is not None:
+        os.kill(stack.pid, signal.SIGTERM)
+    deadline_s = time.monotonic() + GONE_S
+    while (left := command_line.processes()) and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
