@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-_CONNECT_TIMEOUT_S = 20.0
+_CONNECT_TIMEOUT_S = 5.0
 _MEBIBYTE = 2**20
 
 
@@ -172,12 +173,18 @@ class JoinedRay:
 
     async def start(self) -> None:
         """Join the cluster; a cluster of several nodes needs a database that all of them reach."""
+        await self._require_listener()  # Ray itself would try for minutes
+        await self.call(self._join)
+        require_shared_database(self._settings, nodes=len(await self.node_ids()))
+
+    async def _require_listener(self) -> None:
+        host, _, port = self.address.rpartition(":")
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                await self.call(self._join)
-        except TimeoutError:
-            raise self._unreachable(f"no answer within {_CONNECT_TIMEOUT_S:.0f} s") from None
-        require_shared_database(self._settings, nodes=len(await self.node_ids()))
+                _, writer = await asyncio.open_connection(host, int(port))
+            writer.close()
+        except (OSError, ValueError) as error:
+            raise self._unreachable(str(error) or "no answer") from error
 
     def _join(self) -> None:
         import ray
@@ -185,7 +192,9 @@ class JoinedRay:
         from actors.options import NAMESPACE
 
         try:
-            context = ray.init(address=self.address, namespace=NAMESPACE, log_to_driver=False)
+            context = ray.init(
+                address=self.address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise self._unreachable(str(error)) from error
         worker: Any = ray._private.worker.global_worker  # noqa: SLF001 - no public call tells it

@@ -153,6 +153,17 @@ def test_a_wrong_database_url_is_told_and_ends_ray_too(
     cli.assert_nothing_is_left()
 
 
+def test_a_ray_cluster_that_does_not_answer_is_told(cli: CommandLine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with running_host(cli, "--stdio", "--address", address) as host:
+        error = host.hear_kind("error")
+        assert address in error["message"]
+        assert host.wait() == error["exit_code"] == 6
+    postmaster_gone(cli)
+    cli.assert_nothing_is_left()
+
+
 def listed_actors(cli: CommandLine, dashboard_url: str) -> set[str]:
     """The names that `ray list actors` shows to the holder of the token."""
     environment = cli._environment() | {
