@@ -19,6 +19,7 @@ from orchestrator.runtime.service import Service
 from orchestrator.settings import Http
 from orchestrator.store.engine import make_engine
 from serve_app.app import create_app
+from serve_app.replica_port import stay_on_node_address
 
 APPLICATION = "orchestrator"
 
@@ -33,6 +34,7 @@ class HttpFront:
     """
 
     def __init__(self, config: ActorConfig, token: str) -> None:
+        stay_on_node_address()
         self._config = config
         self._token = token
 

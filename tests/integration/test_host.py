@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from cluster.home import HostHome
+from cluster.sockets import listening_sockets
 from tests.support.command_line import CommandLine, own_command_line
 from tests.support.host import LONG_PLAN, is_alive, postmaster_pid, running_host
 
@@ -120,6 +121,9 @@ def test_a_daemon_serves_http_and_the_dashboard_on_this_machine_alone(cli: Comma
         for name in ("stack.json", "token", "ray-token", "postgres.json"):
             assert stat.S_IMODE((cli.home / name).stat().st_mode) == 0o600
         assert listed_actors(cli, stack.dashboard_url) >= {"scheduler", "pools", "metrics"}
+        sockets = listening_sockets(set(cli.processes()))
+        assert len(sockets) > 10
+        assert [found for found in sockets if not found.is_loopback] == []
         os.kill(stack.pid, signal.SIGTERM)
         assert host.wait(STOP_MAX_S) == 0
     postmaster_gone(cli)
