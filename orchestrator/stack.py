@@ -73,7 +73,7 @@ def read_stack(home: Path) -> Stack | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         stack = Stack(**{field.name: found[field.name] for field in fields(Stack) if field.name in found})
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError) as error:
         raise EnvironmentFault(

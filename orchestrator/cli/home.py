@@ -37,6 +37,7 @@ def make_home(home: Path) -> bool:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            temporary.touch(mode=0o600)  # it may come to hold keys
             temporary.write_text(settings_example(), encoding="utf-8")
             temporary.replace(home / "settings.toml")
         finally:

@@ -80,7 +80,8 @@ def up(
         stack = served_stack(home)
     if stack is None:
         raise EnvironmentFault("The stack ended as soon as it was ready.", remedy="Start it again.")
-    output.result({"stack": stack, "is_new": is_new}, "\n".join(_where(stack, home, is_new=is_new)))
+    text = "\n".join(_where(stack, home, what="Up" if is_new else "Up already"))
+    output.result({"stack": stack, "is_new": is_new}, text)
 
 
 def down(json: options.Json = False) -> None:
@@ -97,7 +98,8 @@ def down(json: options.Json = False) -> None:
     if stack is None:
         output.result({"stopped": False}, "Nothing was running here.")
         return
-    output.say(f"Stopping {stack.mode} (process {stack.pid}) …")
+    what = "the run" if stack.mode == "run" else "the stack"
+    output.say(f"Stopping {what} (process {stack.pid}) …")
     _stop(stack)
     output.result({"stopped": True, "pid": stack.pid}, "Stopped.")
 
@@ -122,9 +124,7 @@ def status(json: options.Json = False) -> None:
         return
     with Client.of_home(home) as client:
         found, plans = client.status(), client.plans().items
-    for line in _where(stack, home, is_new=False):
-        output.say(line)
-    for line in _status_lines(found):
+    for line in (*_where(stack, home, what="Up"), *_status_lines(found)):
         output.say(line)
     _write_plans(plans, output=output)
     output.result({"stack": stack, "status": found, "plans": plans})
@@ -173,10 +173,9 @@ def _stop(stack: Stack) -> None:
         time.sleep(_POLL_S)
 
 
-def _where(stack: Stack, home: Path, *, is_new: bool) -> Iterator[str]:
+def _where(stack: Stack, home: Path, *, what: str) -> Iterator[str]:
     from orchestrator import __version__
 
-    what = "Up" if is_new else "Up already"
     yield f"{what} (version {stack.version}, process {stack.pid}, since {stack.since})"
     if stack.version != __version__:
         yield f"  This command line is version {__version__}: `orchestrator down`, then `orchestrator up`."
@@ -192,7 +191,8 @@ def _status_lines(found: StatusView) -> Iterator[str]:
     ready = "ready" if found.is_ready else "not ready yet"
     yield f"  scheduler  {ready}, epoch {found.epoch}, up {duration(found.uptime_s)}"
     yield f"  sessions   {found.sessions} of {found.sessions_max}"
-    yield f"  backend    {found.backend_note}"
+    if found.backend_note:
+        yield f"  backend    {found.backend_note}"
     for pool in found.pools:
         yield (
             f"  pool       {pool.agent_type}: {pool.running} running, {pool.queued} queued, "

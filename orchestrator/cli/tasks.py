@@ -207,6 +207,8 @@ def _task_lines(task: TaskDetail) -> Iterator[str]:
     if task.reason:
         yield f"  reason    {task.reason}"
     yield f"  agent     {task.agent_type} by {task.routing_rule or 'no rule'}: {task.routing_evidence}"
+    person = (("manual", task.manual), ("approve", task.approve))
+    yield from (f"  {name:<8}  {text}" for name, text in person if text)
     for name, lines in (("run", task.run), ("verify", task.verify), ("accept", task.acceptance)):
         yield from (f"  {name:<8}  {line}" for line in lines)
     for name, edges in (("after", task.depends_on), ("before", task.dependents)):
