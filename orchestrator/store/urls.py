@@ -17,6 +17,7 @@ from orchestrator.settings import Database
 OWNER = "orchestrator_owner"
 SERVICE = "orchestrator_service"
 API = "orchestrator_api"
+_SCHEMES = ("postgresql", "postgres")  # what libpq knows
 _SALT = b"coditect-orchestrator roles"
 
 
@@ -48,8 +49,17 @@ def external_urls(
     password in `url`, so that every node that knows DATABASE_URL knows them too and none stores them.
 
     Raises:
-        SettingsError: some but not all of the three are given, or there is no password to derive from.
+        SettingsError: one is no URL of a PostgreSQL, some but not all of the three are given, or there is no
+            password to derive from.
     """
+    given = {"": url, "_OWNER": owner, "_SERVICE": service, "_API": api, "_DIRECT": direct}
+    for suffix, text in given.items():
+        if text and not _is_postgres_url(text):
+            raise SettingsError(
+                f"DATABASE_URL{suffix} is no URL of a PostgreSQL.",
+                remedy="Write postgresql://USER:PASSWORD@HOST:PORT/DATABASE; in user and password an @ is "
+                "%40, a / is %2F and a # is %23.",
+            )
     direct = direct or url
     if owner and service and api:
         return DatabaseUrls(
@@ -89,6 +99,22 @@ def settings_urls(database: Database) -> DatabaseUrls:
         api=database.url_api.get_secret_value(),
         direct=database.url_direct.get_secret_value(),
     )
+
+
+def _is_postgres_url(text: str) -> bool:
+    """Tell whether libpq takes `text` for a URL, and finds the same password in it as we do.
+
+    Its reason is not passed on: it quotes the URL, with the password in it.
+    """
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        parts, found = urlsplit(text), conninfo_to_dict(text)
+    except (ValueError, ProgrammingError):
+        return False
+    is_same = unquote(parts.password or "") == (found.get("password") or "")
+    return parts.scheme in _SCHEMES and is_same
 
 
 def _derived_passwords(password: str) -> dict[str, str]:

@@ -65,5 +65,25 @@ def test_url_without_password_is_refused_with_the_remedy(url):
         external_urls(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense cret",
+        "mysql://ada:cret@db.example/work",
+        "host=db.example password=cret",
+        "postgresql://ada:cret@db.example/work?bad=1",
+        "postgresql://ada:cret%zz@db.example/work",
+        "postgresql://ada:se@cret@db.example/work",
+        "postgresql://ada:cret@[::1/work",
+    ],
+)
+def test_what_is_no_url_is_refused_without_showing_it(url):
+    with pytest.raises(SettingsError, match=r"DATABASE_URL_DIRECT is no URL.*%40") as refused:
+        external_urls(URL, direct=url)
+    assert "cret" not in str(refused.value)
+    with pytest.raises(SettingsError, match=r"DATABASE_URL is no URL"):
+        external_urls(url)
+
+
 def test_no_repr_shows_a_url():
     assert "cret" not in repr(external_urls(URL))
