@@ -54,6 +54,11 @@ def test_no_file_is_no_stack(tmp_path: Path) -> None:
         require_stack(tmp_path)
 
 
+def test_a_home_that_is_a_file_has_no_stack(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    assert read_stack(tmp_path / "home") is None
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 1}'])
 def test_a_file_of_another_shape_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / STACK_FILE).write_text(text)
