@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+from actors.joining import RAY_TOKEN_FILE
 from orchestrator.errors import EnvironmentFault
 from orchestrator.stack import TOKEN_FILE, read_stack
 from orchestrator.store.embedded_os import acquire_lock
 
 LOCK_FILE = "host.lock"
-RAY_TOKEN_FILE = "ray-token"  # noqa: S105 - the name of a file
 CLUSTER_ID_FILE = "cluster_id"
 
 #: Ray puts Unix sockets below it, whose paths may have 107 bytes (unix(7)); so not TMPDIR.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from cluster.home import RAY_TOKEN_FILE
+from actors.joining import RAY_TOKEN_FILE
 from cluster.sockets import ListeningSocket, listening_sockets, process_tree
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
