@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.stack import read_stack
+from orchestrator.store.embedded import purge
 
 TIMEOUT_S = 120.0
 GONE_S = 25.0
@@ -116,6 +117,7 @@ def own_command_line() -> Iterator[CommandLine]:
         yield found
     finally:
         _end(found)
+        purge(found.home)
         shutil.rmtree(folder, ignore_errors=True)
 
 
