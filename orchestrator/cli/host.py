@@ -131,10 +131,9 @@ class HostChild:
     signals it; `is_interrupted` tells of it.
     """
 
-    def __init__(self, home: Path, *, workers: int = 0) -> None:
+    def __init__(self, home: Path, *, settings: Mapping[str, str]) -> None:
         self.home = home
         self.is_interrupted = False
-        settings = {"ORCHESTRATOR_LIMITS__SESSIONS_MAX": str(workers)} if workers else {}
         self._process = start(
             home, ["--stdio"], settings=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )

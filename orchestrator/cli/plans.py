@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.progress import Progress
     from orchestrator.client import Client
     from orchestrator.plan.model import Plan
+    from orchestrator.settings import Settings
     from orchestrator.views import SubmitRequest
 
 
@@ -132,30 +132,40 @@ def _forecast(plan: Plan, choices: Choices, *, output: Output) -> None:
 
 
 def _run(request: SubmitRequest, *, workers: int, output: Output) -> None:
-    from orchestrator.cli.home import home_folder, served_stack
+    from orchestrator.cli.home import served_stack
     from orchestrator.client import Client
+    from orchestrator.settings import load_settings
 
-    home = home_folder()
-    if served_stack(home) is None:
-        _run_with_own_host(home, request, workers=workers, output=output)
+    settings = load_settings()
+    if served_stack(settings.home) is None:
+        _run_with_own_host(settings, request, workers=workers, output=output)
         return
     if workers:
         output.remark("--workers is left to the stack that is up; set limits.sessions_max there.")
-    with Client.of_home(home) as client:
+    with Client.of_home(settings.home) as client:
         submitted = client.submit(request)
         _follow(client, str(submitted.plan_id), until_key=request.until_key, output=output)
 
 
-def _run_with_own_host(home: Path, request: SubmitRequest, *, workers: int, output: Output) -> None:
+def _run_with_own_host(settings: Settings, request: SubmitRequest, *, workers: int, output: Output) -> None:
     from orchestrator.cli.host import HostChild
     from orchestrator.cli.views import follow
 
-    with HostChild(home, workers=workers) as host:
+    with HostChild(settings.home, settings=limits_of(settings, workers=workers)) as host:
         host.submit(request)
         progress = follow(host.messages(), output=output)
         if progress.is_over:
             _conclude(progress, until_key=request.until_key, output=output)
     raise Interrupted("Stopped.", remedy="Run the plan again and it goes on where it is.")
+
+
+def limits_of(settings: Settings, *, workers: int) -> dict[str, str]:
+    """Return the settings for so many workers; one agent type may have all of them, unless it is limited."""
+    if not workers:
+        return {}
+    is_limited = "agent_default_max" in settings.limits.model_fields_set
+    names = ("SESSIONS_MAX",) if is_limited else ("SESSIONS_MAX", "AGENT_DEFAULT_MAX")
+    return {f"ORCHESTRATOR_LIMITS__{name}": str(workers) for name in names}
 
 
 def _follow(client: Client, ref: str, *, until_key: str, output: Output) -> None:

@@ -12,7 +12,9 @@ import pytest
 
 from orchestrator.cli.output import Output
 from orchestrator.cli.plan_files import Choices, read, request_for
+from orchestrator.cli.plans import limits_of
 from orchestrator.cli.program import run
+from orchestrator.settings import load_settings
 
 DIAMOND = """# Diamond
 
@@ -199,3 +201,13 @@ def test_a_plan_without_name_and_title_is_named_after_its_file(tmp_path: Path) -
     assert request_for(read(str(path), output=Output()), str(path), Choices()).name == "weekly"
     path.write_text("# Cleaning\n\n- [ ] Sweep the floor\n")
     assert request_for(read(str(path), output=Output()), str(path), Choices()).name == ""
+
+
+def test_workers_are_shared_by_the_agent_types_unless_the_settings_limit_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert limits_of(load_settings(), workers=0) == {}
+    both = {"ORCHESTRATOR_LIMITS__SESSIONS_MAX": "40", "ORCHESTRATOR_LIMITS__AGENT_DEFAULT_MAX": "40"}
+    assert limits_of(load_settings(), workers=40) == both
+    monkeypatch.setenv("ORCHESTRATOR_LIMITS__AGENT_DEFAULT_MAX", "4")
+    assert limits_of(load_settings(), workers=40) == {"ORCHESTRATOR_LIMITS__SESSIONS_MAX": "40"}
