@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from actors.logs import log_json
@@ -24,7 +25,7 @@ class Node:
 
     async def ping(self) -> dict[str, Any]:
         """Say that it answers."""
-        return {"version": __version__, "state": "ready", "node_id": self._node_id}
+        return {"version": __version__, "state": "ready", "pid": os.getpid(), "node_id": self._node_id}
 
     async def kill_tree(self, token: int) -> bool:
         """End every process of an attempt's session; True when it is proven that none is left."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import time
 import uuid
 from collections.abc import Coroutine, Mapping
@@ -79,7 +80,8 @@ class Pools:
     async def ping(self) -> dict[str, Any]:
         """Say what it holds."""
         state = "ready" if self._is_found.is_set() else "starting"
-        return {"version": __version__, "state": state, "executors": sorted(self._present)}
+        names = sorted(self._present)
+        return {"version": __version__, "state": state, "pid": os.getpid(), "executors": names}
 
     async def want(self, sessions: Mapping[str, int]) -> None:
         """Hear how many sessions each pool could run now."""
