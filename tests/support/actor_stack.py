@@ -1,0 +1,202 @@
+"""PostgreSQL and Ray with the real actors, in a process of its own that does what it is told over stdio.
+
+    python -m tests.support.actor_stack HOME
+
+One JSON array a line, `[operation, arguments…]`; each is answered by `{"answer": …}` or `{"error": [class,
+message]}`. It ends with its stdin. Operations are the functions whose names begin with `op_`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.settings import load_settings
+from orchestrator.store.embedded import EmbeddedPostgres
+from orchestrator.store.migrate import prepare
+from orchestrator.store.urls import DatabaseUrls
+from tests.support.ray_stack import RAY_TOKEN, ROOT, foreign_environment
+
+SETTINGS = {
+    "retry": {"backoff_ms": [100]},
+    "sessions": {"grace_s": 0.5},
+    "pools": {"default": {"slots": 4}},
+    "logging": {"level": "warning"},
+}
+
+
+class ActorStack:
+    """The caller's end."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        first = self._read()
+        self.urls = DatabaseUrls(**first["urls"])
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise RuntimeError(": ".join(answer["error"]))
+                return answer["answer"]
+        raise RuntimeError("the stack has ended")
+
+    def do(self, operation: str, *arguments: object) -> Any:
+        """Have something done; raises RuntimeError naming the class of what it raised."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([operation, *arguments]) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+
+@contextmanager
+def actor_stack(home: Path) -> Iterator[ActorStack]:
+    """Run a stack for `home`; afterwards nothing of it is left."""
+    with (home / "stack.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.actor_stack", str(home)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=foreign_environment(),
+            cwd=ROOT,
+            text=True,
+        )
+    try:
+        yield ActorStack(process)
+    finally:
+        process.stdin.close()
+        process.wait(60)
+        process.stdout.close()
+
+
+class _Stack:
+    """The operations."""
+
+    def __init__(self, home: Path, urls: DatabaseUrls) -> None:
+        from actors.gateway import RayScheduler
+        from orchestrator.routing import Routing
+        from orchestrator.runtime.service import Service
+        from orchestrator.store.engine import make_engine
+
+        settings = load_settings(home, SETTINGS)
+        self.service = Service(
+            engine=make_engine(urls.api),
+            scheduler=RayScheduler(),
+            routing=Routing.from_settings(settings),
+            settings=settings,
+        )
+        self.start_actors(home, urls, settings)
+
+    def start_actors(self, home: Path, urls: DatabaseUrls, settings: Any) -> None:
+        import ray
+
+        from actors.options import ActorConfig
+        from actors.singletons import ensure_node, ensure_pools, ensure_scheduler
+
+        config = ActorConfig(
+            settings=settings,
+            service_url=urls.service,
+            direct_url=urls.direct,
+            api_url=urls.api,
+            cluster_id="test",
+            records=home / "records",
+            workspaces=home / "workspaces",
+        )
+        for folder in (config.records, config.workspaces):
+            folder.mkdir()
+        node_id = ray.get_runtime_context().get_node_id()
+        made = [ensure_scheduler(config), ensure_pools(config), ensure_node(config, node_id)]
+        ray.get([actor.ping.remote() for actor in made], timeout=60)
+
+    async def op_submit(self, text: str, name: str, workdir: str, backend: str) -> Any:
+        from orchestrator.views import SubmitRequest
+
+        request = SubmitRequest(text=text, name=name, workdir=workdir, backend=backend)
+        return (await self.service.submit(request)).plan_id
+
+    async def op_request(self, kind: str, ids: dict[str, int]) -> Any:
+        return dict(await self.service._scheduler.request(kind, ids, ""))
+
+    async def op_call(self, actor: str, method: str, *arguments: object) -> Any:
+        from actors.factory import find
+
+        return await getattr(find(actor), method).remote(*arguments)
+
+    async def op_actors(self) -> Any:
+        import ray
+        from ray.util.state import list_actors
+
+        address = ray.get_runtime_context().gcs_address  # others may run a Ray on this machine
+        found = await asyncio.to_thread(list_actors, address=address, detail=True)
+        return [[a.name, a.repr_name, a.ray_namespace, a.is_detached, a.state] for a in found]
+
+
+async def _serve(home: Path, urls: DatabaseUrls) -> None:
+    stack = _Stack(home, urls)
+    print(json.dumps({"answer": {"urls": asdict(urls)}}), flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        operation, *arguments = json.loads(line)
+        answer: dict[str, object]
+        try:
+            answer = {"answer": await getattr(stack, f"op_{operation}")(*arguments)}
+        except OrchestratorError as error:
+            answer = {"error": [type(error).__name__, str(error)]}
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            answer = {"error": [type(error).__name__, str(error).partition("\n")[0]]}
+        print(json.dumps(answer), flush=True)
+    await stack.service.close()
+
+
+def _main(home: Path) -> None:
+    token_file = home / "ray-token"
+    token_file.write_text(RAY_TOKEN)
+    token_file.chmod(0o600)
+    os.environ |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token_file),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
+        postgres = EmbeddedPostgres(home=home)
+        stack.callback(postgres.stop)
+        urls = postgres.start().urls()
+        prepare(urls)
+        import ray
+
+        from actors.options import NAMESPACE
+
+        stack.callback(ray.shutdown)
+        ray.init(
+            num_cpus=2,
+            include_dashboard=True,
+            dashboard_port=0,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=folder,
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            resources={"executor": 16},
+            object_store_memory=100 * 2**20,
+        )
+        asyncio.run(_serve(home, urls))
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))
