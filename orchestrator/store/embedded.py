@@ -232,7 +232,7 @@ def purge(home: Path) -> None:
         EnvironmentFault: a process still runs this server.
     """
     home = home.resolve()
-    if not home.exists():
+    if not home.is_dir():
         return
     lock = acquire_lock(lock_path(home))
     if lock is None:

@@ -507,5 +507,7 @@ def test_purge_removes_the_database_and_nothing_else(home):
     assert [path.relative_to(home).as_posix() for path in home.rglob("*")] == ["logs", "logs/host.log"]
 
 
-def test_purge_of_nothing_is_harmless():
-    purge(Path(tempfile.gettempdir()) / "orchestrator-never-made")
+def test_purge_of_nothing_is_harmless(tmp_path):
+    purge(tmp_path / "never-made")
+    (tmp_path / "file").touch()
+    purge(tmp_path / "file")
