@@ -6,7 +6,7 @@ pools make a new one. Calls are never retried by Ray, because a call that failed
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ CONCURRENCY = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorConfig:
-    """What every actor is made with.
+    """What every actor is made with; the URLs hold passwords and are never shown.
 
     Attributes:
         service_url: libpq URL of the service role.
@@ -40,9 +40,9 @@ class ActorConfig:
     """
 
     settings: Settings
-    service_url: str
-    direct_url: str
-    api_url: str
+    service_url: str = field(repr=False)
+    direct_url: str = field(repr=False)
+    api_url: str = field(repr=False)
     cluster_id: str
     records: Path
     workspaces: Path
