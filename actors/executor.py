@@ -51,6 +51,7 @@ class Executor:
         self._config, self._name, self._agent_type = config, name, agent_type
         self._loop = asyncio.get_running_loop()
         self._scheduler: Any = None
+        kind = Routing.from_settings(settings).agent_type(agent_type)
         self._renewal = Renewal(
             renewer=Beats(config.service_url, name=f"orchestrator-beats-{name}"),
             settings=LeaseSettings(
@@ -67,7 +68,8 @@ class Executor:
                 executor=name,
                 incarnation=uuid.uuid4().hex,
                 limits=session_limits(settings),
-                model=Routing.from_settings(settings).agent_type(agent_type).model,
+                model=kind.model,
+                prompt=kind.prompt,
             ),
             leases=self._renewal,
             backends=make_backends(session_config(settings), ProcessLauncher(records=config.records)),

@@ -56,6 +56,7 @@ class Assignment:
         token: fencing token of the attempt.
         number: 1 for the first work attempt of the task, then 2, ...
         backend: `command`, `simulated` or `anthropic`; already resolved from `auto`.
+        prompt: who the agent type is and how it works, for the model.
         run: shell lines of the plan for the command backend, in order.
         verify: shell lines of the gate, in order.
         workdir: absolute folder of the plan's work; empty if the plan has none.
@@ -77,6 +78,7 @@ class Assignment:
     agent_type: str
     backend: str
     model: str
+    prompt: str = ""
     run: tuple[str, ...]
     verify: tuple[str, ...]
     workdir: str

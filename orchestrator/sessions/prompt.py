@@ -29,8 +29,9 @@ CONTINUE = "Your answer reached its length limit. Go on from where it stopped, i
 
 
 def role_prompt(assignment: Assignment) -> str:
-    """Return the system prompt of an agent type."""
-    return _ROLE.format(agent_type=assignment.agent_type)
+    """Return the system prompt of an agent type: our rules, then what its file says of it."""
+    rules = _ROLE.format(agent_type=assignment.agent_type)
+    return f"{rules}\n{assignment.prompt}\n" if assignment.prompt else rules
 
 
 def task_prompt(assignment: Assignment) -> str:

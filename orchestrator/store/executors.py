@@ -100,17 +100,25 @@ class ExecutorStore:
         url: libpq URL of the service role.
         executor: name of the executor; `incarnation` tells its processes apart.
         limits: of an attempt whose task names none of its own.
-        model: of the agent type; empty takes the backend's default.
+        model, prompt: of the agent type; an empty model takes the backend's default.
     """
 
     def __init__(
-        self, url: str, *, executor: str, incarnation: str, limits: SessionLimits, model: str = ""
+        self,
+        url: str,
+        *,
+        executor: str,
+        incarnation: str,
+        limits: SessionLimits,
+        model: str = "",
+        prompt: str = "",
     ) -> None:
         self._url = url
         self._executor = executor
         self._incarnation = incarnation
         self._limits = limits
         self._model = model
+        self._prompt = prompt
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[dict[str, Any]] | None = None
 
@@ -146,6 +154,7 @@ class ExecutorStore:
             agent_type=row["agent_type"],
             backend=row["backend"],
             model=self._model,
+            prompt=self._prompt,
             run=tuple(row["run"]),
             verify=tuple(row["verify"]),
             workdir=row["workdir"],

@@ -1,0 +1,27 @@
+"""What a model session is told first."""
+
+from __future__ import annotations
+
+from orchestrator.sessions.prompt import role_prompt, task_prompt
+from tests.support.sessions import assignment
+
+
+def test_the_role_is_our_rules_and_then_what_the_file_of_the_agent_type_says() -> None:
+    plain = role_prompt(assignment(agent_type="poet"))
+    assert "type poet" in plain
+    assert role_prompt(assignment(agent_type="poet", prompt="You rhyme.")) == f"{plain}\nYou rhyme.\n"
+
+
+def test_the_role_is_the_same_for_every_task_of_an_agent_type() -> None:
+    one, other = assignment(key="A.1", prompt="p"), assignment(key="A.2", title="Other", number=3, prompt="p")
+    assert role_prompt(one) == role_prompt(other)
+
+
+def test_the_task_is_told_with_its_criteria_its_checks_and_what_went_wrong_before() -> None:
+    told = task_prompt(
+        assignment(
+            body="Nicely.", acceptance=("It is short",), verify=("test -s a",), number=2, feedback="No."
+        )
+    )
+    parts = ["Task A.1: Greet", "Nicely.", "- It is short", "    test -s a", "attempt 2", "No."]
+    assert [told.index(part) for part in parts] == sorted(told.index(part) for part in parts)
