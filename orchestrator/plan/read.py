@@ -17,6 +17,7 @@ from orchestrator.plan.draft import Draft
 from orchestrator.plan.formats import choose_format
 from orchestrator.plan.formats.base import Format
 from orchestrator.plan.model import Plan
+from orchestrator.text import storable
 
 PLAN_BYTES_MAX = 16 * 1024 * 1024
 PLAN_LINES_MAX = 500_000
@@ -40,7 +41,7 @@ def read_plan(text: str, *, source: str = "", format: str = "auto") -> Plan:  # 
         PlanError: the format is unknown, or the plan is larger than the importer takes.
     """
     draft, chosen, reason = _read_draft(text, source=source, format_name=format, h1_is_title=True)
-    return assemble([draft], format_name=chosen.name, reason=reason, source=_storable(text))
+    return assemble([draft], format_name=chosen.name, reason=reason, source=storable(text))
 
 
 def read_path(path: Path | str, *, format: str = "auto") -> Plan:  # noqa: A002  the word of the CLI
@@ -90,31 +91,24 @@ def _read_folder(folder: Path, *, format_name: str) -> Plan:
         for name, text in texts.items()
     ]
     _, chosen, reason = max(read, key=lambda draft: draft[1].name != "checklist")
-    source = "\n".join(map(_storable, texts.values()))
+    source = "\n".join(map(storable, texts.values()))
     return assemble([draft for draft, _, _ in read], format_name=chosen.name, reason=reason, source=source)
 
 
 def _read_draft(text: str, *, source: str, format_name: str, h1_is_title: bool) -> tuple[Draft, Format, str]:
-    storable = _storable(text)
+    readable = storable(text)
     if max(text.count("\n"), text.count("\r")) > PLAN_LINES_MAX:
         message = f"The plan{f' {source!r}' if source else ''} has more than {PLAN_LINES_MAX:,} lines."
         raise PlanError(message, remedy="Split it into several plans.")
-    chosen, reason = choose_format(storable, format_name)
-    draft = chosen.read(storable, source=source, h1_is_title=h1_is_title)
-    if storable != text:
+    chosen, reason = choose_format(readable, format_name)
+    draft = chosen.read(readable, source=source, h1_is_title=h1_is_title)
+    if readable != text:
         message = (
             "Characters that no database stores (NUL, lone surrogates) were replaced by U+FFFD. Remove them."
         )
         finding = Finding(line=0, code="replaced-characters", message=message)
         draft = replace(draft, findings=(finding, *draft.findings))
     return draft, chosen, reason
-
-
-def _storable(text: str) -> str:
-    """The text with every character that PostgreSQL cannot hold replaced one by one: offsets stay true."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _read_file(path: Path) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, RowMapping, func, literal, select, true
 from orchestrator.core.words import LIVE, SETTLED, AttemptKind, AttemptState, TaskKind, TaskState
 from orchestrator.store.engine import Connection
 from orchestrator.store.tables import attempts, events, plans, task_states, tasks
+from orchestrator.text import id_in
 from orchestrator.views import AgentTypeProgress, Page, PlanView
 
 _RUNNING = frozenset({TaskState.RUNNING, TaskState.VERIFYING, TaskState.MERGING})
@@ -39,7 +40,8 @@ async def plan_view(connection: Connection, plan_id: int) -> PlanView:
 
 async def plan_page(connection: Connection, *, after: str, limit: int) -> Page[PlanView]:
     """Return plans, newest first. `after` is the `next` of the page before."""
-    condition = plans.c.id < int(after) if after.isdigit() else true()
+    seen = id_in(after)
+    condition = plans.c.id < seen if seen is not None else true()
     views = await _views(connection, condition, limit=limit + 1)
     has_more = len(views) > limit
     return Page(items=tuple(views[:limit]), next=str(views[limit - 1].id) if has_more else "")

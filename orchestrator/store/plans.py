@@ -28,6 +28,7 @@ from orchestrator.store.plan_rows import (
     state_columns,
     task_columns,
 )
+from orchestrator.text import id_in, storable
 
 _p = tables.plans.c
 
@@ -47,7 +48,7 @@ class KnownPlan:
 
 async def find_plan(connection: Connection, name: str) -> KnownPlan | None:
     """Return the plan of that name, or None."""
-    return await _find(connection, _p.name == name)
+    return await _find(connection, _p.name == storable(name))
 
 
 async def require_plan(connection: Connection, ref: str) -> KnownPlan:
@@ -56,11 +57,9 @@ async def require_plan(connection: Connection, ref: str) -> KnownPlan:
     Raises:
         NotFound: there is none.
     """
-    if ref.isascii() and ref.isdigit() and len(ref) < 19:  # what a bigint holds
-        found = await _find(connection, _p.id == int(ref))
-        if found:
-            return found
-    found = await find_plan(connection, ref)
+    plan_id = id_in(ref)
+    found = await _find(connection, _p.id == plan_id) if plan_id is not None else None
+    found = found or await find_plan(connection, ref)
     if found is None:
         raise NotFound(f"There is no plan {ref!r}.", remedy="`orchestrator status` lists the plans.")
     return found

@@ -36,6 +36,7 @@ from orchestrator.errors import DatabaseUnavailable, NotFound
 from orchestrator.ports import Fate, PlanSlice
 from orchestrator.store.committer import Committer
 from orchestrator.store.hot import connect
+from orchestrator.text import id_in
 
 #: Tasks in one slice of a plan: small enough that taking a slice does not hold up a dispatch.
 SLICE = 2_000
@@ -161,7 +162,6 @@ class PostgresSchedulerStore(Committer):
         hold = HoldReason.MANUAL if row["is_manual"] else None
         if row["needs_approval"]:
             hold = HoldReason.APPROVAL
-        attempts = str(row["attempts"])
         return TaskSpec(
             task_id=row["id"],
             parent_id=row["parent_id"],
@@ -177,7 +177,7 @@ class PostgresSchedulerStore(Committer):
             estimate_ms=row["estimate_ms"],
             not_before_ms=_ms(row["not_before"]),
             attempts_used=row["attempts_used"],
-            attempts_max=int(attempts) if attempts.isdigit() and int(attempts) else self._attempts_max,
+            attempts_max=id_in(row["attempts"]) or self._attempts_max,
             losses=row["losses"],
             has_gate=row["has_gate"],
             hold_when_ready=None if is_container else hold,

@@ -19,6 +19,7 @@ from orchestrator.store.tables import (
     task_states,
     tasks,
 )
+from orchestrator.text import id_in, storable
 from orchestrator.views import AttemptView, DependencyView, Page, TaskDetail, TaskView
 
 _parents = tasks.alias("parents")
@@ -28,12 +29,13 @@ async def task_page(
     connection: Connection, plan_id: int, *, state: str, after: str, limit: int
 ) -> Page[TaskView]:
     """Return tasks of a plan in the plan's order; `state` keeps those of one state."""
+    seen = id_in(after)
     query = (
         _listed()
         .add_columns(tasks.c.ordinal)
         .where(tasks.c.plan_id == plan_id)
         .where(task_states.c.state == state if state else true())
-        .where(tasks.c.ordinal > int(after) if after.isdigit() else true())
+        .where(tasks.c.ordinal > seen if seen is not None else true())
         .order_by(tasks.c.ordinal)
         .limit(limit + 1)
     )
@@ -70,8 +72,9 @@ async def find_task(connection: Connection, ref: str, *, plan_id: int | None) ->
         Conflict: several plans have a task of that key, and no plan was named.
     """
     within = tasks.c.plan_id == plan_id if plan_id is not None else true()
-    by_key = (tasks.c.key == ref) & within
-    by_id = (tasks.c.id == int(ref)) & within if _is_id(ref) else None
+    by_key = (tasks.c.key == storable(ref)) & within
+    task_id = id_in(ref)
+    by_id = (tasks.c.id == task_id) & within if task_id is not None else None
     for condition in (by_key, by_id) if plan_id is not None else (by_id, by_key):
         found = await _matches(connection, condition) if condition is not None else []
         if len(found) > 1:
@@ -132,10 +135,6 @@ def _listed() -> Select[Any]:
 
 def _without_ordinal(row: RowMapping) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "ordinal"}
-
-
-def _is_id(ref: str) -> bool:
-    return ref.isascii() and ref.isdigit() and len(ref) < 19  # what a bigint holds
 
 
 async def _matches(connection: Connection, condition: ColumnElement[bool]) -> Sequence[RowMapping]:

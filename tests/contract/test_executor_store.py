@@ -170,7 +170,7 @@ async def test_whatever_a_session_says_can_be_stored_and_read(stage: Stage) -> N
     )
     assert await stage.x1.save_results([(7, outcome)]) == {7}
     (report,) = [r for r in await stage.scheduler.reports() if hasattr(r, "summary")]
-    assert report.summary == "NUL \ufffd, lone ?, ?, quote ' and \\ and {braces} %s"
+    assert report.summary == "NUL \ufffd, lone \ufffd, \ufffd, quote ' and \\ and {braces} %s"
     await stage.commit(end(7, AttemptState.FAILED, failure_class=FailureClass.AGENT))
     assert stage.rows.column("SELECT detail FROM attempts") == [report.summary]
     assert stage.rows.column("SELECT count(*) FROM tasks WHERE id = %s", task_id) == [1]

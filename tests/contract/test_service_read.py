@@ -122,7 +122,7 @@ async def test_a_key_of_two_plans_needs_its_plan(service, plan_id):
     assert (await service.task("A.2", plan_id=other.plan_id)).plan_id == other.plan_id
 
 
-@pytest.mark.parametrize("ref", ["99999", "nobody", "", "9" * 40, "²"])
+@pytest.mark.parametrize("ref", ["99999", "nobody", "", "9" * 40, "²", "a\0b"])
 async def test_what_does_not_exist_is_not_found(service, plan_id, ref):
     with pytest.raises(NotFound):
         await service.plan(ref)
