@@ -9,7 +9,7 @@ run: .venv/installed ## run the example plan on a copy: seven agent types build,
 	@folder=$$(mktemp -d "$${TMPDIR:-/tmp}/first-light.XXXXXX") && cp examples/first-light.md "$$folder/" && \
 	PATH="$(BIN):$$PATH" $(BIN)/orchestrator run "$$folder/first-light.md" --fresh
 
-test: .venv/installed ## every check, then every test: unit, property, contract, integration, faults
+test: .venv/installed ## every check, then every test: unit, property, contract, integration, acceptance, faults
 	@$(BIN)/python tests/run.py
 
 check: .venv/installed ## the checks alone: style, format, types, import contracts

