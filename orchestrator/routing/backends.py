@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.errors import PlanError
+from orchestrator.settings import Settings
 
 AUTO = "auto"
 COMMAND = "command"
@@ -31,6 +32,15 @@ def choose_backend(wanted: str, *, has_run: bool, is_gate: bool) -> str:
     if wanted != AUTO:
         return wanted
     return COMMAND if has_run else ANTHROPIC
+
+
+def backend_note(settings: Settings) -> str:
+    """Return in one line what runs a task where its plan leaves the choice open."""
+    if settings.sessions.backend != AUTO:
+        return f"{settings.sessions.backend}, as set"
+    if settings.has_credentials:
+        return f"auto: `run:` lines by command, everything else by {settings.anthropic.model}"
+    return "auto: `run:` lines by command; tasks without them are held until ANTHROPIC_API_KEY is set"
 
 
 def needs_credentials(backend: str) -> bool:

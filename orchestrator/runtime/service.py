@@ -19,6 +19,7 @@ from orchestrator.core.words import PlanState
 from orchestrator.errors import Conflict, DatabaseUnavailable, Overloaded
 from orchestrator.ports import SchedulerPort
 from orchestrator.routing import Routing
+from orchestrator.routing.backends import backend_note
 from orchestrator.runtime.submission import finding_views, read_submission
 from orchestrator.settings import Settings
 from orchestrator.store import event_views, idempotency, plan_views, plans, task_views, transcripts
@@ -234,7 +235,7 @@ class Service:
             "sessions_max": self._settings.limits.sessions_max,
             "sessions": 0,
             "pools": (),
-            "backend_note": "",
+            "backend_note": backend_note(self._settings),
         }
         with contextlib.suppress(Overloaded):
             told = await self._scheduler.status()

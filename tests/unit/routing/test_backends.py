@@ -6,6 +6,8 @@ import pytest
 
 from orchestrator.errors import PlanError
 from orchestrator.routing import choose_backend, needs_credentials
+from orchestrator.routing.backends import backend_note
+from orchestrator.settings import load_settings
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,16 @@ def test_command_needs_something_to_run() -> None:
 
 def test_only_models_need_credentials() -> None:
     assert [needs_credentials(name) for name in ("anthropic", "command", "simulated")] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"anthropic": {"api_key": ""}}, "held until ANTHROPIC_API_KEY is set"),
+        ({"anthropic": {"api_key": "k", "model": "claude-x"}}, "everything else by claude-x"),
+        ({"sessions": {"backend": "simulated"}}, "simulated, as set"),
+    ],
+)
+def test_the_note_says_what_runs_a_task(tmp_path, monkeypatch, overrides, words):
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    assert words in backend_note(load_settings(tmp_path, overrides))
