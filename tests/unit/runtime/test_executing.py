@@ -237,8 +237,8 @@ async def test_what_sessions_print_fits_into_the_tables(stage: Stage) -> None:
     )
     await stage.stored(1)
     outcome = stage.store.results[1]
-    assert (outcome.summary, outcome.detail) == ("?\ufffd", "\ufffd")
-    assert outcome.report == {"n\ufffd": [None, "?", 1.5]}
+    assert (outcome.summary, outcome.detail) == ("\ufffd\ufffd", "\ufffd")
+    assert outcome.report == {"n\ufffd": [None, "\ufffd", 1.5]}
 
 
 async def test_a_cancelled_session_ends_with_a_result_that_says_so(stage: Stage) -> None:
@@ -353,4 +353,4 @@ def test_a_transcript_holds_nothing_that_a_reader_cannot_send_on() -> None:
     buffer.write("stdout", "a\0b\ud800c")
     chunk = buffer.take()
     assert chunk is not None
-    assert _lines([chunk])[0][2] == "a\ufffdb?c"
+    assert _lines([chunk])[0][2] == "a\ufffdb\ufffdc"
