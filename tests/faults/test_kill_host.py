@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 
+from orchestrator.store.embedded import attach
 from tests.support.command_line import CommandLine, own_command_line
 from tests.support.host import (
     LONG_PLAN,
@@ -36,9 +36,10 @@ def cli() -> Iterator[CommandLine]:
 
 
 def in_mid_plan(host: RunningHost) -> None:
-    """Hand the plan in and wait until its second task runs."""
+    """Hand the plan in and wait until the command of its second task runs, a moment after its start row."""
     host.submit(LONG_PLAN)
     host.hear_event("attempt.started", "A.2")
+    wait_until(lambda: (host.cli.folder / "waiting").exists(), timeout_s=30.0, what="the command runs")
 
 
 def end_plan(host: RunningHost) -> None:
@@ -93,8 +94,8 @@ def test_a_killed_gcs_comes_back_and_no_actor_notices(cli: CommandLine) -> None:
             timeout_s=GCS_BACK_MAX_S,
             what="the GCS is back",
         )
+        assert {words: pids_of(cli, words) for words in actors} == actors
         end_plan(host)
-        assert {words: pids_of(cli, words)[: len(pids)] for words, pids in actors.items()} == actors
     assert starts(cli) == 1
     cli.assert_nothing_is_left()
 
@@ -112,10 +113,17 @@ def test_a_killed_raylet_costs_the_sessions_but_not_the_plan(cli: CommandLine) -
 def test_a_killed_postgres_comes_back_on_its_port(cli: CommandLine) -> None:
     with running_host(cli) as host:
         in_mid_plan(host)
-        executors = pids_of(cli, "ray::Executor")
-        kill(postmaster_pid(cli.home))
+        executors, postmaster = pids_of(cli, "ray::Executor"), postmaster_pid(cli.home)
+        port = attach(cli.home).port
+        kill(postmaster)
+        wait_until(
+            lambda: not is_alive(postmaster) and attach(cli.home) is not None,
+            timeout_s=20.0,
+            what="PostgreSQL answers again",
+        )
+        assert attach(cli.home).port == port
+        assert pids_of(cli, "ray::Executor") == executors
         end_plan(host)
-        assert set(executors) <= set(pids_of(cli, "ray::Executor"))
     assert starts(cli) == 1
     cli.assert_nothing_is_left()
 
@@ -124,8 +132,12 @@ def test_a_killed_scheduler_is_started_again_and_adopts_what_runs(cli: CommandLi
     with running_host(cli) as host:
         in_mid_plan(host)
         scheduler = pid_of(cli, "ray::Scheduler")
-        os.kill(scheduler, signal.SIGKILL)
+        kill(scheduler)
+        wait_until(
+            lambda: any(pid != scheduler for pid in pids_of(cli, "ray::Scheduler")),
+            timeout_s=30.0,
+            what="there is another scheduler",
+        )
         end_plan(host)
-        assert pid_of(cli, "ray::Scheduler") != scheduler
     assert starts(cli) == 1
     cli.assert_nothing_is_left()
