@@ -39,7 +39,7 @@ def in_mid_plan(host: RunningHost) -> None:
     """Hand the plan in and wait until the command of its second task runs, a moment after its start row."""
     host.submit(LONG_PLAN)
     host.hear_event("attempt.started", "A.2")
-    wait_until(lambda: (host.cli.folder / "waiting").exists(), timeout_s=30.0, what="the command runs")
+    wait_until((host.cli.folder / "waiting").exists, timeout_s=30.0, what="the command runs")
 
 
 def end_plan(host: RunningHost) -> None:
