@@ -6,8 +6,7 @@ writers (an old incarnation and its successor) take turns and neither counts an 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from typing import Any
 
@@ -15,9 +14,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
-from orchestrator.errors import DatabaseUnavailable, InvariantViolation
 from orchestrator.ports import Affinity, AffinityKey, EndedAttempt, FoldOutcomes
-from orchestrator.store.hot import connect
+from orchestrator.store.hot import HotConnection
 
 _FIRST_SQL = """
 INSERT INTO orchestrator_state (key, value) VALUES ('metrics', jsonb_build_object('seq', 0))
@@ -76,12 +74,13 @@ class PostgresOutcomes:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: psycopg.AsyncConnection[dict[str, Any]] | None = None
+        self._connection = HotConnection(
+            url, name="orchestrator-metrics", row_factory=dict_row, prepare=_FIRST_SQL
+        )
 
     async def take(self, fold: FoldOutcomes, *, events_max: int) -> int:
         """Fold the next events; see ports.OutcomeStore."""
-        async with self._connected() as connection, connection.transaction():
+        async with self._connection.use() as connection, connection.transaction():
             seq = await _one(connection, _LOCK_SQL)
             cursor = await connection.execute(_EVENTS_SQL, {"after": seq["seq"], "limit": events_max})
             rows = await cursor.fetchall()
@@ -94,38 +93,12 @@ class PostgresOutcomes:
 
     async def last_seq(self) -> int:
         """Return the seq of the last event taken. Raises DatabaseUnavailable."""
-        async with self._connected() as connection, connection.transaction():
+        async with self._connection.use() as connection, connection.transaction():
             return int((await _one(connection, _LOCK_SQL))["seq"])
 
     async def close(self) -> None:
         """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = await _open(self._url)
-            yield self._connection
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            await self.close()
-            raise DatabaseUnavailable(f"The database does not answer: {error}.") from error
-        except psycopg.Error as error:
-            await self.close()
-            raise InvariantViolation(f"The database refused a statement of ours: {error}") from error
-        except BaseException:
-            await self.close()  # never reuse a connection in an unknown state
-            raise
-
-
-async def _open(url: str) -> psycopg.AsyncConnection[dict[str, Any]]:
-    connection = await connect(url, name="orchestrator-metrics")
-    await connection.set_autocommit(True)  # transactions are opened explicitly
-    await connection.execute(_FIRST_SQL)
-    connection.row_factory = dict_row
-    return connection
+        await self._connection.close()
 
 
 async def _one(connection: psycopg.AsyncConnection[dict[str, Any]], statement: str) -> dict[str, Any]:

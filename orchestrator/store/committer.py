@@ -8,8 +8,7 @@ array per column (`UPDATE … FROM unnest`), statements in pipeline mode.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -27,9 +26,10 @@ from orchestrator.core.commands import (
     SaveTask,
 )
 from orchestrator.core.words import PlanState
-from orchestrator.errors import DatabaseUnavailable, Fenced, InvariantViolation
+from orchestrator.errors import Fenced, InvariantViolation
 from orchestrator.ports import Term
-from orchestrator.store.hot import TOKEN_BLOCK, connect
+from orchestrator.store.hot import TOKEN_BLOCK, HotConnection
+from orchestrator.store.listener import CHANNEL
 
 _Row = TypeVar("_Row", bound=RowCommand)
 
@@ -170,7 +170,7 @@ WITH written AS (
     FROM unnest({}) WITH ORDINALITY AS u(type, tenant_id, plan_id, task_id, token, payload, n) ORDER BY u.n
     RETURNING seq
 )
-SELECT pg_notify('orchestrator_events', max(seq)::text) FROM written
+SELECT pg_notify(%(channel)s, max(seq)::text) FROM written
 """
 
 
@@ -183,10 +183,9 @@ class Committer:
     """
 
     def __init__(self, url: str, *, cluster_id: str) -> None:
-        self._url = url
         self._cluster_id = cluster_id
         self._epoch = 0
-        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._hot = HotConnection(url, name="orchestrator-committer")
 
     @property
     def epoch(self) -> int:
@@ -195,7 +194,7 @@ class Committer:
 
     async def commit(self, batch: int, rows: Sequence[RowCommand]) -> None:
         """Write everything or nothing; see ports.SchedulerStore."""
-        async with self._hot() as connection:
+        async with self._hot.use() as connection:
             counts = await self._write(connection, batch, rows)
             for what, hit, meant in counts:
                 if hit == meant:
@@ -229,7 +228,7 @@ class Committer:
                 values: dict[str, Any] = {
                     str(n): [value(row) for row in chosen] for n, (_, value) in enumerate(columns)
                 }
-                values |= {"epoch": self._epoch, "cluster_id": self._cluster_id}
+                values |= {"epoch": self._epoch, "cluster_id": self._cluster_id, "channel": CHANNEL}
                 found.append((what, statement.format(arrays), values, len(chosen) if guard else None))
 
         ended = _of(rows, EndAttempt)
@@ -250,7 +249,7 @@ class Committer:
         since = 0.0
         loop = asyncio.get_running_loop()
         while True:
-            async with self._hot() as connection:
+            async with self._hot.use() as connection:
                 row = await self._one(connection, _TERM_SQL)
                 is_free = row is None or row[2] or row[4] == incarnation
                 is_free = is_free or (is_starting and row is not None and row[1] == self._cluster_id)
@@ -270,7 +269,7 @@ class Committer:
 
     async def release_term(self) -> None:
         """Give the term back."""
-        async with self._hot() as connection:
+        async with self._hot.use() as connection:
             await connection.execute(
                 "UPDATE scheduler_term SET is_released = true WHERE epoch = %s", (self._epoch,)
             )
@@ -278,7 +277,7 @@ class Committer:
 
     async def last_batch(self) -> int:
         """Return the number of the last committed batch; see ports.SchedulerStore."""
-        async with self._hot() as connection:
+        async with self._hot.use() as connection:
             row = await self._one(connection, _LAST_BATCH_SQL, {"epoch": self._epoch})
             await connection.rollback()
         if row is None:
@@ -287,7 +286,7 @@ class Committer:
 
     async def reserve_tokens(self) -> tuple[int, int]:
         """Take a block of tokens from the sequence."""
-        async with self._hot() as connection:
+        async with self._hot.use() as connection:
             row = await self._one(connection, "SELECT nextval('attempt_tokens')")
             await connection.commit()
         assert row is not None
@@ -295,9 +294,7 @@ class Committer:
 
     async def close(self) -> None:
         """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        await self._hot.close()
 
     @staticmethod
     async def _one(
@@ -305,23 +302,6 @@ class Committer:
     ) -> tuple[Any, ...] | None:
         cursor = await connection.execute(statement.encode(), values or {})
         return await cursor.fetchone()
-
-    @contextlib.asynccontextmanager
-    async def _hot(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """Give the connection, opened again if it broke; whatever breaks it becomes DatabaseUnavailable."""
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = await connect(self._url, name=f"orchestrator-committer-{self._epoch}")
-            yield self._connection
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            await self.close()
-            raise DatabaseUnavailable(f"The database does not answer: {error}.") from error
-        except psycopg.Error as error:
-            await self.close()
-            raise InvariantViolation(f"The database refused a statement of ours: {error}") from error
-        except BaseException:
-            await self.close()  # never reuse a connection in an unknown state
-            raise
 
 
 def _of(rows: Sequence[RowCommand], kind: type[_Row]) -> list[_Row]:

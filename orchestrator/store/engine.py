@@ -16,12 +16,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from orchestrator.errors import DatabaseUnavailable, Overloaded
+from orchestrator.store.hot import REMEDY
 
 Engine: TypeAlias = AsyncEngine
 Connection: TypeAlias = AsyncConnection
 
 _SET_TENANT = text("SELECT set_config('app.tenant', :tenant, true)")
-_REMEDY = "Check that the server runs and that the database URL names it; `orchestrator doctor` tells more."
 
 
 def make_engine(url: str, *, connections_max: int = 10, name: str = "orchestrator") -> Engine:
@@ -68,7 +68,7 @@ def unavailable(url: URL, error: DBAPIError) -> DatabaseUnavailable:
     """Return the error that says which server failed and why, without its password."""
     reason = str(error.orig).strip().partition("\n")[0] or type(error.orig).__name__
     where = f"{url.host}:{url.port or 5432}/{url.database}"
-    return DatabaseUnavailable(f"PostgreSQL at {where} cannot be used: {reason.rstrip('.')}.", remedy=_REMEDY)
+    return DatabaseUnavailable(f"PostgreSQL at {where} cannot be used: {reason.rstrip('.')}.", remedy=REMEDY)
 
 
 def libpq_url(engine: Engine) -> str:

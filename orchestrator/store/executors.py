@@ -6,9 +6,7 @@ scheduler's verdict (store/scheduler.py `fate`), which takes the same row FOR UP
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +15,9 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Json
 
 from orchestrator.core.words import AttemptKind
-from orchestrator.errors import DatabaseUnavailable
 from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
-from orchestrator.store.hot import connect
+from orchestrator.store.hot import HotConnection, unavailable
 
 _START_SQL = """
 WITH live AS (
@@ -113,14 +110,12 @@ class ExecutorStore:
         model: str = "",
         prompt: str = "",
     ) -> None:
-        self._url = url
         self._executor = executor
         self._incarnation = incarnation
         self._limits = limits
         self._model = model
         self._prompt = prompt
-        self._lock = asyncio.Lock()
-        self._connection: psycopg.AsyncConnection[dict[str, Any]] | None = None
+        self._connection = HotConnection(url, name=f"orchestrator-{executor}", row_factory=dict_row)
 
     async def start(self, tokens: Sequence[int]) -> list[Assignment]:
         """Store the starts and return what they are to do; a token that is refused is left out.
@@ -128,7 +123,7 @@ class ExecutorStore:
         Repeating it is harmless: this incarnation gets the same assignments again, any other gets nothing.
         """
         values = {"tokens": list(tokens), "executor": self._executor, "incarnation": self._incarnation}
-        async with self._open() as connection:
+        async with self._connection.use() as connection:
             await connection.execute(_START_SQL, values)
             cursor = await connection.execute(_ASSIGNMENTS_SQL, values)
             rows = await cursor.fetchall()
@@ -172,7 +167,7 @@ class ExecutorStore:
         values: dict[str, object] = {"0": tokens}
         for n, column in enumerate(_RESULT_COLUMNS, start=1):
             values[str(n)] = [column(outcome) for _, outcome in results]
-        async with self._open() as connection:
+        async with self._connection.use() as connection:
             await connection.execute(_RESULTS_SQL, values)
             cursor = await connection.execute(_STORED_SQL, {"tokens": tokens})
             stored = {row["token"] for row in await cursor.fetchall()}
@@ -181,7 +176,7 @@ class ExecutorStore:
 
     async def save_chunks(self, chunks: Sequence[TranscriptChunk]) -> None:
         """Store pieces of transcripts; losing the last second of one is bearable, so no flush is awaited."""
-        async with self._open() as connection:
+        async with self._connection.use() as connection:
             await connection.execute("SET LOCAL synchronous_commit = off")
             await connection.execute(
                 _CHUNKS_SQL,
@@ -195,24 +190,7 @@ class ExecutorStore:
 
     async def close(self) -> None:
         """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-
-    @contextlib.asynccontextmanager
-    async def _open(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
-        async with self._lock:
-            try:
-                if self._connection is None or self._connection.closed:
-                    self._connection = await connect(self._url, name=f"orchestrator-{self._executor}")
-                    self._connection.row_factory = dict_row
-                yield self._connection
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                await self.close()
-                raise DatabaseUnavailable(f"The database does not answer: {error}.") from error
-            except BaseException:
-                await self.close()  # never reuse a connection in an unknown state
-                raise
+        await self._connection.close()
 
 
 class Beats:
@@ -246,7 +224,7 @@ class Beats:
             rows = self._connection.execute(_BEAT_SQL, {"tokens": list(tokens)}).fetchall()
         except psycopg.Error as error:
             self.close()
-            raise DatabaseUnavailable(f"The database does not answer: {error}.") from error
+            raise unavailable(error, url=self._url) from error
         return dict(rows)
 
     def close(self) -> None:

@@ -1,24 +1,99 @@
-"""What scheduler and executors share of the hot path: their connection, and the size of a block of tokens.
+"""What scheduler, executors and metrics share of the hot path: a connection, and the size of token blocks.
 
 Plain psycopg: an executor's start is somebody's wait, and SQLAlchemy alone would add half a second to it.
+Rule: after any error the connection is closed, because nobody knows what state it is in.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
+from psycopg.rows import AsyncRowFactory, tuple_row
+
+from orchestrator.errors import DatabaseUnavailable, InvariantViolation, OrchestratorError
+from orchestrator.store.roles import place_of, reason_of
 
 #: Tokens of attempts (and later of landings). The scheduler takes them in blocks of this size.
 TOKEN_BLOCK = 1000
 
+REMEDY = "Check that the server runs and that the database URL names it; `orchestrator doctor` tells more."
 
-async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
-    """Open a connection of the service role with bounded waits, so that none of ours can block another."""
-    return await psycopg.AsyncConnection.connect(
-        url,
-        application_name=name,
-        connect_timeout=5,
-        keepalives_idle=5,
-        options="-c statement_timeout=15s -c idle_in_transaction_session_timeout=10s",
+
+class HotConnection:
+    """A connection of the service role: opened when it is wanted, and again after it broke.
+
+    Args:
+        url: libpq URL.
+        name: how the server's activity view shows it.
+        row_factory: of psycopg; rows are tuples by default.
+        prepare: statement that is carried out, and committed, whenever it is opened.
+    """
+
+    def __init__(
+        self, url: str, *, name: str, row_factory: AsyncRowFactory[Any] = tuple_row, prepare: str = ""
+    ) -> None:
+        self._url = url
+        self._name = name
+        self._row_factory = row_factory
+        self._prepare = prepare
+        self._lock = asyncio.Lock()
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+
+    @contextlib.asynccontextmanager
+    async def use(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """Give the connection to one caller at a time, who commits or rolls back.
+
+        Raises:
+            DatabaseUnavailable: the server does not answer or hung up; what was not known committed may be.
+            InvariantViolation: the server refused a statement of ours.
+        """
+        async with self._lock:
+            try:
+                if self._connection is None or self._connection.closed:
+                    self._connection = await self._open()
+                yield self._connection
+            except psycopg.Error as error:
+                await self.close()
+                raise _meaning(error, url=self._url) from error
+            except BaseException:
+                await self.close()
+                raise
+
+    async def close(self) -> None:
+        """Close the connection; the next use opens one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _open(self) -> psycopg.AsyncConnection[Any]:
+        """Connect with bounded waits, so that none of ours can block another."""
+        connection = await psycopg.AsyncConnection.connect(
+            self._url,
+            application_name=self._name,
+            connect_timeout=5,
+            keepalives_idle=5,
+            options="-c statement_timeout=15s -c idle_in_transaction_session_timeout=10s",
+        )
+        connection.row_factory = self._row_factory
+        if self._prepare:
+            await connection.execute(self._prepare.encode())
+            await connection.commit()
+        return connection
+
+
+def unavailable(error: psycopg.Error, *, url: str) -> DatabaseUnavailable:
+    """Return the error that says which server failed and why, without its password."""
+    return DatabaseUnavailable(
+        f"PostgreSQL at {place_of(url)} cannot be used: {reason_of(error)}.", remedy=REMEDY
     )
+
+
+def _meaning(error: psycopg.Error, *, url: str) -> OrchestratorError:
+    """Tell callers whether the server is away or a statement of ours is wrong."""
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return unavailable(error, url=url)
+    return InvariantViolation(f"The database refused a statement of ours: {error}")

@@ -5,8 +5,6 @@ It has a connection of its own, so that reading never waits behind, or holds up,
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -32,10 +30,10 @@ from orchestrator.core.words import (
     TaskKind,
     TaskState,
 )
-from orchestrator.errors import DatabaseUnavailable, NotFound
+from orchestrator.errors import NotFound
 from orchestrator.ports import Fate, PlanSlice
 from orchestrator.store.committer import Committer
-from orchestrator.store.hot import connect
+from orchestrator.store.hot import HotConnection
 from orchestrator.text import id_in
 
 #: Tasks in one slice of a plan: small enough that taking a slice does not hold up a dispatch.
@@ -112,8 +110,7 @@ class PostgresSchedulerStore(Committer):
         super().__init__(url, cluster_id=cluster_id)
         self._attempts_max = attempts_max
         self._choose_backend = choose_backend
-        self._reader: psycopg.AsyncConnection[dict[str, Any]] | None = None
-        self._reading = asyncio.Lock()
+        self._side = HotConnection(url, name="orchestrator-scheduler", row_factory=dict_row)
         self._affinity_since = datetime.fromtimestamp(0, UTC)
 
     async def unfinished_plans(self) -> list[int]:
@@ -133,7 +130,7 @@ class PostgresSchedulerStore(Committer):
         """Yield a plan in slices; raises NotFound."""
         found = await self._all(_PLAN_SQL, {"plan": plan_id})
         if not found:
-            raise NotFound(f"There is no plan {plan_id}.")
+            raise NotFound(f"There is no plan {plan_id}.", remedy="`orchestrator status` lists the plans.")
         plan, backend, after = _plan_spec(found[0]), found[0]["backend"], 0
         while True:
             values = {"plan": plan_id, "after": after, "limit": SLICE, "estimate": ESTIMATE_MS}
@@ -205,7 +202,7 @@ class PostgresSchedulerStore(Committer):
         The executor takes the same row FOR SHARE before it stores a start or a result; so either its row
         is there when we look, or it comes after us and is refused.
         """
-        async with self._side() as connection:
+        async with self._side.use() as connection:
             cursor = await connection.execute(
                 "SELECT state FROM attempts WHERE token = %s FOR UPDATE", (token,)
             )
@@ -245,41 +242,21 @@ class PostgresSchedulerStore(Committer):
 
     async def save_state(self, key: str, value: Mapping[str, object]) -> None:
         """Write a row of `orchestrator_state`."""
-        async with self._side() as connection:
+        async with self._side.use() as connection:
             await connection.execute(_STATE_SQL, {"key": key, "value": Json(dict(value))})
             await connection.commit()
 
     async def close(self) -> None:
         """Close both connections."""
         await super().close()
-        await self._close_reader()
-
-    async def _close_reader(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            await reader.close()
+        await self._side.close()
 
     async def _all(self, statement: str, values: Mapping[str, Any] | None = None) -> Sequence[dict[str, Any]]:
-        async with self._side() as connection:
+        async with self._side.use() as connection:
             cursor = await connection.execute(statement.encode(), values)
             rows = await cursor.fetchall()
             await connection.rollback()
             return rows
-
-    @contextlib.asynccontextmanager
-    async def _side(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
-        async with self._reading:
-            try:
-                if self._reader is None or self._reader.closed:
-                    self._reader = await connect(self._url, name="orchestrator-scheduler")
-                    self._reader.row_factory = dict_row
-                yield self._reader
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                await self._close_reader()
-                raise DatabaseUnavailable(f"The database does not answer: {error}.") from error
-            except BaseException:
-                await self._close_reader()  # never reuse a connection in an unknown state
-                raise
 
 
 def _plan_spec(row: Mapping[str, Any]) -> PlanSpec:
