@@ -127,6 +127,8 @@ async def test_nothing_is_started_before_its_lease_is_committed() -> None:
         stage.store.may_commit.clear()
         stage.join()
         await stage.store.signal.until(lambda: any(_lease(rows) for _, rows in stage.store.sent))
+        for _ in range(10):
+            await asyncio.sleep(0)
         assert stage.executors.started() == []
         stage.store.may_commit.set()
         await stage.executors.signal.until(stage.executors.started)
@@ -317,7 +319,8 @@ async def test_a_plan_that_left_memory_is_read_after_what_was_decided_about_it_i
         stage.tick()
         await stage.store.signal.until(lambda: 1 not in stage.state.plans)
         load = asyncio.create_task(stage.driver.load_plan(1))
-        await asyncio.sleep(0)
+        for _ in range(10):  # it gets every chance to be too early
+            await asyncio.sleep(0)
         assert stage.store.readings == [1]
         cancelled = replace(PLAN, state=PlanState.CANCELLED)
         rows = (spec(1, state=TaskState.CANCELLED),)
