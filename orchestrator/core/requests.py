@@ -25,6 +25,8 @@ from orchestrator.core.words import HoldReason, PlanState, TaskState
 
 Result = dict[str, object]
 
+_CANCELLED = "The plan was cancelled. Submit it fresh to start over."
+
 
 class Refusal(Exception):
     """The request cannot be met; the message says why and what to do."""
@@ -109,6 +111,8 @@ def _on_retry_task(s: State, event: Requested) -> Result:
     leaves = [leaf for leaf in _leaves(s, task) if leaf.state in again]
     if not leaves:
         raise Refusal(f"The task is {task.state.value}; only a failed, cancelled or skipped one is retried.")
+    if s.plans[task.plan_id].state is PlanState.CANCELLED:
+        raise Refusal(_CANCELLED)
     _wake(s, s.plans[task.plan_id])
     for leaf in leaves:
         _again(s, leaf)
@@ -156,7 +160,7 @@ def _on_resume_plan(s: State, event: Requested) -> Result:
     """Go on: with the scope asked for now, and with another chance for its dead letters."""
     plan = _plan(s, event)
     if plan.state is PlanState.CANCELLED:
-        raise Refusal("The plan was cancelled. Submit it fresh to start over.")
+        raise Refusal(_CANCELLED)
     plan.until_task = event.until_task
     set_scope(s, plan)
     if plan.state in {PlanState.PAUSED, PlanState.STALLED}:

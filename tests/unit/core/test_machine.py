@@ -490,3 +490,26 @@ def test_retiring_an_executor_needs_it_idle():
     world.handle(e.ExecutorRetired(at_ms=0, executor="a", request_id=8))
     assert world.answers[8].result == {"may_end": True}
     assert world.state.executors == {}
+
+
+def test_a_cancel_wins_over_work_that_has_not_passed_its_gate():
+    world = World()
+    world.join("a")
+    world.join("g", pool="gate")
+    world.load([spec(1, has_gate=True), spec(2), spec(3)])
+    world.request("cancel_task", task_id=1)
+    world.request("cancel_task", task_id=2)
+    world.end(1)
+    world.end(2)
+    assert world.states() == {1: "cancelled", 2: "done", 3: "running"}
+    assert world.running() == [3]
+
+
+def test_nothing_is_retried_in_a_cancelled_plan():
+    world = World()
+    world.join("a")
+    world.load([spec(1)])
+    world.request("cancel_plan")
+    world.end(1, AttemptState.CANCELLED)
+    assert "was cancelled" in world.request("retry_task", task_id=1).error
+    assert world.states() == {1: "cancelled"}
