@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Self, TypeAlias
 
 from actors.joining import join_ray
-from orchestrator.core.words import PlanState
+from orchestrator.core.words import AT_REST, PlanState
 from orchestrator.errors import EnvironmentFault
 from orchestrator.plan.read import read_path
 from orchestrator.routing import Routing
-from orchestrator.runtime.service import ENDED, Service
+from orchestrator.runtime.service import Service
 from orchestrator.settings import Settings, load_settings
 from orchestrator.stack import require_stack
 from orchestrator.store.embedded import attach
@@ -45,7 +45,7 @@ from orchestrator.views import (
 PlanLike: TypeAlias = Submitted | PlanView | int | str
 
 _CONNECTIONS_MAX = 4
-_ENDINGS = frozenset(f"plan.{state.value}" for state in ENDED)
+_ENDINGS = frozenset(f"plan.{state.value}" for state in AT_REST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ class AsyncOrchestrator:
             after: seq of the last event seen.
         """
         view = await self.plan(plan)
-        is_ending = view.state in ENDED
+        is_ending = view.state in AT_REST
         if is_ending and view.last_seq <= after:
             return
         async for event in self.service.watch(plan_id=view.id, after=after):
@@ -226,7 +226,7 @@ class AsyncOrchestrator:
 
     async def _is_over(self, plan_id: int, seq: int) -> bool:
         view = await self.service.plan(str(plan_id))
-        return view.state in ENDED and view.last_seq <= seq
+        return view.state in AT_REST and view.last_seq <= seq
 
 
 def _ref(plan: PlanLike) -> str:

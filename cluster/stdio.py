@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator
 from pydantic import BaseModel, ValidationError
 
 from cluster.progress import Progress
-from orchestrator.core.words import TaskKind, TaskState
+from orchestrator.core.words import AT_REST, TaskKind, TaskState
 from orchestrator.errors import DatabaseUnavailable, OrchestratorError, Overloaded
-from orchestrator.runtime.service import ENDED, Service
+from orchestrator.runtime.service import Service
 from orchestrator.views import EventView, PlanView, SubmitRequest, TaskView
 
 _LINE_BYTES_MAX = 64 * 2**20
@@ -103,7 +103,7 @@ class Dialogue:
         """Tell events as they come and the plan each second; the plan, not an event, tells of its end."""
         events = asyncio.create_task(self._tell_events(plan.id))
         try:
-            while plan.state not in ENDED:
+            while plan.state not in AT_REST:
                 await asyncio.sleep(_PLAN_PERIOD_S)
                 with contextlib.suppress(DatabaseUnavailable, Overloaded):  # it is being started again
                     plan = await self._service.plan(str(plan.id))

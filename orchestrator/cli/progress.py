@@ -8,11 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.cli.messages import Accepted, Ended, Happened, LogsRead, Message, PlanRead, TasksRead
-from orchestrator.core.words import PlanState, TaskState
+from orchestrator.core.words import AT_REST, TaskState
 from orchestrator.views import EventView, LogView, PlanView, TaskView
-
-#: Nothing more happens by itself in a plan that is in one of these.
-PLAN_OVER = frozenset({PlanState.DONE, PlanState.STALLED, PlanState.CANCELLED, PlanState.PAUSED})
 
 _AT_WORK = frozenset({TaskState.RUNNING, TaskState.VERIFYING})
 
@@ -83,7 +80,7 @@ class Progress:
     @property
     def is_over(self) -> bool:
         """Whether nothing more happens by itself."""
-        return self.plan is not None and self.plan.state in PLAN_OVER
+        return self.plan is not None and self.plan.state in AT_REST
 
     @property
     def elapsed_s(self) -> float:

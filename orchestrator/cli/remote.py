@@ -6,10 +6,9 @@ import time
 from collections.abc import Generator, Iterator
 
 from orchestrator.cli.messages import Ended, Happened, LogsRead, Message, PlanRead, TasksRead
-from orchestrator.cli.progress import PLAN_OVER
 from orchestrator.cli.summary import LOG_LINES_MAX
 from orchestrator.client import Client
-from orchestrator.core.words import TaskKind, TaskState
+from orchestrator.core.words import AT_REST, TaskKind, TaskState
 from orchestrator.views import PlanView, TaskView
 
 _LOOK_EVERY_S = 0.5
@@ -39,7 +38,7 @@ def leaves(client: Client, plan_id: int) -> tuple[TaskView, ...]:
 def _until_over(client: Client, plan: PlanView) -> Generator[Message, None, PlanView]:
     """Yield events and the plan, a look every half second, and return the plan as it ended."""
     seq = plan.last_seq
-    while plan.state not in PLAN_OVER:
+    while plan.state not in AT_REST:
         time.sleep(_LOOK_EVERY_S)
         plan = client.plan(str(plan.id))
         while events := client.events(after=seq, plan_id=plan.id, limit=_EVENTS_MAX):

@@ -19,7 +19,7 @@ from orchestrator.core.events import (
 from orchestrator.core.moving import apply_failure, enqueue, finish_task, make_ready, move_task, verify_task
 from orchestrator.core.state import ENDED_REMEMBERED, Attempt, Executor, State, Task
 from orchestrator.core.transitions import ATTEMPT_MOVES, check_move
-from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, PlanState, TaskState
+from orchestrator.core.words import FINISHED, AttemptKind, AttemptState, FailureClass, TaskState
 
 #: Why the end of an attempt is looked into.
 START_TIMEOUT = "start timeout"
@@ -147,11 +147,10 @@ def on_attempt_ended(s: State, event: AttemptEnded, *, at_ms: int) -> None:
 
 
 def _follow(s: State, task: Task, attempt: Attempt, event: AttemptEnded, *, at_ms: int) -> None:
-    if event.state is AttemptState.SUCCEEDED:
-        if attempt.kind is AttemptKind.GATE:
-            finish_task(s, task)
-        else:
-            verify_task(s, task)
+    if event.state is AttemptState.SUCCEEDED and attempt.kind is AttemptKind.GATE:
+        finish_task(s, task)
+    elif event.state is AttemptState.SUCCEEDED and not (attempt.cancel_reason and task.has_gate):
+        verify_task(s, task)
     elif attempt.cancel_reason:
         move_task(s, task, TaskState.CANCELLED, reason=attempt.cancel_reason)
     elif event.state is AttemptState.CANCELLED:
@@ -225,8 +224,7 @@ def on_tick(s: State, *, at_ms: int) -> None:
 
 
 def _forget_plans(s: State) -> None:
-    over = {PlanState.DONE, PlanState.CANCELLED}
-    for plan in [p for p in s.plans.values() if p.state in over and p.is_loaded and not p.live]:
+    for plan in [p for p in s.plans.values() if p.state in FINISHED and p.is_loaded and not p.live]:
         for task_id in plan.task_ids:
             del s.tasks[task_id]
         del s.plans[plan.plan_id]

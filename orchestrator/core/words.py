@@ -19,6 +19,13 @@ class PlanState(StrEnum):
     CANCELLED = "cancelled"
 
 
+#: Plans that need nobody any more, until somebody asks for something again.
+FINISHED = frozenset({PlanState.DONE, PlanState.CANCELLED})
+
+#: Nothing more happens by itself in a plan that is in one of these.
+AT_REST = FINISHED | {PlanState.STALLED, PlanState.PAUSED}
+
+
 class TaskKind(StrEnum):
     """What a node of a plan is."""
 

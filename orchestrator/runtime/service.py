@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.core.words import PlanState
+from orchestrator.core.words import FINISHED, PlanState
 from orchestrator.errors import Conflict, DatabaseUnavailable, Overloaded
 from orchestrator.ports import SchedulerPort
 from orchestrator.routing import Routing
@@ -39,16 +39,12 @@ from orchestrator.views import (
     TaskView,
 )
 
-#: States of a plan in which nothing more happens by itself.
-ENDED = frozenset({PlanState.DONE, PlanState.STALLED, PlanState.CANCELLED, PlanState.PAUSED})
-
 TASK_REQUESTS = frozenset({"cancel_task", "retry_task", "release_task"})
 PLAN_REQUESTS = frozenset({"cancel_plan", "pause_plan", "resume_plan"})
 
 _PAGE_MAX = 1000
 _WATCH_PAGE = 500
 _POLL_S = 1.0
-_FINISHED = frozenset({PlanState.DONE, PlanState.CANCELLED})
 
 
 class Service:
@@ -257,7 +253,7 @@ class Service:
     async def _cancel_live(self, name: str) -> None:
         async with self._transaction() as connection:
             known = await plans.find_plan(connection, name)
-        if known and known.state not in _FINISHED:
+        if known and known.state not in FINISHED:
             await self.request("cancel_plan", plan_id=known.id, reason="a fresh plan took its name")
 
     async def _store(self, connection: Connection, new: NewPlan, *, is_fresh: bool) -> KnownPlan:

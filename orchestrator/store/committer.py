@@ -25,7 +25,7 @@ from orchestrator.core.commands import (
     SavePlan,
     SaveTask,
 )
-from orchestrator.core.words import PlanState
+from orchestrator.core.words import FINISHED
 from orchestrator.errors import Fenced, InvariantViolation
 from orchestrator.ports import Term
 from orchestrator.store.hot import TOKEN_BLOCK, HotConnection
@@ -38,8 +38,6 @@ _Columns = tuple[tuple[str, Callable[[Any], object]], ...]
 
 #: What it writes, the statement, its values, and how many rows it must hit (None = any).
 _Statement = tuple[str, str, dict[str, Any], int | None]
-
-_OVER = frozenset({PlanState.DONE, PlanState.CANCELLED})
 
 _SAVE_TASKS: _Columns = (
     ("bigint", lambda r: r.task_id),
@@ -74,7 +72,7 @@ _ASK_CANCEL: _Columns = (("bigint", lambda r: r.token), ("text", lambda r: r.rea
 _SAVE_PLANS: _Columns = (
     ("bigint", lambda r: r.plan_id),
     ("text", lambda r: r.state.value),
-    ("bool", lambda r: r.state in _OVER),
+    ("bool", lambda r: r.state in FINISHED),
     ("bigint", lambda r: r.until_task),
 )
 _RECORD_EVENTS: _Columns = (

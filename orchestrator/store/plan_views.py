@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, RowMapping, func, literal, select, true
 
-from orchestrator.core.words import LIVE, SETTLED, AttemptKind, AttemptState, TaskKind, TaskState
+from orchestrator.core.words import FINISHED, LIVE, SETTLED, AttemptKind, AttemptState, TaskKind, TaskState
 from orchestrator.store.engine import Connection
 from orchestrator.store.tables import attempts, events, plans, task_states, tasks
 from orchestrator.text import id_in
@@ -54,7 +54,7 @@ async def counts(connection: Connection) -> tuple[dict[str, int], dict[str, int]
         select(task_states.c.state, func.count())
         .join(tasks, tasks.c.id == task_states.c.task_id)
         .join(plans, plans.c.id == task_states.c.plan_id)
-        .where(plans.c.state.not_in(["done", "cancelled"]), tasks.c.kind == TaskKind.LEAF)
+        .where(plans.c.state.not_in(FINISHED), tasks.c.kind == TaskKind.LEAF)
         .group_by(task_states.c.state)
     )
     found = [(await connection.execute(query)).all() for query in (by_state, leaves)]
