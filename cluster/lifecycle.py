@@ -150,7 +150,8 @@ class Host:
             self._write_stack(ray_address=self._cluster.address)
             if self._is_run:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._first_start.wait(), _DASHBOARD_WAIT_MAX_S)
+                    async with asyncio.timeout(_DASHBOARD_WAIT_MAX_S):
+                        await self._first_start.wait()
             supervisor.complete()
             await asyncio.gather(self._start_dashboard(), self._serve_http(urls))
             self._write_stack(state="ready")
