@@ -83,12 +83,18 @@ def _cancel(s: State, task: Task, reason: str) -> str:
     return "cancelling"
 
 
+def _wake(s: State, plan: Plan) -> None:
+    if plan.state in {PlanState.STALLED, PlanState.DONE}:
+        move_plan(s, plan, PlanState.ACTIVE)
+
+
 def _on_cancel_task(s: State, event: Requested) -> Result:
     task = _task(s, event)
     reason = event.reason or "by request"
     states = [_cancel(s, leaf, reason) for leaf in _leaves(s, task) if leaf.state not in CLOSED]
     if not states:
         raise Refusal(f"The task is {task.state.value} already; there is nothing to cancel.")
+    _wake(s, s.plans[task.plan_id])  # it may be over now
     return {"cancelled": states.count("cancelled"), "cancelling": states.count("cancelling")}
 
 
@@ -98,11 +104,6 @@ def _again(s: State, task: Task) -> None:
         move_task(s, task, TaskState.WAITING, reason=RELEASED if task.hold_when_ready is None else "")
     else:
         make_ready(s, task)
-
-
-def _wake(s: State, plan: Plan) -> None:
-    if plan.state in {PlanState.STALLED, PlanState.DONE}:
-        move_plan(s, plan, PlanState.ACTIVE)
 
 
 def _on_retry_task(s: State, event: Requested) -> Result:

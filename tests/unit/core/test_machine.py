@@ -513,3 +513,23 @@ def test_nothing_is_retried_in_a_cancelled_plan():
     world.end(1, AttemptState.CANCELLED)
     assert "was cancelled" in world.request("retry_task", task_id=1).error
     assert world.states() == {1: "cancelled"}
+
+
+def test_cancelling_the_last_open_task_of_a_stalled_plan_ends_it():
+    world = World()
+    world.join("a")
+    world.load([spec(1), spec(2, hold_when_ready=HoldReason.MANUAL)])
+    world.end(1)
+    assert world.state.plans[1].state is PlanState.STALLED
+    world.request("cancel_task", task_id=2)
+    assert world.state.plans[1].state is PlanState.DONE
+
+
+@pytest.mark.parametrize("request_kind", ["resume_plan", "cancel_task"])
+def test_a_stalled_plan_with_nothing_to_start_is_stalled_again_at_once(request_kind):
+    world = World()
+    world.join("a")
+    world.load([spec(1, hold_when_ready=HoldReason.MANUAL), spec(2, hold_when_ready=HoldReason.APPROVAL)])
+    assert world.state.plans[1].state is PlanState.STALLED
+    world.request(request_kind, task_id=2 if request_kind == "cancel_task" else 0)
+    assert world.state.plans[1].state is PlanState.STALLED
