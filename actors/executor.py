@@ -18,11 +18,11 @@ from ray.exceptions import RayError
 
 from actors.factory import find
 from actors.logs import log_json
-from actors.options import MICROS, SCHEDULER, ActorConfig
+from actors.options import SCHEDULER, ActorConfig
 from orchestrator import __version__
 from orchestrator import settings as settings_module
 from orchestrator.core.events import AttemptEnded
-from orchestrator.ports import SessionLimits
+from orchestrator.ports import MICROS, SessionLimits
 from orchestrator.routing import Routing
 from orchestrator.runtime.executing import Executing
 from orchestrator.runtime.renewal import LeaseSettings, Renewal

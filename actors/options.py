@@ -19,9 +19,6 @@ METRICS = "metrics"
 EXECUTOR_PREFIX = "executor-"
 NODE_PREFIX = "node-"
 
-#: Millionths of a US dollar in one.
-MICROS = 1_000_000
-
 #: Calls that an actor takes side by side; its own limits bound the work.
 CONCURRENCY = 1000
 

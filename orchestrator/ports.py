@@ -23,6 +23,9 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 
+#: Money is counted in millionths of a US dollar.
+MICROS = 1_000_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:

@@ -14,6 +14,7 @@ from orchestrator.errors import PlanError
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import Mark, Plan
 from orchestrator.plan.read import read_plan
+from orchestrator.ports import MICROS
 from orchestrator.routing import Routing
 from orchestrator.routing.backends import ANTHROPIC, AUTO, COMMAND, SIMULATED
 from orchestrator.settings import Settings
@@ -21,7 +22,6 @@ from orchestrator.store.plan_rows import NewPlan
 from orchestrator.views import FindingView, SubmitRequest
 
 BACKENDS = (AUTO, COMMAND, SIMULATED, ANTHROPIC)
-MICROS = 1_000_000
 _NAME_CHARS_MAX = 500
 
 
