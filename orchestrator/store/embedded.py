@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentFault, InvariantViolation
+from orchestrator.stack import process_start_time
 from orchestrator.store.address import HOST, Address, Record, read_record, write_record
 from orchestrator.store.embedded_data import (
     forget_unmade,
@@ -32,7 +33,7 @@ from orchestrator.store.embedded_data import (
     remove_everything,
 )
 from orchestrator.store.embedded_layout import Layout, find_layout, wheel_binaries
-from orchestrator.store.embedded_os import acquire_lock, die_with_parent, end_server, started_at
+from orchestrator.store.embedded_os import acquire_lock, die_with_parent, end_server
 
 _OPTIONS = {
     "listen_addresses": HOST,
@@ -155,7 +156,7 @@ class EmbeddedPostgres:
                 if tries_left == 0 or _is_free(record.port):
                     raise
         pid = os.getpid()
-        record = replace(record, owner_pid=pid, owner_started=started_at(pid) or 0)
+        record = replace(record, owner_pid=pid, owner_started=process_start_time(pid) or 0)
         write_record(self.home, record)
         self._address = _address(record, is_owner=True)
         return self._address
@@ -218,7 +219,11 @@ def attach(home: Path) -> Address | None:
         EnvironmentFault: `postgres.json` belongs to another user or is damaged, or the wheel is missing.
     """
     record = read_record(home.resolve())
-    if record is None or record.owner_pid == 0 or started_at(record.owner_pid) != record.owner_started:
+    if (
+        record is None
+        or record.owner_pid == 0
+        or process_start_time(record.owner_pid) != record.owner_started
+    ):
         return None
     if _ask(wheel_binaries(record.version), port=record.port) != _ACCEPTS:
         return None

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.errors import EnvironmentFault
+from orchestrator.stack import process_start_time
 from orchestrator.store.address import BOOTSTRAP, ROLES, Record, read_record, record_path, write_record
 from orchestrator.store.embedded_layout import Layout, cluster_name, data_dir_candidates, remove_state
-from orchestrator.store.embedded_os import die_with_parent, end_server, started_at
+from orchestrator.store.embedded_os import die_with_parent, end_server
 
 _UNFINISHED = ".postgres-new-"  # prefix of the folders in which initdb works
 _LOG_BYTES_MAX = 10_000_000
@@ -154,7 +155,7 @@ def _remove_stale_pid_file(data_dir: Path) -> None:
     of this folder lives any more: we hold the lock and have ended what was left.
     """
     pid = pid_in_file(data_dir)
-    if pid and started_at(pid) is not None:
+    if pid and process_start_time(pid) is not None:
         (data_dir / "postmaster.pid").unlink()
 
 

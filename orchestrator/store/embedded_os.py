@@ -64,16 +64,6 @@ def die_with_parent() -> Callable[[], None]:
     return set_death_signal
 
 
-def started_at(pid: int) -> int | None:
-    """Return the start time of a process in clock ticks since boot; None if it is dead or a zombie."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()  # the name before may hold anything; see proc(5)
-    return None if fields[0] in {"Z", "X"} else int(fields[19])
-
-
 def end_server(cluster_name: str, *, fast_timeout_s: float) -> list[int]:
     """End every process of the server `cluster_name`; return the pids that would not go.
 

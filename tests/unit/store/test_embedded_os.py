@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from orchestrator.store.embedded_os import acquire_lock, end_server, server_processes, started_at
+from orchestrator.store.embedded_os import acquire_lock, end_server, server_processes
 
 
 def test_lock_is_held_until_closed(tmp_path):
@@ -43,16 +43,6 @@ def test_lock_of_a_folder_makes_it(tmp_path):
     lock = acquire_lock(tmp_path / "state", is_folder=True, is_blocking=True)
     assert (tmp_path / "state").is_dir()
     os.close(lock)
-
-
-def test_start_time_tells_the_living_from_zombies_and_the_dead():
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    assert started_at(child.pid) == started_at(child.pid) is not None
-    child.send_signal(signal.SIGKILL)
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and left a zombie
-    assert started_at(child.pid) is None
-    child.communicate()
-    assert started_at(child.pid) is None
 
 
 def test_only_processes_of_the_named_server_are_found_and_ended():
