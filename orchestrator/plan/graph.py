@@ -11,9 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import networkx as nx
 
 from orchestrator.core.words import TaskKind
-from orchestrator.plan.model import DependencyKind, Mark, PlanDependency, PlanTask
-
-ESTIMATE_MS_DEFAULT = 30 * 60 * 1000
+from orchestrator.plan.model import ESTIMATE_MS_DEFAULT, DependencyKind, Mark, PlanDependency, PlanTask
 
 #: Marks of tasks that will not run, so that nothing waits for them.
 SETTLED_MARKS = frozenset({Mark.DONE, Mark.CANCELLED, Mark.DEFERRED})

@@ -12,6 +12,9 @@ from enum import StrEnum
 from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
 
+#: What a task takes where its author does not say: half an hour.
+ESTIMATE_MS_DEFAULT = 30 * 60 * 1000
+
 
 class Mark(StrEnum):
     """The state that the author's notation gives a task."""

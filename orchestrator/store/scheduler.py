@@ -31,6 +31,7 @@ from orchestrator.core.words import (
     TaskState,
 )
 from orchestrator.errors import NotFound
+from orchestrator.plan.model import ESTIMATE_MS_DEFAULT
 from orchestrator.ports import Fate, PlanSlice
 from orchestrator.store.committer import Committer
 from orchestrator.store.hot import HotConnection
@@ -38,9 +39,6 @@ from orchestrator.text import id_in
 
 #: Tasks in one slice of a plan: small enough that taking a slice does not hold up a dispatch.
 SLICE = 2_000
-
-#: Estimate of a task that has none, in ms.
-ESTIMATE_MS = 30 * 60 * 1000
 
 _PLAN_SQL = """
 SELECT p.id, p.tenant_id, p.state, p.budget_micros, p.backend, coalesce(u.id, 0) AS until_task,
@@ -133,7 +131,7 @@ class PostgresSchedulerStore(Committer):
             raise NotFound(f"There is no plan {plan_id}.", remedy="`orchestrator status` lists the plans.")
         plan, backend, after = _plan_spec(found[0]), found[0]["backend"], 0
         while True:
-            values = {"plan": plan_id, "after": after, "limit": SLICE, "estimate": ESTIMATE_MS}
+            values = {"plan": plan_id, "after": after, "limit": SLICE, "estimate": ESTIMATE_MS_DEFAULT}
             rows = await self._all(_TASKS_SQL, values)
             tasks = tuple(self._task_spec(row, backend) for row in rows)
             is_last = len(rows) < SLICE
