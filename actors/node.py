@@ -31,7 +31,3 @@ class Node:
         """End every process of an attempt's session; True when it is proven that none is left."""
         grace_s = self._config.settings.sessions.grace_s
         return await asyncio.to_thread(tree.kill_tree, self._config.records, token, grace_s=grace_s)
-
-    async def left_over(self) -> list[int]:
-        """Return the tokens whose process trees are not proven gone."""
-        return sorted(await asyncio.to_thread(tree.recorded_tokens, self._config.records))

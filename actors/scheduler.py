@@ -13,11 +13,12 @@ from typing import Any
 
 from actors.dispatch import RayExecutors
 from actors.logs import log_json
-from actors.options import MICROS, ActorConfig
+from actors.options import ActorConfig
 from orchestrator import __version__
 from orchestrator.core.events import AttemptEnded, LimitsSet
 from orchestrator.core.state import Policy
 from orchestrator.errors import PlanError
+from orchestrator.ports import MICROS
 from orchestrator.routing.backends import COMMAND, choose_backend
 from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, SchedulingSettings
 from orchestrator.settings import Settings
@@ -93,7 +94,7 @@ class Scheduler:
 
 def _backend_of(wanted: str, has_run: bool) -> str:
     try:
-        return choose_backend(wanted, has_run=has_run, is_gate=False)
+        return choose_backend(wanted, has_run=has_run)
     except PlanError:  # refused at the door; should a row say so all the same, the attempt fails and tells
         return COMMAND
 

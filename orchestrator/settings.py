@@ -113,10 +113,6 @@ class Limits(Section):
     plan_budget_usd: NonNegativeFloat = 0.0
     """Spend of a plan that names no budget of its own, in US dollars; 0 = no limit."""
 
-    def agent_max(self, agent_type: str) -> int:
-        """Return how many sessions of `agent_type` may run at once."""
-        return self.agent_sessions_max.get(agent_type, self.agent_default_max)
-
 
 class Pool(Section):
     """What one executor of a pool asks of Ray, and how many sessions it runs."""
@@ -220,7 +216,6 @@ class Price(Section):
 #: Published list prices as of 2026-11, input / output / cache read / cache write (5 minutes). Defaults to be
 #: checked against the price list of the day and overridden in `anthropic.prices`. Haiku 5.5 is billed in two
 #: bands by prompt length; the row is the upper one, so that a budget is never overrun unnoticed.
-PRICES_AS_OF = "2026-11"
 _PRICES = {
     "claude-fable-5-1": (10.0, 50.0, 0.25, 12.5),
     "claude-fable-5": (10.0, 50.0, 1.0, 12.5),

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from orchestrator.cli.output import Output, finding_line
 from orchestrator.cli.text import count, duration, one_line
+from orchestrator.core.state import GATE_POOL
 from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding, PlanError
-from orchestrator.plan.graph import ESTIMATE_MS_DEFAULT, PlanGraph
-from orchestrator.plan.model import Mark, Plan, PlanTask
+from orchestrator.plan.graph import PlanGraph
+from orchestrator.plan.model import ESTIMATE_MS_DEFAULT, Mark, Plan, PlanTask
 from orchestrator.routing import Route, Routing, choose_backend
-
-GATE_POOL = "gate"
 
 _CRITICAL_SHOWN_MAX = 12
 
@@ -110,7 +109,7 @@ def _forecast_task(task: PlanTask, *, route: Route, wave: int, backend: str, tak
 
 def _backend(task: PlanTask, wanted: str) -> str:
     try:
-        return choose_backend(wanted, has_run=bool(task.run), is_gate=False)
+        return choose_backend(wanted, has_run=bool(task.run))
     except PlanError as error:
         raise PlanError(f"{task.key}: {error.message}", remedy=error.remedy) from None
 

@@ -12,7 +12,7 @@ from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
 from orchestrator.plan.checks import check_plan, duplicate_key
 from orchestrator.plan.classify import classify
-from orchestrator.plan.dependencies import Resolver, infer_dependencies
+from orchestrator.plan.dependencies import Resolver
 from orchestrator.plan.draft import Draft, Node
 from orchestrator.plan.keys import slug
 from orchestrator.plan.model import Checkboxes, Plan, PlanTask
@@ -42,8 +42,7 @@ def assemble(drafts: Sequence[Draft], *, format_name: str, reason: str, source: 
         for statement in node.statements:
             resolver.take(node, statement)
     tasks = tuple(_task(node, keys, body) for node, body in zip(nodes, classified, strict=True))
-    dependencies = (*resolver.dependencies, *infer_dependencies(tasks, source))
-    checked = check_plan(tasks, dependencies, drafts=drafts, nodes=nodes, source=source)
+    checked = check_plan(tasks, resolver.dependencies, drafts=drafts, nodes=nodes, source=source)
     found = [*_draft_findings(drafts), *findings, *resolver.findings, *checked]
     meta = {name: value for draft in reversed(drafts) for name, value in draft.meta.items()}
     title = next((draft.title for draft in drafts if draft.title), str(meta.get("title", "")))
@@ -53,7 +52,7 @@ def assemble(drafts: Sequence[Draft], *, format_name: str, reason: str, source: 
         title=title,
         name=str(meta.pop("name", "")),
         tasks=tasks,
-        dependencies=dependencies,
+        dependencies=resolver.dependencies,
         findings=tuple(sorted(found, key=lambda finding: (finding.source, finding.line))),
         checkboxes=_sum(drafts),
         with_id=len(frozenset[str]().union(*(draft.key_forms for draft in drafts))),

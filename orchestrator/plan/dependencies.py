@@ -16,7 +16,7 @@ from enum import StrEnum
 from orchestrator.errors import Finding, PlanError
 from orchestrator.plan.draft import Node, Statement
 from orchestrator.plan.keys import KEY, split_number
-from orchestrator.plan.model import DependencyKind, PlanDependency, PlanTask
+from orchestrator.plan.model import DependencyKind, PlanDependency
 
 DEPENDENCIES_MAX = 500_000
 
@@ -99,15 +99,6 @@ def _reference(match: re.Match[str]) -> Reference | None:
     if name.lower() in _NOISE:
         return None
     return Reference(kind=ReferenceKind.OUTSIDE, text=name, first=name)
-
-
-def infer_dependencies(tasks: Sequence[PlanTask], text: str) -> Iterator[PlanDependency]:
-    """Yield the dependencies that prose and sequence suggest, each with `is_explicit=False`.
-
-    Only what an author states outright is a dependency: this importer infers none.
-    """
-    del tasks, text
-    yield from ()
 
 
 class Resolver:

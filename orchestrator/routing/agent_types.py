@@ -35,7 +35,6 @@ class AgentType:
         model: id of the model; empty = the default of the settings.
         tools: names of the tools it may use; empty = all.
         prompt: who the agent is and how it works, for the model.
-        is_known: a file defines it.
     """
 
     name: str
@@ -46,7 +45,6 @@ class AgentType:
     model: str = ""
     tools: tuple[str, ...] = ()
     prompt: str = ""
-    is_known: bool = True
 
 
 def _as_words(value: Any) -> Any:
@@ -90,7 +88,7 @@ class Catalogue:
     def get(self, name: str) -> AgentType:
         """Return the agent type `name`; one that no file defines works like `general-purpose`."""
         found = self._by_name.get(name)
-        return found or replace(self._by_name[GENERAL], name=name, keywords=(), is_known=False)
+        return found or replace(self._by_name[GENERAL], name=name, keywords=())
 
 
 def load_catalogue(home: Path, *, models: Mapping[str, str]) -> Catalogue:

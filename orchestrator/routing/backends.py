@@ -1,4 +1,4 @@
-"""Which backend runs an attempt: decided once, when the attempt is made, from what is wanted and possible."""
+"""Which backend runs a task: decided once, when its plan is loaded, from what is wanted and possible."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ SIMULATED = "simulated"
 ANTHROPIC = "anthropic"
 
 
-def choose_backend(wanted: str, *, has_run: bool, is_gate: bool) -> str:
-    """Return the backend of an attempt.
+def choose_backend(wanted: str, *, has_run: bool) -> str:
+    """Return the backend of a task's work; its `verify:` lines are commands whatever is wanted.
 
     Args:
-        wanted: what plan or agent type ask for; `auto` leaves the choice to us.
+        wanted: what the plan asks for; `auto` leaves the choice to us.
         has_run: the task has `run:` lines.
-        is_gate: the attempt runs the task's `verify:` lines, which are commands whatever is wanted.
 
     Raises:
         PlanError: `command` is wanted and there is nothing to run.
     """
-    if is_gate:
-        return COMMAND
     if wanted == COMMAND and not has_run:
         raise PlanError(
             "The backend `command` is wanted, but the task has no `run:` lines.",
@@ -41,8 +38,3 @@ def backend_note(settings: Settings) -> str:
     if settings.has_credentials:
         return f"auto: `run:` lines by command, everything else by {settings.anthropic.model}"
     return "auto: `run:` lines by command; tasks without them are held until ANTHROPIC_API_KEY is set"
-
-
-def needs_credentials(backend: str) -> bool:
-    """Return whether sessions of `backend` call a paid API."""
-    return backend == ANTHROPIC

@@ -16,7 +16,16 @@ import httpx2
 from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
 from orchestrator.core.words import AttemptState, FailureClass
-from orchestrator.ports import Assignment, Launcher, Outcome, SessionLimits, Transcript, Usage, Workspace
+from orchestrator.ports import (
+    MICROS,
+    Assignment,
+    Launcher,
+    Outcome,
+    SessionLimits,
+    Transcript,
+    Usage,
+    Workspace,
+)
 from orchestrator.sessions.api_errors import API_ERRORS, failure_of
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.pricing import cost_micros, price_of
@@ -103,8 +112,6 @@ class AnthropicBackend:
         }
         if self._config.effort:
             request["output_config"] = {"effort": self._config.effort}
-        if self._config.thinking:
-            request["thinking"] = {"type": self._config.thinking}
         return request
 
 
@@ -173,7 +180,7 @@ class _Conversation:
             if self._meter.usage.cost_micros >= limits.cost_micros_max:
                 return _failed(
                     FailureClass.BUDGET,
-                    f"The session reached its cap of ${limits.cost_micros_max / 1e6:.2f}.",
+                    f"The session reached its cap of ${limits.cost_micros_max / MICROS:.2f}.",
                 )
         return _failed(FailureClass.AGENT, f"There was no report after {limits.turns_max} turns.")
 

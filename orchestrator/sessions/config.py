@@ -19,7 +19,6 @@ class SessionConfig:
         model: for agent types that name none.
         max_output_tokens: of one answer.
         effort: `low` to `max`; empty leaves it to the model.
-        thinking: type of the thinking configuration, such as `adaptive`; empty leaves it to the model.
         retries_max: how often one request is sent again after a cut, a 429 or a 5xx.
         prices: by model name; not empty where there is a key.
         seed: of simulated sessions.
@@ -30,7 +29,6 @@ class SessionConfig:
     model: str = ""
     max_output_tokens: int = 16_000
     effort: str = ""
-    thinking: str = ""
     retries_max: int = 2
     prices: Mapping[str, Price] = field(default_factory=dict)
     seed: int = 0

@@ -12,9 +12,8 @@ def make_backends(config: SessionConfig, launcher: Launcher) -> dict[str, Backen
     """Make every backend that can work: `anthropic` only where there is a key."""
     backends: list[Backend] = [CommandBackend(launcher), SimulatedBackend(seed=config.seed)]
     if config.api_key:
-        from orchestrator.sessions.anthropic import (
-            AnthropicBackend,
-        )  # a second of imports, for those who use it
+        # A second of imports, for those who use it.
+        from orchestrator.sessions.anthropic import AnthropicBackend
 
         backends.append(AnthropicBackend(config, launcher))
     return {backend.name: backend for backend in backends}

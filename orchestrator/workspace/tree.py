@@ -34,11 +34,6 @@ def marker(records: Path, token: int) -> str:
     return f"{token}@{records.resolve()}"
 
 
-def recorded_tokens(records: Path) -> set[int]:
-    """Return the tokens whose trees have a record: they live, or nobody has proven yet that they are gone."""
-    return {int(path.name.split(".")[0]) for path in records.glob("[0-9]*.json")}
-
-
 def confirm_gone(records: Path, token: int) -> bool:
     """Say whether no process of this tree is left on this machine.
 

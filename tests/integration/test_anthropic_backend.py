@@ -129,12 +129,10 @@ async def test_usage_and_cost_are_those_of_all_requests(session):
 
 
 async def test_requests_carry_what_is_configured_and_nothing_refused(session):
-    await session.run(
-        Reply([done()]), config={"effort": "low", "thinking": "adaptive", "max_output_tokens": 99}
-    )
+    await session.run(Reply([done()]), config={"effort": "low", "max_output_tokens": 99})
     body = session.api.requests[0].body
     assert body["output_config"] == {"effort": "low"}
-    assert body["thinking"] == {"type": "adaptive"}
+    assert "thinking" not in body
     assert (body["max_tokens"], body["model"], body["stream"]) == (99, MODEL, True)
     assert "tool_choice" not in body
     assert sorted(tool["name"] for tool in body["tools"]) == [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.plan import dependencies as module
-from orchestrator.plan.dependencies import infer_dependencies, references
+from orchestrator.plan.dependencies import references
 from orchestrator.plan.model import DependencyKind, Plan
 from orchestrator.plan.read import read_plan
 
@@ -176,7 +176,6 @@ def test_an_explicit_dependency_carries_its_evidence() -> None:
 def test_nothing_is_inferred() -> None:
     plan = read_plan("- [ ] 1.1 x\n- [ ] 1.2 Uses the output of 1.1\n")
     assert plan.dependencies == ()
-    assert list(infer_dependencies(plan.tasks, plan.source)) == []
 
 
 @pytest.mark.parametrize(
