@@ -42,15 +42,22 @@ def join_ray(address: str, *, home: Path) -> bool:
     return True
 
 
-def _configure(token_file: Path) -> None:
-    """Set what a Ray of our own asks of those who join it; Ray reads it once, when it is imported."""
-    if not token_file.exists():
-        return
-    wanted = {
+def access_environment(token_file: Path) -> dict[str, str]:
+    """Return what a Ray of our own asks of every process that starts or joins it."""
+    return {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file),
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # our own Ray stays on the loopback address
+        # The one switch by which Ray stays on the loopback address: nothing of it listens elsewhere, and it
+        # survives a change of the machine's networks.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }
+
+
+def _configure(token_file: Path) -> None:
+    """Set what our own Ray asks of those who join it; Ray reads it once, when it is imported."""
+    if not token_file.exists():
+        return
+    wanted = access_environment(token_file)
     missing = {name: value for name, value in wanted.items() if os.environ.get(name) != value}
     if missing and "ray" in sys.modules:
         assignments = " ".join(f"{name}={value}" for name, value in missing.items())

@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from actors.joining import access_environment
+
 GCS_FOLDER = "RAY_gcs_storage_path"
 
 _OURS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
-    # The one switch by which Ray stays on the loopback address: nothing of it listens elsewhere, and it
-    # survives a change of the machine's networks. Whoever connects to it must set it too.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Tables on disk: a killed GCS comes back with every actor alive.
     "RAY_gcs_storage": "rocksdb",
     # Actors are what this machine is for; by default Ray gives them the lowest priority but four.
@@ -32,6 +30,5 @@ def apply_ray_environment(*, token_file: Path) -> None:
     Args:
         token_file: readable by its owner only; whoever has its content may do everything in this Ray.
     """
-    os.environ.update(_OURS)
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file)
+    os.environ.update(_OURS | access_environment(token_file))
     os.environ.pop("RAY_ADDRESS", None)  # of another cluster; children would join it
