@@ -26,11 +26,11 @@ async def logs(
     service: Served,
     ref: TaskRef,
     plan: InPlan = "",
-    attempt: Annotated[int | None, Query(ge=1, description="Token of the one attempt to show.")] = None,
+    token: Annotated[int | None, Query(ge=1, description="Token of the one attempt to show.")] = None,
 ) -> Page[LogView]:
     """Return the transcripts of a task's attempts, oldest first."""
     task = await _task(service, ref, plan)
-    return Page(items=await service.logs(task.id, token=attempt))
+    return Page(items=await service.logs(task.id, token=token))
 
 
 @router.post("/tasks/{ref:path}/cancel", summary="Cancel a task", responses=problems(404, 409))

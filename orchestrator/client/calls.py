@@ -101,7 +101,7 @@ def task(ref: str, *, plan_id: int | None = None) -> Call[TaskDetail]:
 
 def logs(task_id: int, *, token: int | None = None) -> Call[tuple[LogView, ...]]:
     """Read the transcript of a task: of one attempt, or of all."""
-    return _get_list(f"/tasks/{task_id}/logs", LogView, attempt=token or 0)
+    return _get_list(f"/tasks/{task_id}/logs", LogView, token=token or 0)
 
 
 def events(*, after: int = 0, plan_id: int | None = None, limit: int = 500) -> Call[tuple[EventView, ...]]:
