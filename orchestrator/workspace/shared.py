@@ -1,7 +1,7 @@
 """The workspace kind `shared`: every attempt of a plan works in the plan's own folder.
 
 Nothing is isolated but HOME and TMPDIR; plans whose tasks write the same files need another kind. Rule: the
-children of a session see the variables listed here and no others, so no secret of ours can reach them.
+environment of a session's children is what is listed here and the launcher's marker, so it holds no secret.
 """
 
 from __future__ import annotations
