@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 
 
@@ -11,16 +12,26 @@ class Figure:
 
     Attributes:
         name: what was measured, and at which size.
-        value: in `unit`.
-        at_most: the bar it is held against, in the same unit.
+        values: of every run, in `unit`.
+        at_most: the bar that the median is held against, in the same unit.
     """
 
     name: str
-    value: float
+    values: tuple[float, ...]
     unit: str
     at_most: float
 
     @property
+    def median(self) -> float:
+        """The middle of all runs."""
+        return statistics.median(self.values)
+
+    @property
     def is_met(self) -> bool:
         """Whether the figure keeps its bar."""
-        return self.value <= self.at_most
+        return self.median <= self.at_most
+
+    def __str__(self) -> str:
+        runs = f"{min(self.values):.3f} to {max(self.values):.3f} in {len(self.values)} runs"
+        verdict = "" if self.is_met else "  MISSED"
+        return f"{self.name:62} {self.median:8.3f} {self.unit}  ({runs})  bar {self.at_most:g}{verdict}"
