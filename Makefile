@@ -15,7 +15,7 @@ test: .venv/installed ## every check, then every test: unit, property, contract,
 check: .venv/installed ## the checks alone: style, format, types, import contracts
 	@$(BIN)/python tests/run.py check
 
-bench: .venv/installed ## measure this machine: one figure per file of benchmarks/
+bench: .venv/installed ## measure this machine: each subject of benchmarks/ against its bars
 	@$(BIN)/python -m benchmarks
 
 up: .venv/installed ## start the orchestrator in the background: database, Ray, HTTP front end
