@@ -114,25 +114,23 @@ def verify_task(s: State, task: Task) -> None:
     enqueue(s, task)
 
 
-def apply_failure(s: State, task: Task, failure: FailureClass, *, summary: str, at_ms: int) -> str:
-    """Decide what follows a failed or lost attempt; return the decision in words for the story."""
+def apply_failure(s: State, task: Task, failure: FailureClass, *, summary: str, at_ms: int) -> None:
+    """Decide what follows a failed or lost attempt: again after a back-off, held, or a dead letter."""
     policy = POLICIES[failure]
     if policy.is_charged:
         task.attempts_used += 1
     task.losses = task.losses + 1 if policy.counts_as_loss else 0
     if task.losses >= s.policy.losses_max:
         move_task(s, task, TaskState.HELD, reason=HoldReason.POISON.value)
-        return f"held: {task.losses} losses in a row"
-    if failure is FailureClass.BUDGET:
+    elif failure is FailureClass.BUDGET:
         move_task(s, task, TaskState.HELD, reason=HoldReason.BUDGET.value)
-        return "held: budget"
-    if not policy.is_retryable or task.attempts_used >= task.attempts_max:
+    elif not policy.is_retryable or task.attempts_used >= task.attempts_max:
         move_task(s, task, TaskState.FAILED, reason=summary)
-        return f"dead letter after {task.attempts_used} of {task.attempts_max} attempts"
-    return _retry(s, task, policy, at_ms=at_ms)
+    else:
+        _retry(s, task, policy, at_ms=at_ms)
 
 
-def _retry(s: State, task: Task, policy: ClassPolicy, *, at_ms: int) -> str:
+def _retry(s: State, task: Task, policy: ClassPolicy, *, at_ms: int) -> None:
     number = max(1, task.losses if policy.counts_as_loss else task.attempts_used)
     delay_ms = backoff_ms(
         delays_ms=s.policy.backoff_ms,
@@ -147,7 +145,6 @@ def _retry(s: State, task: Task, policy: ClassPolicy, *, at_ms: int) -> str:
         enqueue(s, task)
     else:
         make_ready(s, task)
-    return f"again in {delay_ms} ms"
 
 
 def cancel_task(s: State, task: Task, *, reason: str) -> None:

@@ -29,7 +29,7 @@ class Policy:
 
     losses_max: int = 3
     backoff_ms: tuple[int, ...] = (1000, 2000, 4000, 8000, 16000)
-    jitter: float = 0.2
+    jitter: float = 0.1
     seed: int = 0
     start_resend_ms: int = 8_000
     start_timeout_ms: int = 20_000

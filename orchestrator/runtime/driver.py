@@ -140,19 +140,23 @@ class Driver:
         if kind not in REQUEST_KINDS:
             raise NotFound(f"There is no request {kind!r}.", remedy=f"Use one of {sorted(REQUEST_KINDS)}.")
         self._refuse_if_away()
-        plan_id = int(args["plan_id"])
-        await self.load_plan(plan_id)
-        return await self.ask(
-            lambda request_id: e.Requested(
-                at_ms=0,
-                request_id=request_id,
-                kind=kind,
-                plan_id=plan_id,
-                task_id=int(args.get("task_id", 0)),
-                reason=storable(str(args.get("reason", ""))),
-                until_task=int(args.get("until_task", 0)),
-            )
+        request = e.Requested(
+            at_ms=0,
+            request_id=0,
+            kind=kind,
+            plan_id=int(args["plan_id"]),
+            task_id=int(args.get("task_id", 0)),
+            reason=storable(str(args.get("reason", ""))),
+            until_task=int(args.get("until_task", 0)),
         )
+        while True:
+            await self.load_plan(request.plan_id)
+            try:
+                return await self.ask(lambda request_id: replace(request, request_id=request_id))
+            except Conflict:
+                if request.plan_id in self.state.plans:
+                    raise
+                # A plan that is over left memory again before it was asked; read it once more.
 
     async def load_plan(self, plan_id: int) -> None:
         """Have a plan in memory: read it unless it is there; several callers share one reading.

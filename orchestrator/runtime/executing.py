@@ -148,6 +148,7 @@ class Executing:
         self._work = asyncio.Event()
         self._changed = asyncio.Event()  #: `tokens` may be fewer
         self._tasks: set[asyncio.Task[None]] = set()
+        self._defect: BaseException | None = None
 
     @property
     def tokens(self) -> list[int]:
@@ -182,16 +183,18 @@ class Executing:
             session.task.cancel()
 
     async def run(self) -> None:
-        """Store and report, batch by batch, until cancelled."""
-        flusher = asyncio.create_task(self._flush_for_ever(), name="transcripts")
+        """Store and report, batch by batch, until cancelled; raises what went wrong beside it."""
+        self._spawn(self._flush_for_ever())
         try:
-            while True:
+            while self._defect is None:
                 await self._work.wait()
                 self._work.clear()
                 await self._take_starts()
                 await self._store_results()
+            raise self._defect
         finally:
-            flusher.cancel()
+            for task in self._tasks:
+                task.cancel()
 
     async def drain(self, *, timeout_s: float) -> None:
         """Take nothing more, end every session in good order and store what came of it."""
@@ -232,13 +235,19 @@ class Executing:
         self._spawn(self._watch(session))
 
     def _tell(self, *, started: Sequence[int], ended: Sequence[AttemptEnded]) -> None:
-        """Report, in the order of the calls, and wait for nobody: the next batch is not held up."""
+        """Report, and wait for nobody: the next batch is not held up."""
         self._spawn(self._report(started=started, ended=ended))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._spawned_ended)
+
+    def _spawned_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._defect = error
+            self._work.set()
 
     async def _run_session(self, session: _Session) -> Outcome:
         assignment = session.assignment

@@ -19,7 +19,7 @@ import structlog
 from orchestrator.core import events as e
 from orchestrator.core.machine import SchedulerState
 from orchestrator.core.state import Policy
-from orchestrator.errors import DatabaseUnavailable, Fenced, NotFound, OrchestratorError, Overloaded
+from orchestrator.errors import Conflict, DatabaseUnavailable, Fenced, NotFound, OrchestratorError, Overloaded
 from orchestrator.ports import ExecutorGateway, SchedulerStore
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.driver import Driver
@@ -28,6 +28,9 @@ log = structlog.get_logger(__name__)
 
 #: Answers remembered by idempotency key.
 ANSWERS_REMEMBERED = 10_000
+
+#: What was asked: the kind of request and its arguments.
+_Asked = tuple[str, dict[str, object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +92,7 @@ class Scheduling:
         self._unreadable: set[int] = set()
         self._started_s = self._clock.monotonic_s()
         self._news = asyncio.Event()
-        self._answers: OrderedDict[str, asyncio.Task[Mapping[str, object]]] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[_Asked, asyncio.Task[Mapping[str, object]]]] = OrderedDict()
 
     async def run(self) -> None:
         """Run terms until drained; what ends one is logged, and the next begins from the tables."""
@@ -291,10 +294,16 @@ class Scheduling:
             raise Overloaded("The scheduler is starting.", remedy="Try again in a second.")
         if not idempotency_key:
             return await self._driver.request(kind, args)
-        answer = self._answers.get(idempotency_key)
+        asked = (kind, dict(args))
+        first, answer = self._answers.get(idempotency_key, (asked, None))
+        if first != asked:
+            raise Conflict(
+                f"The idempotency key {idempotency_key!r} was used for another request.",
+                remedy="Use a new key for each request.",
+            )
         if answer is None:
             answer = asyncio.create_task(self._once(self._driver, kind, args))
-            self._answers[idempotency_key] = answer
+            self._answers[idempotency_key] = (asked, answer)
             answer.add_done_callback(lambda answered: self._forget_failed(idempotency_key, answered))
             while len(self._answers) > ANSWERS_REMEMBERED:
                 self._answers.popitem(last=False)
@@ -308,7 +317,7 @@ class Scheduling:
         """Whoever was told to try again may; a refusal stays the answer."""
         error = None if answered.cancelled() else answered.exception()
         is_final = error is None or (isinstance(error, OrchestratorError) and not error.retryable)
-        if not is_final and self._answers.get(key) is answered:
+        if not is_final and key in self._answers and self._answers[key][1] is answered:
             del self._answers[key]
 
     def status(self) -> Mapping[str, object]:

@@ -104,7 +104,7 @@ class Service:
                     return Submitted.model_validate(given)
             known = await self._store(connection, new, is_fresh=request.is_fresh)
             if not known.is_new:  # before the answer is kept: what the scheduler refused is asked for again
-                await self._resume(known, new, retry=request.retry)
+                await self._resume(connection, known, new, retry=request.retry)
             submitted = _submitted(new, known)
             if idempotency_key:
                 answer_json = submitted.model_dump(mode="json")
@@ -129,7 +129,6 @@ class Service:
             Conflict: its state does not allow the change, or there is no such kind of request.
             Overloaded: the scheduler is away or full.
         """
-        until_task = 0
         async with self._transaction() as connection:
             if kind in TASK_REQUESTS:
                 plan_id = (await task_views.require_task(connection, task_id)).plan_id
@@ -138,8 +137,7 @@ class Service:
             else:
                 known = ", ".join(sorted(TASK_REQUESTS | PLAN_REQUESTS))
                 raise Conflict(f"There is no request {kind!r}.", remedy=f"Ask for one of {known}.")
-            if until_key:
-                until_task = (await task_views.find_task(connection, until_key, plan_id=plan_id)).id
+            until_task = await _until_task(connection, until_key, plan_id=plan_id)
         args = {"plan_id": plan_id, "task_id": task_id, "reason": reason, "until_task": until_task}
         return await self._scheduler.request(kind, args, idempotency_key)
 
@@ -268,10 +266,18 @@ class Service:
         _refuse_other(known, new)
         return known
 
-    async def _resume(self, known: KnownPlan, new: NewPlan, *, retry: bool) -> None:
+    async def _resume(self, connection: Connection, known: KnownPlan, new: NewPlan, *, retry: bool) -> None:
+        """Have a known plan go on; on the caller's connection, because a pool of them could run dry."""
         is_rescoped = known.state == PlanState.PAUSED or known.until_key != new.until_key
         if is_rescoped or (known.state == PlanState.STALLED and retry):
-            await self.request("resume_plan", plan_id=known.id, until_key=new.until_key)
+            until_task = await _until_task(connection, new.until_key, plan_id=known.id)
+            args = {"plan_id": known.id, "task_id": 0, "reason": "", "until_task": until_task}
+            await self._scheduler.request("resume_plan", args, "")
+
+
+async def _until_task(connection: Connection, key: str, *, plan_id: int) -> int:
+    """Return the id of the task that a plan is to work up to; 0 = the whole plan."""
+    return (await task_views.find_task(connection, key, plan_id=plan_id)).id if key else 0
 
 
 def _refuse_other(known: KnownPlan, new: NewPlan) -> None:

@@ -51,13 +51,14 @@ WHERE (tenant_id, agent_type, task_type, domain) IN (
 
 _SAVE_SQL = """
 INSERT INTO agent_task_affinity (tenant_id, agent_type, task_type, domain, attempts, successes, success,
-                                 duration_ms, tokens, cost_micros)
-SELECT * FROM unnest(%(0)s::text[], %(1)s::text[], %(2)s::text[], %(3)s::text[], %(4)s::bigint[],
-                     %(5)s::bigint[], %(6)s::float8[], %(7)s::float8[], %(8)s::float8[], %(9)s::float8[])
+                                 duration_ms, tokens, cost_micros, updated_at)
+SELECT u.*, clock_timestamp()
+FROM unnest(%(0)s::text[], %(1)s::text[], %(2)s::text[], %(3)s::text[], %(4)s::bigint[],
+                     %(5)s::bigint[], %(6)s::float8[], %(7)s::float8[], %(8)s::float8[], %(9)s::float8[]) AS u
 ON CONFLICT (tenant_id, agent_type, task_type, domain) DO UPDATE
 SET attempts = excluded.attempts, successes = excluded.successes, success = excluded.success,
     duration_ms = excluded.duration_ms, tokens = excluded.tokens, cost_micros = excluded.cost_micros,
-    updated_at = now()
+    updated_at = clock_timestamp()
 """
 
 _ADVANCE_SQL = """
