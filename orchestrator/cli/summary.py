@@ -8,6 +8,7 @@ from orchestrator.cli.output import Output
 from orchestrator.cli.progress import Progress, TaskLine
 from orchestrator.cli.text import count, duration, money, one_line
 from orchestrator.core.words import HoldReason, PlanState, TaskState
+from orchestrator.routing.backends import SIMULATED
 
 EXIT_DONE = 0
 EXIT_FAILED = 5
@@ -68,6 +69,8 @@ def _lines(progress: Progress) -> Iterator[str]:
         return
     yield ""
     yield f"{plan.name}: {plan.state}{_because(progress)}"
+    if plan.backend == SIMULATED:
+        yield "  simulated: the sessions did no work"
     counts = progress.counts()
     yield "  " + ", ".join(f"{counts[state]} {state}" for state in TaskState if counts[state])
     yield from _failed(progress)

@@ -14,6 +14,7 @@ from orchestrator.cli.output import Output, style_of
 from orchestrator.cli.progress import Progress
 from orchestrator.cli.text import count, duration, money, one_line
 from orchestrator.core.words import AttemptKind, AttemptState
+from orchestrator.routing.backends import SIMULATED
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -87,8 +88,9 @@ def _what(event: EventView) -> str:
         return f"{word}: {one_line(str(reason))}" if reason else word
     is_gate = payload.get("kind") == AttemptKind.GATE
     if word == "started":
-        agent_type = f"  {payload.get('agent_type', '')}"
-        return f"{'verifying' if is_gate else 'started' + agent_type}  attempt {payload.get('number', 1)}"
+        what = "verifying" if is_gate else f"started  {payload.get('agent_type', '')}"
+        label = "  simulated" if payload.get("backend") == SIMULATED else ""
+        return f"{what}  attempt {payload.get('number', 1)}{label}"
     if payload.get("state") == AttemptState.SUCCEEDED:
         return ""
     noun = "gate" if is_gate else f"attempt {payload.get('number', 1)}"
@@ -180,7 +182,8 @@ class LiveView:
         from rich.text import Text
 
         progress = self._progress
-        parts = [duration(progress.elapsed_s)]
+        is_simulated = progress.plan is not None and progress.plan.backend == SIMULATED
+        parts = [*(["simulated"] if is_simulated else []), duration(progress.elapsed_s)]
         if progress.eta_s is not None:
             parts.append(f"about {duration(progress.eta_s)} to go")
         if progress.plan is not None:

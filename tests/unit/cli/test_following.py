@@ -202,6 +202,21 @@ def test_the_summary_names_reasons_remedies_logs_and_the_place(
         assert words in out
 
 
+def test_a_simulated_plan_is_labelled_wherever_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = {"kind": "plan", **_plan(backend="simulated")}
+    ended = {"kind": "ended", "plan": _plan("done", backend="simulated")}
+    lines = [*STARTED, plan, _event("attempt.started", 1, **WORK, backend="simulated")]
+    progress = follow(_messages(*lines, ended), output=Output())
+    assert "attempt 1  simulated\n" in capsys.readouterr().out
+    write_summary(progress, output=Output())
+    assert "simulated: the sessions did no work" in capsys.readouterr().out
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, height=40, color_system=None)
+    with LiveView(console, progress):
+        pass
+    assert isinstance(console.file, io.StringIO)
+    assert "simulated · " in console.file.getvalue()
+
+
 def test_the_json_result_tells_the_same() -> None:
     progress = _follow(*STARTED, *FIRST_DONE, *SECOND_FAILED, _ended("stalled"))
     found = result(progress)
