@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator.cli.output import Output, finding_line
+from orchestrator.cli.plan_files import Choices
 from orchestrator.cli.text import count, duration, one_line
 from orchestrator.core.state import GATE_POOL
-from orchestrator.core.words import TaskKind
+from orchestrator.core.words import HoldReason, TaskKind
 from orchestrator.errors import Finding, PlanError
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import ESTIMATE_MS_DEFAULT, Mark, Plan, PlanTask
-from orchestrator.routing import Route, Routing, choose_backend
+from orchestrator.routing import Routing, choose_backend, wanted_backend
+from orchestrator.routing.backends import ANTHROPIC
+from orchestrator.settings import Settings
 
 _CRITICAL_SHOWN_MAX = 12
 
@@ -56,14 +59,31 @@ class Forecast:
     findings: tuple[Finding, ...]
 
 
-def forecast(plan: Plan, *, routing: Routing, backend: str, take: bool) -> Forecast:
-    """Return what a run of `plan` would do; the plan has no errors."""
-    graph = PlanGraph(plan.tasks, plan.dependencies)
+def forecast(plan: Plan, choices: Choices, *, settings: Settings) -> Forecast:
+    """Return what a run of `plan` would do; the plan has no errors.
+
+    Raises:
+        PlanError: the run would be refused.
+    """
+    routing = Routing.from_settings(settings)
+    backend = wanted_backend(choices.backend, plan=plan, settings=settings)
+    graph = _graph(plan, choices.until_key)
     waves = tuple(graph.waves())
     wave_of = {key: number for number, keys in enumerate(waves, start=1) for key in keys}
     routes = routing.route(plan)
     tasks = tuple(
-        _forecast_task(task, route=routes[task.key], wave=wave_of[task.key], backend=backend, take=take)
+        TaskForecast(
+            key=task.key,
+            title=task.title,
+            wave=wave_of[task.key],
+            agent_type=routes[task.key].agent_type,
+            rule=routes[task.key].rule,
+            evidence=routes[task.key].evidence,
+            backend=(chosen := _backend(task, backend)),
+            has_gate=bool(task.verify),
+            estimate_ms=ESTIMATE_MS_DEFAULT if task.estimate_ms is None else task.estimate_ms,
+            held=_held(task, take=choices.take) or _held_by(chosen, settings),
+        )
         for task in plan.tasks
         if task.kind is TaskKind.LEAF and task.key in wave_of
     )
@@ -84,27 +104,21 @@ def forecast(plan: Plan, *, routing: Routing, backend: str, take: bool) -> Forec
     )
 
 
+def _graph(plan: Plan, until_key: str) -> PlanGraph:
+    """Return the graph of what would run: of all of the plan, or of one task and what it needs."""
+    graph = PlanGraph(plan.tasks, plan.dependencies)
+    if not until_key:
+        return graph
+    needed = graph.needed_for(until_key)
+    return PlanGraph([task for task in plan.tasks if task.key in needed], plan.dependencies)
+
+
 def write_forecast(found: Forecast, *, output: Output) -> None:
     """Write a forecast for people."""
     columns = ("wave", "task", "title", "agent type", "by", "backend", "gate")
     output.table(columns, (_row(task) for task in sorted(found.tasks, key=lambda task: task.wave)))
     for line in _lines(found):
         output.say(line)
-
-
-def _forecast_task(task: PlanTask, *, route: Route, wave: int, backend: str, take: bool) -> TaskForecast:
-    return TaskForecast(
-        key=task.key,
-        title=task.title,
-        wave=wave,
-        agent_type=route.agent_type,
-        rule=route.rule,
-        evidence=route.evidence,
-        backend=_backend(task, backend),
-        has_gate=bool(task.verify),
-        estimate_ms=ESTIMATE_MS_DEFAULT if task.estimate_ms is None else task.estimate_ms,
-        held=_held(task, take=take),
-    )
 
 
 def _backend(task: PlanTask, wanted: str) -> str:
@@ -122,6 +136,10 @@ def _held(task: PlanTask, *, take: bool) -> str:
     if task.mark is Mark.BLOCKED:
         return "blocked in the plan"
     return "in progress elsewhere" if task.mark is Mark.IN_PROGRESS and not take else ""
+
+
+def _held_by(backend: str, settings: Settings) -> str:
+    return HoldReason.NO_CREDENTIALS if backend == ANTHROPIC and not settings.has_credentials else ""
 
 
 def _sessions(tasks: tuple[TaskForecast, ...]) -> Counter[str]:

@@ -122,11 +122,9 @@ def watch(plan: options.PlanRef, json: options.Json = False) -> None:
 
 def _forecast(plan: Plan, choices: Choices, *, output: Output) -> None:
     from orchestrator.cli.dry_run import forecast, write_forecast
-    from orchestrator.routing import Routing
     from orchestrator.settings import load_settings
 
-    routing = Routing.from_settings(load_settings())
-    found = forecast(plan, routing=routing, backend=choices.backend, take=choices.take)
+    found = forecast(plan, choices, settings=load_settings())
     write_forecast(found, output=output)
     output.result(found)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import networkx as nx
 
 from orchestrator.core.words import TaskKind
+from orchestrator.errors import PlanError
 from orchestrator.plan.model import ESTIMATE_MS_DEFAULT, DependencyKind, Mark, PlanDependency, PlanTask
 
 #: Marks of tasks that will not run, so that nothing waits for them.
@@ -57,6 +58,18 @@ class PlanGraph:
             start = keys.index(min(keys))
             found.append((*keys[start:], *keys[: start + 1]))
         return sorted(found)
+
+    def needed_for(self, key: str) -> frozenset[str]:
+        """The tasks that a task needs, directly or not, with itself and what is below its containers.
+
+        Raises:
+            PlanError: the plan has no such task.
+        """
+        if key not in self._tasks:
+            raise PlanError(
+                f"The plan has no task {key!r} to stop at.", remedy="Name the key of one of its tasks."
+            )
+        return frozenset({key, *nx.ancestors(self._graph, key)})
 
     def waves(self) -> list[tuple[str, ...]]:
         """The leaves that are left to do, in generations: each waits for leaves of earlier ones only.

@@ -1,7 +1,7 @@
 """Chooses the agent type and the backend of every task: the catalogue, the tables and the rules."""
 
 from orchestrator.routing.agent_types import AgentType
-from orchestrator.routing.backends import choose_backend
+from orchestrator.routing.backends import choose_backend, wanted_backend
 from orchestrator.routing.rules import Route, Routing, Rule
 
-__all__ = ["AgentType", "Route", "Routing", "Rule", "choose_backend"]
+__all__ = ["AgentType", "Route", "Routing", "Rule", "choose_backend", "wanted_backend"]

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from orchestrator.errors import PlanError
+from orchestrator.plan.model import Plan
 from orchestrator.settings import Settings
 
 AUTO = "auto"
 COMMAND = "command"
 SIMULATED = "simulated"
 ANTHROPIC = "anthropic"
+BACKENDS = (AUTO, COMMAND, SIMULATED, ANTHROPIC)
+
+
+def wanted_backend(asked: str, *, plan: Plan, settings: Settings) -> str:
+    """Return what is wanted for all of a plan: what is asked for now, else by the plan, else as set.
+
+    Raises:
+        PlanError: there is no such backend.
+    """
+    wishes = (asked, str(plan.meta.get("backend") or AUTO), settings.sessions.backend)
+    wanted = next((wish for wish in wishes if wish != AUTO), AUTO)
+    if wanted not in BACKENDS:
+        raise PlanError(f"There is no backend {wanted!r}.", remedy=f"Choose one of {', '.join(BACKENDS)}.")
+    return wanted
 
 
 def choose_backend(wanted: str, *, has_run: bool) -> str:

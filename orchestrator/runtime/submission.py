@@ -15,13 +15,12 @@ from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import Mark, Plan
 from orchestrator.plan.read import read_plan
 from orchestrator.ports import MICROS
-from orchestrator.routing import Routing
-from orchestrator.routing.backends import ANTHROPIC, AUTO, COMMAND, SIMULATED
+from orchestrator.routing import Routing, wanted_backend
+from orchestrator.routing.backends import COMMAND
 from orchestrator.settings import Settings
 from orchestrator.store.plan_rows import NewPlan
 from orchestrator.views import FindingView, SubmitRequest
 
-BACKENDS = (AUTO, COMMAND, SIMULATED, ANTHROPIC)
 _NAME_CHARS_MAX = 500
 
 
@@ -34,17 +33,20 @@ def read_submission(request: SubmitRequest, *, routing: Routing, settings: Setti
     """
     plan = read_plan(request.text, source=request.source, format=request.format)
     _refuse_errors(plan, source=request.source)
-    backend = _backend(plan, request, settings)
+    backend = wanted_backend(request.backend, plan=plan, settings=settings)
     _refuse_nothing_to_run(plan, backend)
+    graph = PlanGraph(plan.tasks, plan.dependencies)
+    if request.until_key:
+        graph.needed_for(request.until_key)
     return NewPlan(
         plan=replace(plan, findings=(*plan.findings, *routing.findings(plan))),
         name=_name(plan, request),
         workdir=_workdir(plan, request),
         backend=backend,
         budget_micros=request.budget_micros or round(settings.limits.plan_budget_usd * MICROS),
-        until_key=_until_key(plan, request),
+        until_key=request.until_key,
         decisions=routing.route(plan),
-        ranks=PlanGraph(plan.tasks, plan.dependencies).downstream_ms(),
+        ranks=graph.downstream_ms(),
         is_taken=request.take,
     )
 
@@ -98,15 +100,6 @@ def _workdir(plan: Plan, request: SubmitRequest) -> str:
     return str(path)
 
 
-def _backend(plan: Plan, request: SubmitRequest, settings: Settings) -> str:
-    """The request decides, else the plan, else the settings."""
-    wishes = (request.backend, str(plan.meta.get("backend") or AUTO), settings.sessions.backend)
-    asked = next((wish for wish in wishes if wish != AUTO), AUTO)
-    if asked not in BACKENDS:
-        raise PlanError(f"There is no backend {asked!r}.", remedy=f"Choose one of {', '.join(BACKENDS)}.")
-    return asked
-
-
 def _refuse_nothing_to_run(plan: Plan, backend: str) -> None:
     if backend != COMMAND:
         return
@@ -117,12 +110,3 @@ def _refuse_nothing_to_run(plan: Plan, backend: str) -> None:
                 f"Line {task.line}: the task {task.key} has no `run:` lines for the backend `command`.",
                 remedy="Add a `run:` line below the task, or choose the backend `auto`.",
             )
-
-
-def _until_key(plan: Plan, request: SubmitRequest) -> str:
-    key = request.until_key
-    if key and all(task.key != key for task in plan.tasks):
-        raise PlanError(
-            f"The plan has no task {key!r} to stop at.", remedy="Name the key of one of its tasks."
-        )
-    return key

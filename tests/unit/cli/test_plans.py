@@ -46,7 +46,8 @@ CYCLE = """# Cycle
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test an ORCHESTRATOR_HOME of its own, which nothing here may make."""
+    """Give each test an ORCHESTRATOR_HOME of its own, which nothing here may make, and a key for Claude."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key-of-a-test")
     home = tmp_path / "home"
     monkeypatch.setenv("ORCHESTRATOR_HOME", str(home))
     return home
@@ -79,6 +80,34 @@ def test_a_dry_run_tells_waves_routes_sessions_and_times(
     assert (tasks["A.1"]["rule"], tasks["A.1"]["has_gate"]) == ("override", True)
     assert tasks["A.4"]["held"] == "manual"
     assert not home.exists()
+
+
+def test_a_dry_run_without_credentials_tells_what_would_be_held(
+    diamond: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    assert run(["run", str(diamond), "--dry-run", "--json"]) == 0
+    held = {task["key"]: task["held"] for task in _data(capsys)["tasks"]}
+    assert held == {"A.1": "", "A.2": "", "A.3": "no credentials", "A.4": "manual"}
+
+
+def test_a_dry_run_takes_the_backend_that_the_plan_names(
+    diamond: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    diamond.write_text("---\nbackend: simulated\n---\n" + DIAMOND)
+    assert run(["run", str(diamond), "--dry-run", "--json"]) == 0
+    assert {task["backend"] for task in _data(capsys)["tasks"]} == {"simulated"}
+
+
+def test_a_dry_run_until_a_task_tells_only_of_what_it_needs(
+    diamond: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", str(diamond), "--dry-run", "--until", "A.2", "--json"]) == 0
+    data = _data(capsys)
+    assert data["waves"] == [["A.1"], ["A.2"]]
+    assert (data["sessions_total"], data["critical_path"]) == (3, ["A.1", "A.2"])
+    assert run(["run", str(diamond), "--dry-run", "--until", "Z.9"]) == 3
+    assert "no task 'Z.9'" in capsys.readouterr().err
 
 
 def test_a_dry_run_reads_well(diamond: Path, capsys: pytest.CaptureFixture[str]) -> None:
