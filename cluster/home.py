@@ -125,9 +125,12 @@ class HostHome:
             if not path.exists():
                 half = self.path / f".{name}.new"
                 half.unlink(missing_ok=True)
-                half.touch(mode=0o600)
-                half.write_text(value, encoding="utf-8")
-                half.replace(path)
+                try:
+                    half.touch(mode=0o600)
+                    half.write_text(value, encoding="utf-8")
+                    half.replace(path)
+                finally:
+                    half.unlink(missing_ok=True)
             return path.read_text(encoding="utf-8").strip()
 
     def _busy(self) -> EnvironmentFault:

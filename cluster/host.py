@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from typing import IO, Any, TextIO, cast
 
 from cluster.guard import become_guarded
 
@@ -83,11 +84,33 @@ def _claim_stdout() -> IO[str]:
     return ours
 
 
+class _Lossy:
+    """A stream whose writes may fail without a word: a full disk must not end what only wanted to log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write if it can be written."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush if it can be flushed."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def _configure_log(level: str) -> None:
     """Write the log for people to stderr; the command line leads it to logs/host.log."""
     import structlog
 
     number = logging.getLevelNamesMapping()[level.upper()]
+    sys.stderr = cast(TextIO, _Lossy(sys.stderr))
     logging.basicConfig(stream=sys.stderr, level=max(number, logging.WARNING))
     structlog.configure(
         processors=[

@@ -116,7 +116,8 @@ class Host:
         loading = asyncio.create_task(self._cluster.load())
         await asyncio.sleep(0)  # on its way before PostgreSQL takes this thread
         urls = self._database.start()
-        self._progress.step("postgres", "PostgreSQL is up")
+        if self._settings.database.is_embedded:
+            self._progress.step("postgres", "PostgreSQL is up")
         await loading
         ray_start = asyncio.create_task(self._cluster.start())
         try:

@@ -151,10 +151,12 @@ class OwnRay:
     async def stop(self) -> None:
         """End Ray and remove what it left on disk."""
         head, self._head = self._head, None
-        if head is not None:
-            await self.call(head.stop)
-        self._home.remove_gcs_folders()
-        self._home.remove_ray_folder()
+        try:
+            if head is not None:
+                await self.call(head.stop)
+        finally:
+            self._home.remove_gcs_folders()
+            self._home.remove_ray_folder()
 
 
 class JoinedRay:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,9 @@ from orchestrator.views import SubmitRequest
 
 _END_WAIT_MAX_S = 30.0
 _POLL_S = 0.1
+
+#: A disk with less free than this is full for us: not even a log line may fit.
+FREE_BYTES_MIN = 1_000_000
 
 
 def start(
@@ -69,6 +73,11 @@ def died(home: Path, return_code: int | None) -> EnvironmentFault:
     """Return the error for a Host that ended without saying why."""
     how = f"signal {-return_code}" if return_code and return_code < 0 else f"exit code {return_code}"
     log = home / HOST_LOG
+    if home.exists() and shutil.disk_usage(home).free < FREE_BYTES_MIN:
+        return EnvironmentFault(
+            f"The Host ended ({how}), and the disk of {home} is full.",
+            remedy="Free some space there, or set ORCHESTRATOR_HOME to a folder on another disk.",
+        )
     return EnvironmentFault(
         f"The Host ended unexpectedly ({how}). The end of {log}:\n{tail(log)}",
         remedy="Nothing that was recorded is lost: run the plan again and it goes on where it stopped.",
