@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from orchestrator.cli.output import Output, finding_line
@@ -113,12 +113,16 @@ def _graph(plan: Plan, until_key: str) -> PlanGraph:
     return PlanGraph([task for task in plan.tasks if task.key in needed], plan.dependencies)
 
 
-def write_forecast(found: Forecast, *, output: Output) -> None:
-    """Write a forecast for people."""
+def write_forecast(found: Forecast, *, told: Collection[Finding], output: Output) -> None:
+    """Write a forecast for people, without the findings that they were told already."""
     columns = ("wave", "task", "title", "agent type", "by", "backend", "gate")
     output.table(columns, (_row(task) for task in sorted(found.tasks, key=lambda task: task.wave)))
     for line in _lines(found):
         output.say(line)
+    for finding in found.findings:
+        if finding not in told:
+            output.say(finding_line(finding))
+    output.say("Nothing was started.")
 
 
 def _backend(task: PlanTask, wanted: str) -> str:
@@ -165,5 +169,3 @@ def _lines(found: Forecast) -> Iterator[str]:
     shown = found.critical_path[:_CRITICAL_SHOWN_MAX]
     more = "" if len(shown) == len(found.critical_path) else f" → … {found.critical_path[-1]}"
     yield f"Critical path: {' → '.join(shown)}{more}"
-    yield from (finding_line(finding) for finding in found.findings)
-    yield "Nothing was started."

@@ -125,7 +125,7 @@ def _forecast(plan: Plan, choices: Choices, *, output: Output) -> None:
     from orchestrator.settings import load_settings
 
     found = forecast(plan, choices, settings=load_settings())
-    write_forecast(found, output=output)
+    write_forecast(found, told=plan.findings, output=output)
     output.result(found)
 
 

@@ -118,6 +118,16 @@ def test_a_dry_run_reads_well(diamond: Path, capsys: pytest.CaptureFixture[str])
     assert out.endswith("Nothing was started.\n")
 
 
+def test_a_dry_run_tells_a_warning_of_the_plan_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "plan.md"
+    path.write_text("# Plan\n\n- [ ] One\n  - depends: the office key\n  - run: `true`\n")
+    assert run(["run", str(path), "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("[unknown-dependency]") == 1
+
+
 def test_a_backend_that_cannot_run_a_task_is_told_before_the_start(
     diamond: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
