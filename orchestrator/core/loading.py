@@ -80,7 +80,8 @@ def _task_of(spec: TaskSpec, plan_id: int) -> Task:
 
 def _was_released(spec: TaskSpec) -> bool:
     """A person let it through already: it has run, may run, or was released while it waited."""
-    may_run = spec.state not in {TaskState.WAITING, TaskState.HELD}
+    never_ran = {TaskState.WAITING, TaskState.HELD, TaskState.CANCELLED, TaskState.SKIPPED}
+    may_run = spec.state not in never_ran
     return may_run or spec.work_number > 0 or spec.reason == RELEASED
 
 

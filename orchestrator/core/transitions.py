@@ -22,10 +22,10 @@ TASK_MOVES: dict[TaskState, frozenset[TaskState]] = {
     _T.VERIFYING: frozenset({_T.READY, _T.MERGING, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED}),
     _T.MERGING: frozenset({_T.READY, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED}),
     _T.HELD: frozenset({_T.WAITING, _T.READY, _T.VERIFYING, _T.DONE, _T.CANCELLED, _T.SKIPPED}),
-    _T.FAILED: frozenset({_T.READY, _T.WAITING, _T.CANCELLED, _T.SKIPPED}),
+    _T.FAILED: frozenset({_T.READY, _T.WAITING, _T.HELD, _T.CANCELLED, _T.SKIPPED}),
     _T.DONE: frozenset({_T.READY, _T.WAITING}),
-    _T.CANCELLED: frozenset({_T.READY, _T.WAITING}),
-    _T.SKIPPED: frozenset({_T.READY, _T.WAITING}),
+    _T.CANCELLED: frozenset({_T.READY, _T.WAITING, _T.HELD}),
+    _T.SKIPPED: frozenset({_T.READY, _T.WAITING, _T.HELD}),
 }
 
 _ENDS = frozenset({_A.SUCCEEDED, _A.FAILED, _A.TIMED_OUT, _A.CANCELLED, _A.LOST, _A.REJECTED})

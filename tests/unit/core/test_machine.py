@@ -471,6 +471,35 @@ def test_what_a_person_let_through_is_not_held_again_after_recovery():
     assert world.running() == [1]
 
 
+def test_a_hold_survives_a_cancel_and_a_retry_of_its_reloaded_plan():
+    """A plan that is over leaves memory; what nobody approved is not approved by loading it again."""
+    world = World()
+    world.join("a")
+    cancelled = spec(1, state=TaskState.CANCELLED, hold_when_ready=HoldReason.APPROVAL)
+    world.load([cancelled], plan=replace(PLAN, state=PlanState.DONE))
+    world.request("retry_task", task_id=1)
+    assert world.task(1).state is TaskState.HELD
+    assert world.task(1).reason == HoldReason.APPROVAL
+
+
+@pytest.mark.parametrize("hold", [HoldReason.APPROVAL, HoldReason.MANUAL, None])
+def test_what_is_cancelled_while_it_is_held_is_held_again_when_it_is_tried_again(hold):
+    world = World(has_credentials=False)
+    backend = "command" if hold else "anthropic"
+    world.load([spec(1, hold_when_ready=hold, backend=backend), spec(2, hold_when_ready=HoldReason.MANUAL)])
+    reason = world.task(1).reason
+    world.request("cancel_task", task_id=1)
+    world.request("retry_task", task_id=1)
+    assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, reason)
+
+
+def test_a_failed_task_is_held_when_the_credentials_are_gone_at_its_retry():
+    world = World(has_credentials=False)
+    world.load([spec(1, state=TaskState.FAILED, backend="anthropic", work_number=3)])
+    world.request("retry_task", task_id=1)
+    assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, HoldReason.NO_CREDENTIALS)
+
+
 def test_an_illegal_move_raises_and_changes_nothing():
     world = World()
     world.load([spec(1, state=TaskState.DONE)])
