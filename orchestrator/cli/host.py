@@ -69,8 +69,13 @@ def start(
         ) from error
 
 
-def died(home: Path, return_code: int | None) -> EnvironmentFault:
+def died(home: Path, return_code: int | None) -> OrchestratorError:
     """Return the error for a Host that ended without saying why."""
+    if return_code == 0:
+        return Interrupted(
+            "The Host was told to stop before the plan had ended.",
+            remedy="Nothing that was recorded is lost: run the plan again and it goes on where it stopped.",
+        )
     how = f"signal {-return_code}" if return_code and return_code < 0 else f"exit code {return_code}"
     log = home / HOST_LOG
     if home.exists() and shutil.disk_usage(home).free < FREE_BYTES_MIN:

@@ -9,6 +9,7 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
+from orchestrator.core.words import AttemptState
 from orchestrator.errors import NotFound, SettingsError
 
 if TYPE_CHECKING:
@@ -226,4 +227,5 @@ def _attempt_line(attempt: AttemptView) -> str:
         took = f" in {duration((attempt.ended_at - attempt.started_at).total_seconds())}"
     cost = f", {money(attempt.cost_micros)}" if attempt.cost_micros else ""
     failure = f" [{attempt.failure_class}]" if attempt.failure_class else ""
-    return f"  {name:<8}  {attempt.state}{took}{cost}{failure}  {one_line(attempt.summary)}"
+    lost = attempt.end_reason if attempt.state == AttemptState.LOST else ""
+    return f"  {name:<8}  {attempt.state}{took}{cost}{failure}  {one_line(attempt.summary or lost)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -121,6 +122,10 @@ class Resolver:
         for node in reversed(nodes):
             self._end[node] = self._end[node.children[-1]] if node.children else self._start[node] + 1
         self._by_key = {key: node for node, key in keys.items()}
+        titles = Counter(_plain_title(node.title) for node in nodes)
+        self._by_title = {
+            title: node for node in nodes if titles[title := _plain_title(node.title)] == 1 and title
+        }
         self._by_alias = {node.alias: node for node in reversed(nodes) if node.alias}
         self._numbered: dict[str, list[tuple[int, Node]]] = {}
         for node in nodes:
@@ -147,7 +152,7 @@ class Resolver:
         """
         named = [Reference(kind=ReferenceKind.KEY, text=key, first=key) for key in statement.keys]
         unknown = []
-        named = named or references(statement.text)
+        named = named or references(self._without_titles(node, statement))
         for reference in named:
             targets = self._targets(node, reference)
             for target in targets or ():
@@ -157,6 +162,19 @@ class Resolver:
                 unknown.append(reference)
         if statement.is_strict:
             self._report_unknown(node, statement, unknown, is_all=len(unknown) == len(named))
+
+    def _without_titles(self, node: Node, statement: Statement) -> str:
+        """Make the dependencies on tasks that are called by their whole title; return the other words."""
+        others = []
+        for part in statement.text.split(","):
+            is_name = any(reference.kind is ReferenceKind.OUTSIDE for reference in references(part))
+            on = self._by_title.get(_plain_title(part)) if statement.is_strict and is_name else None
+            if on is None:
+                others.append(part)
+            else:
+                task, target = (on, node) if statement.is_reverse else (node, on)
+                self._connect(task, target, statement=statement, evidence=part.strip())
+        return ",".join(others)
 
     def _connect(self, task: Node, on: Node, *, statement: Statement, evidence: str) -> None:
         """Make one dependency; that of a container holds for every leaf below it."""
@@ -316,3 +334,8 @@ def _number(numbered: tuple[int, Node]) -> int:
 def _form(key: str) -> str:
     """The shape of an id up to its first dot: `A` for tracks, `9` for numbers, `A-9` for prefixed ids."""
     return re.sub(r"\d+", "9", re.sub(r"[A-Z]+", "A", key.partition(".")[0]))
+
+
+def _plain_title(text: str) -> str:
+    """Return a title as two writers of it agree on: no marks around it, one case, no full stop."""
+    return " ".join(text.strip(" \t.*_`\"“”'").casefold().split())

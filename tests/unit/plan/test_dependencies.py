@@ -210,3 +210,17 @@ def test_too_many_dependencies_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     text = "".join(f"- [ ] 1.{number} x\n  - depends: all tasks\n" for number in range(1, 20))
     with pytest.raises(module.PlanError, match="more than 20 dependencies"):
         read_plan(text)
+
+
+def test_a_task_may_be_called_by_its_whole_title() -> None:
+    plan = read_plan(
+        "- [ ] 1.1 Lay the `floor`\n- [ ] 1.2 Roof\n- [ ] 1.3 Walls\n  - depends: lay the `Floor`, 1.2\n"
+    )
+    assert _edges(plan) == {("1.3", "1.1"), ("1.3", "1.2")}
+    assert plan.findings == ()
+
+
+def test_a_title_that_two_tasks_have_calls_neither() -> None:
+    plan = read_plan("- [ ] 1.1 Floor plan\n- [ ] 1.2 Floor plan\n- [ ] 1.3 Walls\n  - depends: Floor plan\n")
+    assert _edges(plan) == set()
+    assert [finding.code for finding in plan.findings] == ["unknown-dependency"]
