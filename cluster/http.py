@@ -34,7 +34,17 @@ def require_free_port(http: Http) -> None:
 
 
 def serve_http(config: ActorConfig, *, token: str) -> str:
-    """Start Serve with the front end and return its root URL; blocks for some seconds."""
-    importlib.import_module(FRONT_END).start(config, token=token)
+    """Start Serve with the front end and return its root URL; blocks for some seconds.
+
+    Raises:
+        EnvironmentFault: the port was taken since it was looked at.
+    """
+    from ray.exceptions import RayTaskError  # a second of imports, which the look at the port is spared
+
     http = config.settings.http
+    try:
+        importlib.import_module(FRONT_END).start(config, token=token)
+    except RayTaskError:  # its text is the proxy's whole traceback
+        require_free_port(http)
+        raise
     return f"http://{http.host}:{http.port}"

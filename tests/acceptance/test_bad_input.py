@@ -20,6 +20,7 @@ import pytest
 from orchestrator.stack import STACK_FILE, TOKEN_FILE
 from orchestrator.store.address import Address
 from tests.support.command_line import CommandLine
+from tests.support.ports import free_port
 from tests.support.postgres import running_server
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(300)]
@@ -202,8 +203,7 @@ def server() -> Iterator[Address]:
 
 
 def test_a_database_that_does_not_answer_is_named(cli: CommandLine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     lost = cli.with_environment(DATABASE_URL=f"postgresql://ada:s3cret@127.0.0.1:{port}/work")
     err = refused(lost, "run", str(cli.plan(GOOD)), code=6)
     assert f"127.0.0.1:{port}/work" in err

@@ -20,6 +20,7 @@ from cluster.home import HostHome
 from cluster.sockets import listening_sockets
 from tests.support.command_line import CommandLine, own_command_line
 from tests.support.host import LONG_PLAN, is_alive, postmaster_pid, running_host
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(300)]
 
@@ -144,8 +145,7 @@ def test_a_port_in_use_keeps_everything_from_starting(cli: CommandLine) -> None:
 def test_a_wrong_database_url_is_told_and_ends_ray_too(
     cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environment = cli._environment() | {"DATABASE_URL": f"postgresql://me:secret@127.0.0.1:{port}/none"}
     monkeypatch.setattr(CommandLine, "_environment", lambda _: environment)
     with running_host(cli) as host:
@@ -158,8 +158,7 @@ def test_a_wrong_database_url_is_told_and_ends_ray_too(
 
 
 def test_a_ray_cluster_that_does_not_answer_is_told(cli: CommandLine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     with running_host(cli, "--stdio", "--address", address) as host:
         error = host.hear_kind("error")
         assert address in error["message"]

@@ -106,7 +106,9 @@ async def test_stdin_is_empty_and_signals_are_reset(launch):
     out, _ = await collect(process)
     assert out == "'' set()\n"
     status = await launch("grep", "SigIgn", "/proc/self/status")
-    assert (await collect(status))[0].split() == ["SigIgn:", "0" * 16]
+    ignored = int((await collect(status))[0].split()[1], 16)
+    of_the_c_library = 1 << (32 - 1) | 1 << (33 - 1)  # no program can set these two; see signal(7), NPTL
+    assert ignored & ~of_the_c_library == 0
 
 
 async def test_record_names_launcher_and_child_while_it_runs(launch, records):

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 
 from orchestrator.stack import read_stack
 from orchestrator.store.embedded import purge
+from tests.support.ports import free_port
 
 TIMEOUT_S = 120.0
 GONE_S = 25.0
@@ -121,9 +121,8 @@ def own_command_line() -> Iterator[CommandLine]:
     """A command line in a new folder; whatever it started is ended, and the folder removed."""
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-cli-"))
     folder.chmod(0o755)
-    http_port, dashboard_port = _free_ports()
     found = CommandLine(
-        home=folder / "home", folder=folder, http_port=http_port, dashboard_port=dashboard_port
+        home=folder / "home", folder=folder, http_port=free_port(), dashboard_port=free_port()
     )
     try:
         yield found
@@ -142,11 +141,6 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
         if words in line:
             return line
     raise AssertionError(f"{words!r} did not come: {''.join(seen)}")
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
 
 
 def _end(command_line: CommandLine) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from orchestrator.stack import Stack, process_start_time, remove_stack, write_st
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.migrate import prepare
 from orchestrator.store.urls import DatabaseUrls
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "token-of-the-stack"
@@ -83,8 +83,7 @@ def _start_ray(home: Path, urls: DatabaseUrls, stack: contextlib.ExitStack) -> s
     from actors.singletons import ensure_node, ensure_pools, ensure_scheduler
     from serve_app import deployment
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     stack.callback(ray.shutdown)
     ray.init(
         num_cpus=2,
