@@ -86,7 +86,7 @@ class PlanError(OrchestratorError):
 
 
 class SettingsError(OrchestratorError):
-    """Raised when a setting is unknown, malformed or contradicts another."""
+    """Raised when a setting or an option is unknown, malformed or contradicts another."""
 
     exit_code = 2
 

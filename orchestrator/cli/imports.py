@@ -8,7 +8,7 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.output import Output, finding_line
-from orchestrator.errors import PlanError, RequestRefused
+from orchestrator.errors import PlanError, SettingsError
 
 
 def import_(
@@ -20,12 +20,12 @@ def import_(
 
     Its format, tasks, checkboxes, dependencies, and what is wrong with it.
 
-    Exit code: 0 the plan would be accepted, 3 it has errors or cannot be read.
+    Exit code: 0 the plan would be accepted, 2 without --dry-run, 3 it has errors or cannot be read.
 
     Example: orchestrator import docs/plans --dry-run --json
     """
     if not dry_run:
-        raise RequestRefused(
+        raise SettingsError(
             "`import` by itself stores nothing.",
             remedy="Add --dry-run for a report; `submit` hands the plan in, `run` works on it.",
         )

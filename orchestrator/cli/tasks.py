@@ -9,7 +9,7 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
-from orchestrator.core.words import AttemptState
+from orchestrator.core.words import AttemptState, TaskState
 from orchestrator.errors import NotFound, SettingsError
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ _TITLE_WIDTH = 60
 def tasks(
     plan: options.PlanRef,
     state: Annotated[
-        str, typer.Option("--state", metavar="STATE", help="Only tasks in this state, such as failed.")
-    ] = "",
+        TaskState | None, typer.Option("--state", metavar="STATE", help="Only tasks in this state.")
+    ] = None,
     ready: Annotated[
         bool, typer.Option("--ready", help="Only what would start next, in that order.")
     ] = False,
@@ -39,7 +39,7 @@ def tasks(
     output = Output(is_json=json)
     with connect() as client:
         plan_id = client.plan(plan).id
-        found = client.ready(plan_id) if ready else client.all_tasks(plan_id, state=state)
+        found = client.ready(plan_id) if ready else client.all_tasks(plan_id, state=state or "")
     rows = (
         (task.key, one_line(task.title, width=_TITLE_WIDTH), task.agent_type, task.state, _remark(task))
         for task in found

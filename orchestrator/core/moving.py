@@ -21,7 +21,7 @@ MODEL_BACKENDS = frozenset({"anthropic"})
 
 
 def is_in_scope(plan: Plan, task: Task) -> bool:
-    """Tell whether the plan, as it is asked for now, wants the task."""
+    """Tell whether the task is within what the plan was last asked to do."""
     return plan.wanted is None or task.task_id in plan.wanted
 
 

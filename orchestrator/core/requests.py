@@ -158,7 +158,7 @@ def _on_pause_plan(s: State, event: Requested) -> Result:
 
 
 def _on_resume_plan(s: State, event: Requested) -> Result:
-    """Go on: with the scope asked for now, and with another chance for its dead letters."""
+    """Go on with the scope of this request, and give the dead letters another chance."""
     plan = _plan(s, event)
     if plan.state is PlanState.CANCELLED:
         raise Refusal(_CANCELLED)

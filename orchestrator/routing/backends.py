@@ -14,7 +14,7 @@ BACKENDS = (AUTO, COMMAND, SIMULATED, ANTHROPIC)
 
 
 def wanted_backend(asked: str, *, plan: Plan, settings: Settings) -> str:
-    """Return what is wanted for all of a plan: what is asked for now, else by the plan, else as set.
+    """Return what is wanted for all of a plan: what the request asks for, else the plan, else the settings.
 
     Raises:
         PlanError: there is no such backend.

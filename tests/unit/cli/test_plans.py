@@ -189,7 +189,7 @@ def test_import_reports_and_stores_nothing(
 
 
 def test_import_without_dry_run_names_what_stores(diamond: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["import", str(diamond)]) == 1
+    assert run(["import", str(diamond)]) == 2
     assert "`submit`" in capsys.readouterr().err
 
 
