@@ -101,7 +101,7 @@ class CommandLine:
         deadline_s = time.monotonic() + GONE_S
         while (left := self.processes()) and time.monotonic() < deadline_s:
             time.sleep(0.2)
-        assert not left
+        assert not left, f"still there: {left}"
 
     def _environment(self) -> dict[str, str]:
         keep = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ}
