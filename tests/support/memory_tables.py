@@ -1,0 +1,423 @@
+"""What the tables hold, in plain synchronous Python: each transaction of the real stores, with all its guards.
+
+Rows are frozen and tables are dicts, so a copy is cheap and shares nothing that could change: a search may
+keep one copy for each state that it visits. Each public method is one transaction: it happens whole or, if it
+raises, not at all. `tests/contract/test_store_contract.py` holds it to what PostgreSQL does.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from typing import Self, TypeVar
+
+from orchestrator.core.commands import (
+    AskCancel,
+    EndAttempt,
+    LeaseAttempt,
+    MarkStarted,
+    RecordEvent,
+    RowCommand,
+    SavePlan,
+    SaveTask,
+)
+from orchestrator.core.events import AttemptEnded, AttemptStarted, LiveAttempt, PlanSpec, TaskSpec
+from orchestrator.core.words import FINISHED, LIVE, AttemptKind, AttemptState, FailureClass, PlanState
+from orchestrator.errors import Fenced, InvariantViolation, NotFound
+from orchestrator.ports import Fate, Outcome, PlanSlice
+
+_Row = TypeVar("_Row", bound=RowCommand)
+
+#: What the write of a task changes in its row.
+_SAVED = {f.name for f in fields(SaveTask)} & {f.name for f in fields(TaskSpec)} - {"task_id"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermRow:
+    """Who may write. `renewed_at_ms` and `batch` move with every commit."""
+
+    epoch: int
+    cluster_id: str
+    incarnation: str
+    renewed_at_ms: int
+    batch: int = 0
+    is_released: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """An attempt. Moments are milliseconds; None until they have come."""
+
+    token: int
+    tenant_id: str
+    plan_id: int
+    task_id: int
+    kind: AttemptKind
+    number: int
+    agent_type: str
+    backend: str
+    executor: str
+    cluster_id: str
+    epoch: int
+    leased_at_ms: int
+    state: AttemptState = AttemptState.LEASED
+    end_reason: str = ""
+    failure_class: FailureClass | None = None
+    summary: str = ""
+    detail: str = ""
+    cost_micros: int = 0
+    started_at_ms: int | None = None
+    ended_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRow:
+    """The lease of a live attempt."""
+
+    beat: int = 0
+    cancel_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRow:
+    """A stored start."""
+
+    incarnation: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """A stored result."""
+
+    outcome: Outcome
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """A row of the events; `seq` is its place in the list, from 1."""
+
+    seq: int
+    epoch: int
+    at_ms: int
+    event: RecordEvent
+
+
+@dataclass(slots=True)
+class MemoryTables:
+    """The tables.
+
+    Attributes:
+        clock_ms: what time the database says it is.
+        tasks: with the numbers of their last attempts; `unmet` holds what was written beside.
+        edges: of `blocks` dependencies by the task at which they end: task → tasks it waits for.
+    """
+
+    clock_ms: Callable[[], int] = lambda: 0
+    term: TermRow | None = None
+    plans: dict[int, PlanSpec] = field(default_factory=dict)
+    tasks: dict[int, TaskSpec] = field(default_factory=dict)
+    plan_of: dict[int, int] = field(default_factory=dict)
+    unmet: dict[int, int] = field(default_factory=dict)
+    edges: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    attempts: dict[int, AttemptRow] = field(default_factory=dict)
+    leases: dict[int, LeaseRow] = field(default_factory=dict)
+    starts: dict[int, StartRow] = field(default_factory=dict)
+    results: dict[int, ResultRow] = field(default_factory=dict)
+    events: list[EventRow] = field(default_factory=list)
+    next_token: int = 1
+
+    def copy(self) -> Self:
+        """Return tables that go their own way from here."""
+        twin = copy.copy(self)
+        for name in _CONTAINERS:
+            setattr(twin, name, getattr(self, name).copy())
+        return twin
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        before = self.copy()
+        try:
+            yield
+        except BaseException:
+            for f in fields(self):
+                setattr(self, f.name, getattr(before, f.name))
+            raise
+
+    def add_plan(
+        self, plan: PlanSpec, tasks: Iterable[TaskSpec], edges: Iterable[tuple[int, int]] = ()
+    ) -> None:
+        """Store a plan as submitting it does; `edges` are (task, on)."""
+        self.plans[plan.plan_id] = plan
+        for task in tasks:
+            self.tasks[task.task_id] = task
+            self.plan_of[task.task_id] = plan.plan_id
+            self.unmet[task.task_id] = 0
+        for task_id, on_id in edges:
+            self.edges[task_id] = (*self.edges.get(task_id, ()), on_id)
+
+    # --- the term
+
+    def is_term_free(self, *, cluster_id: str, incarnation: str, is_starting: bool) -> bool:
+        """Tell whether the term may be taken at once; see ports.SchedulerStore.take_term."""
+        term = self.term
+        if term is None or term.is_released or term.incarnation == incarnation:
+            return True
+        return is_starting and term.cluster_id == cluster_id
+
+    def take_term(self, *, seen_epoch: int, cluster_id: str, incarnation: str) -> int | None:
+        """Take the term if its epoch is still the one seen (0 = there was none); return the new epoch."""
+        if (self.term.epoch if self.term is not None else 0) != seen_epoch:
+            return None
+        self.term = TermRow(
+            epoch=seen_epoch + 1,
+            cluster_id=cluster_id,
+            incarnation=incarnation,
+            renewed_at_ms=self.clock_ms(),
+        )
+        return self.term.epoch
+
+    def release_term(self, epoch: int) -> None:
+        """Give the term back; without effect if it is another's by now."""
+        if self.term is not None and self.term.epoch == epoch:
+            self.term = replace(self.term, is_released=True)
+
+    def last_batch(self, epoch: int) -> int:
+        """Return the number of the last batch of the epoch. Raises Fenced."""
+        if self.term is None or self.term.epoch != epoch:
+            raise Fenced(f"Epoch {epoch} no longer holds the scheduler's term.")
+        return self.term.batch
+
+    def reserve_tokens(self, count: int = 1000) -> tuple[int, int]:
+        """Return the first token and the number of tokens of a new block."""
+        first, self.next_token = self.next_token, self.next_token + count
+        return first, count
+
+    # --- the scheduler writes
+
+    def commit(self, epoch: int, batch: int, rows: Sequence[RowCommand]) -> None:
+        """Write everything or nothing. Raises Fenced or InvariantViolation."""
+        term = self.term
+        if term is None or term.epoch != epoch or term.is_released:
+            raise Fenced(f"Epoch {epoch} no longer holds the scheduler's term.")
+        with self._transaction():
+            self.term = replace(term, batch=batch, renewed_at_ms=self.clock_ms())
+            if rows:
+                self._write(self.term, rows)
+
+    def _write(self, term: TermRow, rows: Sequence[RowCommand]) -> None:
+        """In the order of the real committer: what ends makes room for what is leased."""
+        self._save_tasks(_of(rows, SaveTask))
+        ends = _of(rows, EndAttempt)
+        for end in ends:
+            self._end(end)
+        for lease in _of(rows, LeaseAttempt):
+            self._lease(lease, term)
+        for mark in _of(rows, MarkStarted):
+            self._mark_started(mark.token)
+        for ask in _of(rows, AskCancel):
+            if ask.token in self.leases:
+                self.leases[ask.token] = replace(self.leases[ask.token], cancel_reason=ask.reason)
+        for plan in _of(rows, SavePlan):
+            self._save_plan(plan)
+        for end in ends:
+            self.leases.pop(end.token, None)
+        for event in _of(rows, RecordEvent):
+            seq, at_ms = len(self.events) + 1, self.clock_ms()
+            self.events.append(EventRow(seq=seq, epoch=term.epoch, at_ms=at_ms, event=event))
+
+    def _save_tasks(self, rows: Sequence[SaveTask]) -> None:
+        """Of several writes of one task the first one's guard and the last one's values count."""
+        expected = {row.task_id: row.expected for row in reversed(rows)}
+        for task_id, version in expected.items():
+            if task_id not in self.tasks or self.tasks[task_id].version != version:
+                raise InvariantViolation(f"Task {task_id} is not at version {version}.")
+        for row in rows:
+            changes = {name: getattr(row, name) for name in _SAVED}
+            self.tasks[row.task_id] = replace(self.tasks[row.task_id], **changes)
+            self.unmet[row.task_id] = row.unmet_dependencies
+
+    def _save_plan(self, row: SavePlan) -> None:
+        if row.plan_id not in self.plans:
+            raise InvariantViolation(f"There is no plan {row.plan_id}.")
+        plan = self.plans[row.plan_id]
+        self.plans[row.plan_id] = replace(plan, state=row.state, until_task=row.until_task)
+
+    def _end(self, row: EndAttempt) -> None:
+        attempt = self.attempts.get(row.token)
+        is_lost_again = (
+            attempt is not None and attempt.state is AttemptState.LOST and row.state is AttemptState.LOST
+        )
+        if attempt is None or (attempt.state not in LIVE and not is_lost_again):
+            raise InvariantViolation(f"Attempt {row.token} is not live.")
+        result, start = self.results.get(row.token), self.starts.get(row.token)
+        ended = replace(
+            attempt,
+            state=row.state,
+            end_reason=row.end_reason,
+            failure_class=row.failure_class,
+            ended_at_ms=result.at_ms if result else self.clock_ms(),
+        )
+        if attempt.started_at_ms is None and start is not None:
+            ended = replace(ended, started_at_ms=start.at_ms)
+        if result is not None:
+            said = result.outcome
+            ended = replace(
+                ended, summary=said.summary, detail=said.detail, cost_micros=said.usage.cost_micros
+            )
+        self.attempts[row.token] = ended
+
+    def _lease(self, row: LeaseAttempt, term: TermRow) -> None:
+        task = self.tasks.get(row.task_id)
+        if task is None:
+            raise InvariantViolation(f"There is no task {row.task_id}.")
+        if row.token in self.attempts:
+            raise InvariantViolation(f"There is an attempt {row.token} already.")
+        for other in self.attempts.values():
+            if other.task_id != row.task_id:
+                continue
+            if other.state in LIVE:
+                raise InvariantViolation(f"Task {row.task_id} has the live attempt {other.token}.")
+            if (other.kind, other.number) == (row.kind, row.number):
+                raise InvariantViolation(f"Task {row.task_id} had its {row.kind} attempt {row.number}.")
+        written = {f.name: getattr(row, f.name) for f in fields(row)}
+        self.attempts[row.token] = AttemptRow(
+            **written, cluster_id=term.cluster_id, epoch=term.epoch, leased_at_ms=self.clock_ms()
+        )
+        self.leases[row.token] = LeaseRow()
+        number = f"{row.kind.value}_number"
+        self.tasks[row.task_id] = replace(task, **{number: max(row.number, getattr(task, number))})
+
+    def _mark_started(self, token: int) -> None:
+        attempt = self.attempts.get(token)
+        if attempt is not None and attempt.state is AttemptState.LEASED:
+            start = self.starts.get(token)
+            at_ms = start.at_ms if start is not None else self.clock_ms()
+            self.attempts[token] = replace(attempt, state=AttemptState.STARTED, started_at_ms=at_ms)
+
+    def fate(self, token: int, *, is_proven_gone: bool, reason: str) -> Fate:
+        """Settle what becomes of an attempt that does not report."""
+        attempt = self.attempts.get(token)
+        if attempt is None or attempt.state not in LIVE:
+            is_lost = attempt is not None and attempt.state is AttemptState.LOST
+            return Fate(verdict="fenced" if is_lost else "over")
+        if token in self.results:
+            return Fate(verdict="result", result=self._ended(token))
+        if token in self.starts and not is_proven_gone:
+            return Fate(verdict="started")
+        self.attempts[token] = replace(
+            attempt, state=AttemptState.LOST, end_reason=reason, ended_at_ms=self.clock_ms()
+        )
+        return Fate(verdict="fenced")
+
+    # --- the scheduler reads
+
+    def unfinished_plans(self) -> list[int]:
+        """Return the plans that are neither done nor cancelled, or still have a live attempt."""
+        live = {attempt.plan_id for attempt in self.live_attempts()}
+        return sorted(i for i, plan in self.plans.items() if plan.state not in FINISHED or i in live)
+
+    def submitted_plans(self) -> list[int]:
+        """Return the plans that no scheduler has taken yet."""
+        return sorted(i for i, plan in self.plans.items() if plan.state is PlanState.SUBMITTED)
+
+    def live_attempts(self) -> list[AttemptRow]:
+        """Return the live attempts in the order of their tokens."""
+        return [self.attempts[t] for t in sorted(self.attempts) if self.attempts[t].state in LIVE]
+
+    def load_plan(self, plan_id: int, *, slice_size: int = 2000) -> Iterator[PlanSlice]:
+        """Yield a plan in slices, the last with its live attempts; each is read when asked for.
+
+        Raises:
+            NotFound: there is no such plan.
+        """
+        if plan_id not in self.plans:
+            raise NotFound(f"There is no plan {plan_id}.")
+        spent = sum(a.cost_micros for a in self.attempts.values() if a.plan_id == plan_id)
+        plan = replace(self.plans[plan_id], spent_micros=spent)
+        ids = sorted(task_id for task_id, of in self.plan_of.items() if of == plan_id)
+        for begin in range(0, len(ids) + 1, slice_size):  # a full last slice is followed by an empty one
+            tasks = tuple(self.tasks[task_id] for task_id in ids[begin : begin + slice_size])
+            edges = tuple((t.task_id, on_id) for t in tasks for on_id in self.edges.get(t.task_id, ()))
+            is_last = len(tasks) < slice_size
+            live = [self._live(row) for row in self.live_attempts() if is_last and row.plan_id == plan_id]
+            yield PlanSlice(plan=plan, tasks=tasks, edges=edges, attempts=tuple(live))
+
+    def _live(self, row: AttemptRow) -> LiveAttempt:
+        lease = self.leases.get(row.token, LeaseRow())
+        names = {f.name for f in fields(LiveAttempt)} & {f.name for f in fields(AttemptRow)}
+        known = {name: getattr(row, name) for name in names}
+        return LiveAttempt(**known, cancel_reason=lease.cancel_reason or "")
+
+    def reports(self) -> list[AttemptStarted | AttemptEnded]:
+        """Return stored starts and results that live attempts do not show yet."""
+        leased = [a.token for a in self.live_attempts() if a.state is AttemptState.LEASED]
+        live = {a.token for a in self.live_attempts()}
+        return [
+            *(AttemptStarted(at_ms=0, token=token) for token in self.starts if token in leased),
+            *(self._ended(token) for token in self.results if token in live),
+        ]
+
+    def _ended(self, token: int) -> AttemptEnded:
+        outcome = self.results[token].outcome
+        return AttemptEnded(
+            at_ms=0,
+            token=token,
+            state=outcome.state,
+            failure_class=outcome.failure_class,
+            summary=outcome.summary,
+            cost_micros=outcome.usage.cost_micros,
+        )
+
+    def beats(self) -> dict[int, int]:
+        """Return the beats of all leases."""
+        return {token: lease.beat for token, lease in self.leases.items()}
+
+    # --- executors write
+
+    def start(self, tokens: Sequence[int], *, executor: str, incarnation: str) -> list[AttemptRow]:
+        """Store starts; return the attempts that this incarnation may work on."""
+        for token in tokens:
+            attempt = self.attempts.get(token)
+            is_ours = attempt is not None and attempt.executor == executor
+            if attempt is not None and is_ours and attempt.state is AttemptState.LEASED:
+                self.starts.setdefault(token, StartRow(incarnation=incarnation, at_ms=self.clock_ms()))
+        return [
+            self.attempts[token]
+            for token in dict.fromkeys(tokens)
+            if token in self.starts
+            and self.starts[token].incarnation == incarnation
+            and self.attempts[token].state in LIVE
+        ]
+
+    def feedback(self, attempt: AttemptRow) -> str:
+        """Return what the last attempt of the task that failed before this one said."""
+        told = {AttemptState.FAILED, AttemptState.TIMED_OUT}
+        same = [a for a in self.attempts.values() if a.task_id == attempt.task_id and a.state in told]
+        before = max((a for a in same if a.token < attempt.token), key=lambda a: a.token, default=None)
+        return "" if before is None else f"{before.summary}\n{before.detail}"
+
+    def save_results(self, results: Sequence[tuple[int, Outcome]]) -> set[int]:
+        """Store the results of live attempts, the first of each; return the tokens that have one stored."""
+        for token, outcome in results:
+            attempt = self.attempts.get(token)
+            if attempt is not None and attempt.state in LIVE:
+                self.results.setdefault(token, ResultRow(outcome=outcome, at_ms=self.clock_ms()))
+        return {token for token, _ in results if token in self.results}
+
+    def renew(self, tokens: Sequence[int]) -> Mapping[int, str | None]:
+        """Bump the beats; return the tokens that still have a lease, with the reason of a wish to cancel."""
+        ours = [token for token in tokens if token in self.leases]
+        for token in ours:
+            self.leases[token] = replace(self.leases[token], beat=self.leases[token].beat + 1)
+        return {token: self.leases[token].cancel_reason for token in ours}
+
+
+_CONTAINERS = [f.name for f in fields(MemoryTables) if f.name not in {"clock_ms", "term", "next_token"}]
+
+
+def _of(rows: Sequence[RowCommand], kind: type[_Row]) -> list[_Row]:
+    return [row for row in rows if isinstance(row, kind)]
