@@ -15,6 +15,7 @@ from ray.exceptions import RayActorError, RayError
 
 from actors.factory import find
 from actors.options import NODE_PREFIX, POOLS, node_name
+from orchestrator.core.words import Proof
 from orchestrator.runtime.scheduling import ExecutorInfo
 
 #: Longest wait for a Node actor to end a process tree, beyond the session's own grace.
@@ -59,12 +60,15 @@ class RayExecutors:
             with contextlib.suppress(RayActorError):
                 await handle.cancel.remote(token, reason)
 
-    async def kill_tree(self, executor: str, token: int) -> bool:
+    async def kill_tree(self, executor: str, token: int) -> Proof:
         """Have the tree ended on the node where the executor ran; on every node if that is not known."""
         node_id = self._nodes.get(executor)
         names = [node_name(node_id)] if node_id else await asyncio.to_thread(_node_names)
         verdicts = [await self._kill_on(name, token) for name in names]
-        return bool(verdicts) and all(verdicts)
+        if verdicts and all(verdicts):
+            return Proof.GONE
+        is_dead = node_id is not None and await asyncio.to_thread(_is_dead, node_id)
+        return Proof.NODE_DEAD if is_dead else Proof.UNPROVEN
 
     async def _kill_on(self, name: str, token: int) -> bool:
         try:
@@ -92,6 +96,12 @@ class RayExecutors:
             for info, node_id, handle in found:
                 self.joined(info.executor, node_id, handle)
             return [info for info, _, _ in found]
+
+
+def _is_dead(node_id: str) -> bool:
+    """Tell whether the cluster has declared the node dead; it never comes back under this id."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return any(node["NodeID"] == node_id and not node["Alive"] for node in nodes)
 
 
 def _node_names() -> list[str]:

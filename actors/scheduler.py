@@ -16,6 +16,7 @@ from actors.logs import log_json
 from actors.options import ActorConfig
 from orchestrator import __version__
 from orchestrator.core.events import AttemptEnded, LimitsSet
+from orchestrator.core.limits import Limits
 from orchestrator.core.state import Policy
 from orchestrator.errors import PlanError
 from orchestrator.ports import MICROS
@@ -110,15 +111,25 @@ def scheduling_settings(settings: Settings) -> SchedulingSettings:
             seed=retry.seed,
             start_resend_ms=int(leases.start_resend_s * 1000),
             start_timeout_ms=int(leases.start_timeout_s * 1000),
+            timeout_ms=int(settings.sessions.total_timeout_s * 1000),
+            grace_ms=int(settings.sessions.grace_s * 1000),
             lease_ms=int(leases.ttl_s * 1000),
             lease_grace_ms=int(leases.grace_s * 1000),
+            prove_patience_ms=int(leases.prove_patience_s * 1000),
+            breaker_failures=settings.breaker.failures_max,
+            breaker_open_ms=int(settings.breaker.open_s * 1000),
             attempt_cost_micros=int(settings.sessions.cost_usd_max * MICROS),
         ),
         limits=LimitsSet(
             at_ms=0,
-            sessions_max=limits.sessions_max,
-            agent_default_max=limits.agent_default_max,
-            agent_sessions_max=dict(limits.agent_sessions_max),
+            limits=Limits(
+                sessions_max=limits.sessions_max,
+                agent_default_max=limits.agent_default_max,
+                agent_sessions_max=dict(limits.agent_sessions_max),
+                tenant_default_max=limits.tenant_default_max,
+                tenant_sessions_max=dict(limits.tenant_sessions_max),
+                plan_default_max=limits.plan_default_max,
+            ),
             has_credentials=settings.has_credentials,
         ),
         inbox_max=limits.inbox_max,

@@ -17,11 +17,12 @@ from orchestrator.core.events import (
     AffinityRow,
     AttemptEnded,
     AttemptStarted,
+    ControlsRead,
     LiveAttempt,
     PlanSpec,
-    TaskSpec,
 )
-from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
+from orchestrator.core.task import Task
+from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, Proof
 
 #: Money is counted in millionths of a US dollar.
 MICROS = 1_000_000
@@ -193,13 +194,22 @@ class Fate:
 
     Attributes:
         verdict: `result` (a result is stored and wins), `started` (it started and may still run),
-            `fenced` (marked lost: it never started, or is proven gone, and can store nothing any more),
+            `fenced` (marked lost: it can store nothing any more),
             `over` (it had ended already).
         result: the report of the stored result.
     """
 
     verdict: str
     result: AttemptEnded | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAnswer:
+    """The answer of an earlier request. `digest` tells what was asked; `error` is empty if it was done."""
+
+    digest: str
+    result: Mapping[str, object]
+    error: str
 
 
 class SchedulerStore(Protocol):
@@ -238,7 +248,7 @@ class SchedulerStore(Protocol):
         """Return the plans that no scheduler has taken yet, oldest first."""
 
     def load_plan(self, plan_id: int) -> AsyncIterator[PlanSlice]:
-        """Yield a plan in slices of at most 2,000 tasks, the last with its live attempts."""
+        """Yield a plan in slices of at most 1,000 tasks, the last with its attempts that have not ended."""
 
     async def reports(self) -> list[AttemptStarted | AttemptEnded]:
         """Return stored starts and results that live attempts do not show yet."""
@@ -246,8 +256,17 @@ class SchedulerStore(Protocol):
     async def beats(self) -> dict[int, int]:
         """Return the beats of all leases, by token."""
 
-    async def fate(self, token: int, *, is_proven_gone: bool, reason: str) -> Fate:
-        """Lock the attempt and settle what becomes of it; see Fate."""
+    async def fate(self, token: int, *, may_fence: bool, reason: str) -> Fate:
+        """Lock the attempt and settle what becomes of it; see Fate.
+
+        One that has started is marked lost only if `may_fence`; one that has not always is.
+        """
+
+    async def controls(self) -> ControlsRead:
+        """Return what people have set for everything, and the circuit breakers; `at_ms` is left at 0."""
+
+    async def stored_answer(self, *, tenant_id: str, key: str) -> StoredAnswer | None:
+        """Return the answer that was written under the key, or None."""
 
     async def changed_affinity(self) -> tuple[AffinityRow, ...]:
         """Return the affinity rows that changed since the last call."""
@@ -258,10 +277,13 @@ class SchedulerStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSlice:
-    """A part of a plan as the tables have it. `edges` are (task, on) and end at `tasks`."""
+    """A part of a plan as the tables have it, made for one taker.
+
+    `edges` are (task, on) and end at `tasks`; `attempts` are those whose end is not written yet.
+    """
 
     plan: PlanSpec
-    tasks: tuple[TaskSpec, ...]
+    tasks: tuple[Task, ...]
     edges: tuple[tuple[int, int], ...]
     attempts: tuple[LiveAttempt, ...] = ()
 
@@ -275,8 +297,8 @@ class ExecutorGateway(Protocol):
     async def cancel(self, executor: str, token: int, reason: str) -> None:
         """Ask the executor to stop an attempt."""
 
-    async def kill_tree(self, executor: str, token: int) -> bool:
-        """Have the attempt's process tree ended on its node; True when it is proven gone."""
+    async def kill_tree(self, executor: str, token: int) -> Proof:
+        """Have the attempt's process tree ended on its node, and say what is known of it then."""
 
     async def want(self, sessions: Mapping[str, int]) -> None:
         """Tell the pools how many sessions each of them could run now."""

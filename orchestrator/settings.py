@@ -108,6 +108,12 @@ class Limits(Section):
     """Sessions of one agent type that `agent_sessions_max` does not name."""
     agent_sessions_max: Mapping[str, PositiveInt] = Field(default_factory=dict)
     """Sessions by agent type, such as `{"security-specialist" = 2}`."""
+    tenant_default_max: NonNegativeInt = 0
+    """Sessions of one tenant that `tenant_sessions_max` does not name; 0 = no limit."""
+    tenant_sessions_max: Mapping[str, PositiveInt] = Field(default_factory=dict)
+    """Sessions by tenant."""
+    plan_default_max: NonNegativeInt = 0
+    """Sessions of one plan; 0 = no limit."""
     inbox_max: PositiveInt = 10_000
     """Messages that may wait for the scheduler; beyond it callers are told to come back later."""
     plan_budget_usd: NonNegativeFloat = 0.0
@@ -160,6 +166,15 @@ class Retry(Section):
     """Seed of the jitter and of simulated sessions."""
 
 
+class Breaker(Section):
+    """When an agent type gets nothing to do for a while."""
+
+    failures_max: NonNegativeInt = 5
+    """Tasks that fail in a row, without a success between, until it opens; 0 = never."""
+    open_s: PositiveFloat = 60.0
+    """Time until it lets one attempt through, to see whether the agent type works again."""
+
+
 class Leases(Section):
     """How a running attempt proves that it is alive."""
 
@@ -175,6 +190,8 @@ class Leases(Section):
     """Time without a start after which an attempt is sent once more, with the same token."""
     start_timeout_s: PositiveFloat = 20.0
     """Time without a start after which an attempt is lost."""
+    prove_patience_s: PositiveFloat = 60.0
+    """Time after the end of a lease for which a proof is waited for that its processes are gone."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -324,6 +341,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     pools: Pools = Pools()
     retry: Retry = Retry()
+    breaker: Breaker = Breaker()
     leases: Leases = Leases()
     sessions: Sessions = Sessions()
     anthropic: Anthropic = Anthropic()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from orchestrator.cli.output import Output, finding_line
 from orchestrator.cli.plan_files import Choices
 from orchestrator.cli.text import count, duration, one_line
-from orchestrator.core.state import GATE_POOL
+from orchestrator.core.task import GATE_POOL
 from orchestrator.core.words import HoldReason, TaskKind
 from orchestrator.errors import Finding, PlanError
 from orchestrator.plan.graph import PlanGraph

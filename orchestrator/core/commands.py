@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, PlanState, TaskState
+from orchestrator.core.limits import Overrides
+from orchestrator.core.words import (
+    AttemptKind,
+    AttemptState,
+    BreakerState,
+    FailureClass,
+    PlanState,
+    TaskState,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +41,12 @@ class SaveTask(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavePlan(Command):
-    """Write the state of a plan."""
+    """Write the state of a plan, its scope and its budget."""
 
     plan_id: int
     state: PlanState
     until_task: int
+    budget_micros: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +91,35 @@ class AskCancel(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SaveBreaker(Command):
+    """Write the circuit breaker of an agent type."""
+
+    agent_type: str
+    state: BreakerState
+    failures: int
+    opened_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveControls(Command):
+    """Write what people have set for everything."""
+
+    is_paused: bool
+    overrides: Overrides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveAnswer(Command):
+    """Write the answer of a request under its key, in the transaction of what it changed."""
+
+    tenant_id: str
+    key: str
+    digest: str
+    result: Mapping[str, object]
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordEvent(Command):
     """Append a row to the events."""
 
@@ -93,7 +131,18 @@ class RecordEvent(Command):
     payload: Mapping[str, object]
 
 
-RowCommand = SaveTask | SavePlan | LeaseAttempt | MarkStarted | EndAttempt | AskCancel | RecordEvent
+RowCommand = (
+    SaveTask
+    | SavePlan
+    | LeaseAttempt
+    | MarkStarted
+    | EndAttempt
+    | AskCancel
+    | SaveBreaker
+    | SaveControls
+    | SaveAnswer
+    | RecordEvent
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,15 +164,25 @@ class CancelAttempt(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProveGone(Command):
-    """Find out what became of attempts that do not report; answered by AttemptLost, Ended or Started.
+    """Find out once what became of attempts that do not report.
+
+    Answered by AttemptStarted, AttemptEnded, AttemptLost or AttemptUnproven.
 
     Attributes:
-        reason: `start timeout` (if it did start after all, all is well), `executor lost` or `lease expired`
-            (whatever still runs is ended and confirmed gone first).
+        reason: `start timeout` (if it did start after all, all is well); any other: whatever still runs is
+            ended and confirmed gone first.
     """
 
     executor: str
     tokens: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceAttempt(Command):
+    """Take the token away without a proof; answered by AttemptLost, or by AttemptEnded if a result is in."""
+
+    token: int
     reason: str
 
 
@@ -141,4 +200,4 @@ class Answer(Command):
     error: str = ""
 
 
-Effect = StartAttempt | CancelAttempt | ProveGone | ReserveTokens | Answer
+Effect = StartAttempt | CancelAttempt | ProveGone | FenceAttempt | ReserveTokens | Answer

@@ -8,14 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.core.words import (
-    AttemptKind,
-    AttemptState,
-    FailureClass,
-    HoldReason,
-    PlanState,
-    TaskState,
-)
+from orchestrator.core.limits import Limits, Overrides
+from orchestrator.core.task import Task
+from orchestrator.core.words import AttemptKind, AttemptState, BreakerState, FailureClass, PlanState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,41 +33,13 @@ class PlanSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskSpec:
-    """What the core knows of a task; its words stay in the tables.
+class LiveAttempt:
+    """An attempt whose end no scheduler has written yet.
 
     Attributes:
-        hold_when_ready: the task waits for a person once its dependencies are done.
-        attempts_max: charged attempts before it is a dead letter.
-        work_number, gate_number: number of the last attempt of the kind; 0 if there was none.
+        started_at_ms: 0 if it is only leased.
+        lost_reason: why it was fenced; empty while it is live.
     """
-
-    task_id: int
-    parent_id: int
-    is_container: bool
-    state: TaskState
-    reason: str
-    agent_type: str
-    backend: str
-    task_type: str
-    domain: str
-    priority: int
-    rank: int
-    estimate_ms: int
-    not_before_ms: int
-    attempts_used: int
-    attempts_max: int
-    losses: int
-    has_gate: bool
-    hold_when_ready: HoldReason | None
-    work_number: int
-    gate_number: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveAttempt:
-    """An attempt that was live when the scheduler started."""
 
     token: int
     task_id: int
@@ -82,7 +49,9 @@ class LiveAttempt:
     backend: str
     executor: str
     state: AttemptState
+    started_at_ms: int
     cancel_reason: str
+    lost_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +64,13 @@ class TokensReserved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSliceLoaded(Event):
-    """Some tasks of a plan were read, with the `blocks` edges that end at them: (task, on)."""
+    """Some tasks of a plan were read, with the `blocks` edges that end at them: (task, on).
+
+    The tasks are handed over: from now on they are the core's.
+    """
 
     plan: PlanSpec
-    tasks: tuple[TaskSpec, ...]
+    tasks: tuple[Task, ...]
     edges: tuple[tuple[int, int], ...]
 
 
@@ -112,12 +84,29 @@ class PlanLoaded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsSet(Event):
-    """How many attempts may be live at once; `agent_sessions_max` overrides `agent_default_max` by type."""
+    """The settings say how many attempts may be live at once, and whether a model can be had."""
 
-    sessions_max: int
-    agent_default_max: int
-    agent_sessions_max: Mapping[str, int]
+    limits: Limits
     has_credentials: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerRow:
+    """A circuit breaker as the tables have it."""
+
+    agent_type: str
+    state: BreakerState
+    failures: int
+    opened_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlsRead(Event):
+    """What people set while an earlier scheduler ran, and the breakers that it tripped."""
+
+    is_paused: bool
+    overrides: Overrides
+    breakers: tuple[BreakerRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +167,14 @@ class AttemptLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptUnproven(Event):
+    """Nobody could prove that the attempt's process tree is gone. It is asked again, or decided without."""
+
+    token: int
+    is_node_dead: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BeatsRead(Event):
     """The beats of live leases, by token."""
 
@@ -210,19 +207,30 @@ class AffinityRead(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested(Event):
-    """A person or program asks for a change of one plan or task; answered after the commit.
+    """A person or program asks for a change; answered after the commit.
 
     Attributes:
-        kind: one of `cancel_task`, `retry_task`, `release_task`, `cancel_plan`, `pause_plan`, `resume_plan`.
+        kind: one of `core.requests.REQUEST_KINDS`.
+        plan_id: 0 for requests about everything.
         task_id: 0 for requests about a plan.
+        until_task: of `resume_plan`: the task to work up to; 0 = the whole plan.
+        budget_micros: of `set_budget`; 0 = no budget.
+        overrides: of `set_limits`.
+        tenant_id, key, digest: name the answer, so that the same request asked again gets the same one; an
+            empty key names none.
     """
 
     request_id: int
     kind: str
-    plan_id: int
+    plan_id: int = 0
     task_id: int = 0
     reason: str = ""
     until_task: int = 0
+    budget_micros: int = 0
+    overrides: Overrides | None = None
+    tenant_id: str = ""
+    key: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from orchestrator.core.moving import CLOSED, is_in_scope
+from orchestrator.core.moving import is_in_scope
 from orchestrator.core.state import State
-from orchestrator.core.words import LIVE, AttemptKind, PlanState, TaskState
+from orchestrator.core.words import CLOSED, LIVE, SATISFIED, AttemptKind, BreakerState, PlanState, TaskState
 from orchestrator.errors import InvariantViolation
 
 
@@ -50,12 +50,12 @@ def states_fit_attempts(s: State) -> Iterator[str]:
             yield f"task {task.task_id} is {task.state} with the live attempt {attempt.token}"
 
 
-def only_done_releases(s: State) -> Iterator[str]:
+def only_satisfied_releases(s: State) -> Iterator[str]:
     unmet: Counter[int] = Counter()
     for plan in s.plans.values():
         if plan.is_loaded:
             for task_id in plan.task_ids:
-                if s.tasks[task_id].state is not TaskState.DONE:
+                if s.tasks[task_id].state not in SATISFIED:
                     unmet.update(s.tasks[task_id].dependents)
     for task in s.tasks.values():
         if s.plans[task.plan_id].is_loaded and task.unmet != unmet[task.task_id]:
@@ -86,17 +86,38 @@ def startable_tasks_are_queued_once(s: State) -> Iterator[str]:
             task = s.tasks[task_id]
             startable = task.state in {TaskState.READY, TaskState.VERIFYING} and not task.token
             startable = startable and is_in_scope(plan, task)
-            is_queued = task_id in plan.queue.tickets
+            is_queued = task.ticket != 0
             if startable and not is_queued and not (task.not_before_ms and task_id in backing_off):
                 yield f"task {task_id} is {task.state} and neither queued nor in back-off"
             if is_queued and not startable:
                 yield f"task {task_id} is {task.state} and still queued"
+        queued = Counter(s.tasks[i].pool for i in plan.task_ids if s.tasks[i].ticket)
+        if dict(queued) != plan.queue.sizes:
+            yield f"plan {plan.plan_id} counts {plan.queue.sizes} queued, there are {dict(queued)}"
+
+
+def whoever_can_start_has_a_turn(s: State) -> Iterator[str]:
+    for plan in s.plans.values():
+        if plan.state is not PlanState.ACTIVE or not plan.is_loaded or plan.is_parked:
+            continue
+        for name in plan.queue.sizes:
+            entries = s.pools[name].plans.get(plan.tenant_id, [])
+            if name not in plan.offered or not any(plan_id == plan.plan_id for _, plan_id in entries):
+                yield f"plan {plan.plan_id} has tasks for pool {name} and no turn there"
+            is_parked = s.tenants[plan.tenant_id].is_parked
+            if plan.tenant_id not in s.pools[name].present and not is_parked:
+                yield f"tenant {plan.tenant_id} has tasks for pool {name} and no turn there"
 
 
 def counts_are_true(s: State) -> Iterator[str]:
-    live: Counter[str] = Counter(a.agent_type for a in s.attempts.values())
-    if +live != +s.live_by_pool:
-        yield f"live by pool is {dict(live)}, counted {dict(s.live_by_pool)}"
+    live = Counter(a.agent_type for a in s.attempts.values())
+    counted = {name: pool.live for name, pool in s.pools.items() if pool.live}
+    if dict(live) != counted:
+        yield f"live by pool is {dict(live)}, counted {counted}"
+    by_tenant = Counter(s.plans[a.plan_id].tenant_id for a in s.attempts.values())
+    tenants = {tenant_id: tenant.live for tenant_id, tenant in s.tenants.items() if tenant.live}
+    if dict(by_tenant) != tenants:
+        yield f"live by tenant is {dict(by_tenant)}, counted {tenants}"
     for plan in s.plans.values():
         if not plan.is_loaded:
             continue
@@ -117,6 +138,24 @@ def executors_hold_what_they_run(s: State) -> Iterator[str]:
             yield f"executor {executor.name} runs {len(tokens)} on {executor.slots} slots"
 
 
+def free_slots_are_listed(s: State) -> Iterator[str]:
+    for executor in s.executors.values():
+        listed = s.pools[executor.pool].listed
+        if executor.free > 0 and (-executor.free, executor.name) not in listed:
+            yield f"executor {executor.name} has {executor.free} free slots that nobody will find"
+    for name, pool in s.pools.items():
+        if set(pool.idle) != pool.listed or len(pool.idle) != len(pool.listed):
+            yield f"pool {name} lists {len(pool.listed)} idle entries and has {len(pool.idle)}"
+
+
+def half_open_breakers_have_one_probe(s: State) -> Iterator[str]:
+    for agent_type, breaker in s.breakers.items():
+        if breaker.probe and breaker.probe not in s.attempts:
+            yield f"breaker {agent_type} waits for the dead probe {breaker.probe}"
+        if breaker.probe and breaker.state is not BreakerState.HALF_OPEN:
+            yield f"breaker {agent_type} is {breaker.state} with the probe {breaker.probe}"
+
+
 def done_plans_run_nothing(s: State) -> Iterator[str]:
     for attempt in s.attempts.values():
         plan = s.plans[attempt.plan_id]
@@ -128,10 +167,13 @@ INVARIANTS: tuple[Callable[[State], Iterator[str]], ...] = (
     at_most_one_live_attempt_a_task,
     live_attempts_are_live_and_known,
     states_fit_attempts,
-    only_done_releases,
+    only_satisfied_releases,
     containers_roll_up,
     startable_tasks_are_queued_once,
+    whoever_can_start_has_a_turn,
     counts_are_true,
     executors_hold_what_they_run,
+    free_slots_are_listed,
+    half_open_breakers_have_one_probe,
     done_plans_run_nothing,
 )

@@ -9,32 +9,36 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from orchestrator.core import breaker
 from orchestrator.core import events as e
 from orchestrator.core.assign import assign
 from orchestrator.core.commands import Command, SaveTask
-from orchestrator.core.loading import on_plan_loaded, on_slice_loaded
-from orchestrator.core.moving import release_credential_holds, settle_plan
-from orchestrator.core.reports import (
-    on_attempt_ended,
-    on_attempt_lost,
-    on_attempt_started,
+from orchestrator.core.fairness import offer_everybody
+from orchestrator.core.leases import (
+    on_attempt_unproven,
     on_beats_read,
     on_database_returned,
     on_executor_joined,
     on_executor_lost,
     on_executor_retired,
     on_executors_listed,
-    on_tick,
+    watch_attempts,
 )
+from orchestrator.core.loading import on_plan_loaded, on_slice_loaded
+from orchestrator.core.moving import release_holds, settle_plan
+from orchestrator.core.reports import on_attempt_ended, on_attempt_lost, on_attempt_started
 from orchestrator.core.requests import on_requested
-from orchestrator.core.state import GATE_POOL, Limits, State
-from orchestrator.core.words import AttemptKind
+from orchestrator.core.state import State
+from orchestrator.core.task import GATE_POOL
+from orchestrator.core.timers import end_backoffs, forget_plans
+from orchestrator.core.words import AttemptKind, HoldReason, PlanState
 
 AnyEvent = (
     e.TokensReserved
     | e.PlanSliceLoaded
     | e.PlanLoaded
     | e.LimitsSet
+    | e.ControlsRead
     | e.ExecutorJoined
     | e.ExecutorsListed
     | e.ExecutorLost
@@ -42,6 +46,7 @@ AnyEvent = (
     | e.AttemptStarted
     | e.AttemptEnded
     | e.AttemptLost
+    | e.AttemptUnproven
     | e.BeatsRead
     | e.DatabaseReturned
     | e.AffinityRead
@@ -76,12 +81,14 @@ class SchedulerState(State):
                 on_plan_loaded(self, event, at_ms=at_ms)
             case e.LimitsSet():
                 self._set_limits(event)
+            case e.ControlsRead():
+                self._restore_controls(event)
             case e.ExecutorJoined():
                 on_executor_joined(self, event)
             case e.ExecutorsListed():
-                on_executors_listed(self, event)
+                on_executors_listed(self, event, at_ms=at_ms)
             case e.ExecutorLost():
-                on_executor_lost(self, event)
+                on_executor_lost(self, event, at_ms=at_ms)
             case e.ExecutorRetired():
                 on_executor_retired(self, event)
             case e.AttemptStarted():
@@ -90,6 +97,8 @@ class SchedulerState(State):
                 on_attempt_ended(self, event, at_ms=at_ms)
             case e.AttemptLost():
                 on_attempt_lost(self, event, at_ms=at_ms)
+            case e.AttemptUnproven():
+                on_attempt_unproven(self, event, at_ms=at_ms)
             case e.BeatsRead():
                 on_beats_read(self, event, at_ms=at_ms)
             case e.DatabaseReturned():
@@ -97,23 +106,31 @@ class SchedulerState(State):
             case e.AffinityRead():
                 self.affinity.update({(r.agent_type, r.task_type, r.domain): r for r in event.rows})
             case e.Requested():
-                on_requested(self, event, at_ms=at_ms)
+                on_requested(self, event)
             case e.Tick():
-                on_tick(self, at_ms=at_ms)
+                self._tick(at_ms=at_ms)
             case _:
                 assert_never(event)
 
     def _set_limits(self, event: e.LimitsSet) -> None:
-        had_credentials = self.limits.has_credentials
-        self.limits = Limits(
-            sessions_max=event.sessions_max,
-            agent_default_max=event.agent_default_max,
-            agent_sessions_max=dict(event.agent_sessions_max),
-            has_credentials=event.has_credentials,
-        )
+        had_credentials, self.has_credentials = self.has_credentials, event.has_credentials
+        self.bounds.limits = event.limits
+        offer_everybody(self)
         if event.has_credentials and not had_credentials:
             for plan in self.plans.values():
-                release_credential_holds(self, plan)
+                release_holds(self, plan, HoldReason.NO_CREDENTIALS)
+
+    def _restore_controls(self, event: e.ControlsRead) -> None:
+        self.is_paused = event.is_paused
+        self.bounds.overrides = event.overrides
+        for row in event.breakers:
+            breaker.restore(self, row)
+
+    def _tick(self, *, at_ms: int) -> None:
+        end_backoffs(self, at_ms=at_ms)
+        watch_attempts(self, at_ms=at_ms)
+        breaker.let_probes_through(self, at_ms=at_ms)
+        forget_plans(self)
 
     def _save_dirty(self) -> None:
         """Write each changed task once, whatever happened to it within the event."""
@@ -141,17 +158,13 @@ class SchedulerState(State):
         That is what is live, what could start, and the gates of the work that is live: an executor takes
         longer to start than most work takes to end.
         """
-        wanted = {pool: live for pool, live in self.live_by_pool.items() if live}
+        wanted = {name: pool.live for name, pool in self.pools.items() if pool.live}
         for attempt in self.attempts.values():
             if attempt.kind is AttemptKind.WORK and self.tasks[attempt.task_id].has_gate:
                 wanted[GATE_POOL] = wanted.get(GATE_POOL, 0) + 1
         for plan in self.plans.values():
-            if plan.is_loaded and plan.state == "active":
-                for pool, queued in plan.queue.sizes.items():
-                    wanted[pool] = wanted.get(pool, 0) + queued
-        limits = self.limits
-        return {pool: min(count, limits.of(pool), limits.sessions_max) for pool, count in wanted.items()}
-
-    def running_by_pool(self) -> dict[str, int]:
-        """Return the live attempts by pool, gates under their own name."""
-        return {pool: live for pool, live in self.live_by_pool.items() if live or pool == GATE_POOL}
+            if plan.is_loaded and plan.state is PlanState.ACTIVE and not self.is_paused:
+                for name, queued in plan.queue.sizes.items():
+                    wanted[name] = wanted.get(name, 0) + queued
+        bounds = self.bounds
+        return {name: min(count, bounds.of_pool(name), bounds.total) for name, count in wanted.items()}

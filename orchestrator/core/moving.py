@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from heapq import heappush
 
+from orchestrator.core import fairness
 from orchestrator.core.commands import SavePlan
+from orchestrator.core.fairness import MODEL_BACKENDS
 from orchestrator.core.retry import POLICIES, ClassPolicy, backoff_ms
-from orchestrator.core.state import Plan, State, Task
+from orchestrator.core.state import Plan, State
+from orchestrator.core.task import REVIEWING, Task
 from orchestrator.core.transitions import PLAN_MOVES, TASK_MOVES, check_move
-from orchestrator.core.words import FailureClass, HoldReason, PlanState, TaskState
-
-#: A container counts a child as closed in these; a failed or held child keeps it open.
-CLOSED = frozenset({TaskState.DONE, TaskState.CANCELLED, TaskState.SKIPPED})
+from orchestrator.core.words import (
+    CLOSED,
+    SATISFIED,
+    AttemptKind,
+    FailureClass,
+    HoldReason,
+    PlanState,
+    TaskState,
+)
 
 #: Reason of a waiting task whose hold a person has released before its dependencies were done.
 RELEASED = "released"
 
-#: Backends that cannot run without a model's credentials.
-MODEL_BACKENDS = frozenset({"anthropic"})
+#: What may still go on by itself.
+_GOING = (TaskState.READY, TaskState.RUNNING, TaskState.VERIFYING, TaskState.MERGING)
 
 
 def is_in_scope(plan: Plan, task: Task) -> bool:
@@ -29,8 +37,8 @@ def move_task(s: State, task: Task, new: TaskState, *, reason: str = "") -> None
     """Set the state of a task, and everything that is derived from it."""
     check_move(TASK_MOVES, what=f"task {task.task_id}", old=task.state, new=new)
     plan = s.plans[task.plan_id]
+    plan.queue.discard(task)
     old, task.state, task.reason = task.state, new, reason
-    plan.queue.discard(task.task_id)
     if not task.is_container and is_in_scope(plan, task):
         plan.counts[old] -= 1
         plan.counts[new] += 1
@@ -39,10 +47,15 @@ def move_task(s: State, task: Task, new: TaskState, *, reason: str = "") -> None
     s.record(f"task.{new.value}", plan, task_id=task.task_id, payload=payload)
     if task.parent_id:
         _child_moved(s, s.tasks[task.parent_id], old, new)
+    if new in SATISFIED:
+        _release_dependents(s, task)
+    elif old in SATISFIED:
+        _recall_dependents(s, task)
 
 
 def _child_moved(s: State, parent: Task, old: TaskState, new: TaskState) -> None:
     parent.done_children += (new is TaskState.DONE) - (old is TaskState.DONE)
+    parent.skipped_children += (new is TaskState.SKIPPED) - (old is TaskState.SKIPPED)
     parent.open_children += (old in CLOSED) - (new in CLOSED)
     if parent.open_children == 0 and parent.state is TaskState.WAITING:
         roll_up(s, parent)
@@ -51,28 +64,47 @@ def _child_moved(s: State, parent: Task, old: TaskState, new: TaskState) -> None
 
 
 def roll_up(s: State, parent: Task) -> None:
-    """Close a container whose children are all closed: done if any of them was, else cancelled."""
+    """Close a container whose children are all closed: done if any of them was, else skipped or cancelled."""
     if parent.done_children:
         finish_task(s, parent)
+    elif parent.skipped_children:
+        move_task(s, parent, TaskState.SKIPPED, reason="all of it was skipped")
     else:
         move_task(s, parent, TaskState.CANCELLED, reason="all of it was cancelled")
 
 
 def finish_task(s: State, task: Task, *, reason: str = "") -> None:
-    """Make a task done and release its dependents. Nothing else releases them."""
-    task.losses = 0
+    """Make a task done."""
+    task.losses = task.not_before_ms = 0
     move_task(s, task, TaskState.DONE, reason=reason)
+
+
+def _release_dependents(s: State, task: Task) -> None:
+    """Count a dependency as met. Nothing else releases dependents."""
     for dependent_id in task.dependents:
         dependent = s.tasks[dependent_id]
         dependent.unmet -= 1
-        s.touch(dependent)
         if dependent.unmet == 0 and dependent.state is TaskState.WAITING and not dependent.is_container:
             make_ready(s, dependent)
 
 
+def _recall_dependents(s: State, task: Task) -> None:
+    """A dependency that was met is open again: what has not started waits for it."""
+    for dependent_id in task.dependents:
+        dependent = s.tasks[dependent_id]
+        dependent.unmet += 1
+        if dependent.state is TaskState.READY:
+            wait_again(s, dependent)
+
+
+def wait_again(s: State, task: Task) -> None:
+    """Let a task wait for its dependencies; one that a person has let through is not held again."""
+    move_task(s, task, TaskState.WAITING, reason=RELEASED if task.hold_when_ready is None else "")
+
+
 def make_ready(s: State, task: Task) -> None:
     """Let a task start as soon as it may: at once, after its back-off, or when its hold is released."""
-    reason = _reason_to_hold(s, task)
+    reason = reason_to_hold(s, task)
     if reason is not None:
         if task.state is not TaskState.HELD or task.reason != reason.value:
             move_task(s, task, TaskState.HELD, reason=reason.value)
@@ -82,12 +114,14 @@ def make_ready(s: State, task: Task) -> None:
     enqueue(s, task)
 
 
-def _reason_to_hold(s: State, task: Task) -> HoldReason | None:
+def reason_to_hold(s: State, task: Task) -> HoldReason | None:
+    """Return why a task that could start may not."""
     if task.hold_when_ready is not None:
         return task.hold_when_ready
-    if task.backend in MODEL_BACKENDS and not s.limits.has_credentials:
-        return HoldReason.NO_CREDENTIALS
-    return None
+    if s.has_credentials:
+        return None
+    needs_model = task.backend in MODEL_BACKENDS or task.rules.review_backend in MODEL_BACKENDS
+    return HoldReason.NO_CREDENTIALS if needs_model else None
 
 
 def enqueue(s: State, task: Task) -> None:
@@ -99,19 +133,29 @@ def enqueue(s: State, task: Task) -> None:
         heappush(s.timers, (task.not_before_ms, task.task_id))
         return
     s.ticket += 1
-    plan.queue.push(
-        pool=task.pool, task_id=task.task_id, priority=task.priority, rank=task.rank, ticket=s.ticket
-    )
+    plan.queue.push(task, ticket=s.ticket)
+    fairness.offer(s, plan, task.pool)
 
 
-def verify_task(s: State, task: Task) -> None:
-    """Work is in: send the task to its gate, or make it done if it has none."""
-    if not task.has_gate:
+def verify_task(s: State, task: Task, *, passed: AttemptKind) -> None:
+    """Work, gate or review is through: send the task to what comes next, or make it done."""
+    if passed is AttemptKind.WORK and task.has_gate:
+        move_task(s, task, TaskState.VERIFYING)
+    elif passed is not AttemptKind.REVIEW and task.rules.review_agent:
+        _send_to_review(s, task)
+    else:
         finish_task(s, task)
         return
-    if task.state is not TaskState.VERIFYING:
-        move_task(s, task, TaskState.VERIFYING)
     enqueue(s, task)
+
+
+def _send_to_review(s: State, task: Task) -> None:
+    if task.state is not TaskState.VERIFYING:
+        move_task(s, task, TaskState.VERIFYING, reason=REVIEWING)
+        return
+    task.reason, task.losses = REVIEWING, 0
+    s.touch(task)
+    s.record("task.verifying", s.plans[task.plan_id], task_id=task.task_id, payload={"reason": REVIEWING})
 
 
 def apply_failure(s: State, task: Task, failure: FailureClass, *, summary: str, at_ms: int) -> None:
@@ -124,7 +168,7 @@ def apply_failure(s: State, task: Task, failure: FailureClass, *, summary: str, 
         move_task(s, task, TaskState.HELD, reason=HoldReason.POISON.value)
     elif failure is FailureClass.BUDGET:
         move_task(s, task, TaskState.HELD, reason=HoldReason.BUDGET.value)
-    elif not policy.is_retryable or task.attempts_used >= task.attempts_max:
+    elif not policy.is_retryable or task.attempts_used >= task.rules.attempts_max:
         move_task(s, task, TaskState.FAILED, reason=summary)
     else:
         _retry(s, task, policy, at_ms=at_ms)
@@ -140,31 +184,47 @@ def _retry(s: State, task: Task, policy: ClassPolicy, *, at_ms: int) -> None:
         number=number,
     )
     task.not_before_ms = at_ms + delay_ms
-    if task.state is TaskState.VERIFYING and policy.counts_as_loss:
+    if task.state is TaskState.VERIFYING and not policy.is_charged:
         s.touch(task)
         enqueue(s, task)
     else:
         make_ready(s, task)
 
 
-def cancel_task(s: State, task: Task, *, reason: str) -> None:
-    """Cancel a task that has no live attempt; harmless if it is over."""
-    if task.state not in CLOSED:
-        move_task(s, task, TaskState.CANCELLED, reason=reason)
-
-
 def move_plan(s: State, plan: Plan, new: PlanState, *, payload: dict[str, object] | None = None) -> None:
     """Set the state of a plan. It is settled when the event ends, so none is active with nothing to do."""
     check_move(PLAN_MOVES, what=f"plan {plan.plan_id}", old=plan.state, new=new)
     plan.state = new
-    s.touched.add(plan.plan_id)
-    s.out.append(SavePlan(plan_id=plan.plan_id, state=new, until_task=plan.until_task))
+    save_plan(s, plan)
     s.record(f"plan.{new.value}", plan, payload=payload or {})
+    if new is PlanState.ACTIVE:
+        fairness.offer_all(s, plan)
+
+
+def save_plan(s: State, plan: Plan) -> None:
+    """Order the row of a plan to be written."""
+    s.touched.add(plan.plan_id)
+    s.out.append(
+        SavePlan(
+            plan_id=plan.plan_id,
+            state=plan.state,
+            until_task=plan.until_task,
+            budget_micros=plan.budget_micros,
+        )
+    )
+
+
+def wake(s: State, plan: Plan, *, reason: str = "") -> None:
+    """Make a plan that had come to rest by itself active again."""
+    if plan.state in {PlanState.STALLED, PlanState.DONE}:
+        move_plan(s, plan, PlanState.ACTIVE, payload={"reason": reason} if reason else {})
 
 
 def settle_plan(s: State, plan: Plan) -> None:
     """Notice that an active plan has ended, or that nothing in it can go on by itself."""
     if plan.state is not PlanState.ACTIVE or not plan.is_loaded or plan.live:
+        return
+    if any(plan.counts[state] for state in _GOING):
         return
     counts = {state.value: count for state, count in plan.counts.items() if count}
     is_over = all(state in CLOSED for state, count in plan.counts.items() if count)
@@ -173,15 +233,18 @@ def settle_plan(s: State, plan: Plan) -> None:
     elif is_over:
         reason = "the task asked for is done"
         move_plan(s, plan, PlanState.PAUSED, payload={"tasks": counts, "reason": reason})
-    elif not any(plan.counts[state] for state in (TaskState.READY, TaskState.RUNNING, TaskState.VERIFYING)):
+    else:
         move_plan(s, plan, PlanState.STALLED, payload={"tasks": counts})
 
 
-def release_credential_holds(s: State, plan: Plan) -> None:
-    """Credentials are there: whatever waited for them may start."""
+def release_holds(s: State, plan: Plan, reason: HoldReason) -> None:
+    """What the tasks of a plan were held for has gone away: they may start."""
     tasks = [s.tasks[task_id] for task_id in plan.task_ids]
-    waiting = [t for t in tasks if t.state is TaskState.HELD and t.reason == HoldReason.NO_CREDENTIALS.value]
-    if waiting and plan.state is PlanState.STALLED:
-        move_plan(s, plan, PlanState.ACTIVE, payload={"reason": "credentials were found"})
-    for task in waiting:
-        make_ready(s, task)
+    held = [task for task in tasks if task.state is TaskState.HELD and task.reason == reason.value]
+    if held:
+        wake(s, plan, reason=f"no longer held: {reason.value}")
+    for task in held:
+        if task.unmet:
+            wait_again(s, task)
+        else:
+            make_ready(s, task)

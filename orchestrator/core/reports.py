@@ -1,81 +1,25 @@
-"""What executors and pools report: starts, ends, losses, beats; and the passing of time."""
+"""What executors report: starts, ends and losses of attempts, and what follows for their tasks."""
 
 from __future__ import annotations
 
-from heapq import heappop
-
+from orchestrator.core import breaker
 from orchestrator.core.assign import attempt_payload, unregister
-from orchestrator.core.commands import Answer, EndAttempt, MarkStarted, ProveGone, StartAttempt
-from orchestrator.core.events import (
-    AttemptEnded,
-    AttemptLost,
-    AttemptStarted,
-    BeatsRead,
-    ExecutorJoined,
-    ExecutorLost,
-    ExecutorRetired,
-    ExecutorsListed,
-)
-from orchestrator.core.moving import apply_failure, enqueue, finish_task, make_ready, move_task, verify_task
-from orchestrator.core.state import ENDED_REMEMBERED, Attempt, Executor, State, Task
+from orchestrator.core.commands import EndAttempt, MarkStarted
+from orchestrator.core.events import AttemptEnded, AttemptLost, AttemptStarted
+from orchestrator.core.leases import TIMED_OUT, UNPROVEN
+from orchestrator.core.moving import apply_failure, enqueue, make_ready, move_task, verify_task
+from orchestrator.core.retry import POLICIES, BreakerEffect
+from orchestrator.core.state import ENDED_REMEMBERED, Attempt, State
+from orchestrator.core.task import Task
 from orchestrator.core.transitions import ATTEMPT_MOVES, check_move
-from orchestrator.core.words import FINISHED, AttemptKind, AttemptState, FailureClass, TaskState
-
-#: Why the end of an attempt is looked into.
-START_TIMEOUT = "start timeout"
-EXECUTOR_LOST = "executor lost"
-LEASE_EXPIRED = "lease expired"
-
-
-def on_executor_joined(s: State, event: ExecutorJoined) -> None:
-    """Count an executor in; a known one keeps what runs on it."""
-    tokens = {a.token for a in s.attempts.values() if a.executor == event.executor}
-    executor = Executor(name=event.executor, pool=event.agent_type, slots=event.slots, tokens=tokens)
-    s.executors[event.executor] = executor
-    s.pools.setdefault(event.agent_type, {})[event.executor] = executor
-
-
-def _forget_executor(s: State, name: str) -> Executor | None:
-    executor = s.executors.pop(name, None)
-    if executor is not None:
-        del s.pools[executor.pool][name]
-        if not s.pools[executor.pool]:
-            del s.pools[executor.pool]
-    return executor
-
-
-def on_executor_lost(s: State, event: ExecutorLost) -> None:
-    """Give the executor nothing more, and have the end of what ran on it proven."""
-    _lose(s, event.executor)
-
-
-def on_executors_listed(s: State, event: ExecutorsListed) -> None:
-    """Lose every executor that is counted on and not alive."""
-    known = set(s.executors) | {attempt.executor for attempt in s.attempts.values()}
-    for name in sorted(known - event.alive):
-        _lose(s, name)
-
-
-def _lose(s: State, name: str) -> None:
-    _forget_executor(s, name)
-    attempts = [a for a in s.attempts.values() if a.executor == name and not a.is_being_proven]
-    _prove_gone(s, name, attempts, reason=EXECUTOR_LOST)
-
-
-def on_executor_retired(s: State, event: ExecutorRetired) -> None:
-    """Let the pool end an executor on which nothing is live."""
-    executor = s.executors.get(event.executor)
-    may_end = executor is None or not executor.tokens
-    if may_end:
-        _forget_executor(s, event.executor)
-    s.out.append(Answer(request_id=event.request_id, result={"may_end": may_end}))
-
-
-def _prove_gone(s: State, executor: str, attempts: list[Attempt], *, reason: str) -> None:
-    for attempt in attempts:
-        attempt.is_being_proven = True
-    if attempts:
-        s.out.append(ProveGone(executor=executor, tokens=tuple(a.token for a in attempts), reason=reason))
+from orchestrator.core.words import (
+    AttemptKind,
+    AttemptState,
+    FailureClass,
+    HoldReason,
+    RetryLost,
+    TaskState,
+)
 
 
 def on_attempt_started(s: State, event: AttemptStarted, *, at_ms: int) -> None:
@@ -84,11 +28,11 @@ def on_attempt_started(s: State, event: AttemptStarted, *, at_ms: int) -> None:
     if attempt is None:
         _record_late(s, event.token)
         return
-    attempt.is_being_proven = False
+    attempt.prove_reason, attempt.prove_at_ms = "", 0
     if attempt.state is AttemptState.STARTED:
         return
     attempt.state = AttemptState.STARTED
-    attempt.beat_at_ms = at_ms
+    attempt.beat_at_ms = attempt.started_at_ms = at_ms
     s.out.append(MarkStarted(token=event.token))
     plan = s.plans[attempt.plan_id]
     s.record(
@@ -101,156 +45,155 @@ def _record_late(s: State, token: int) -> None:
         s.late_reports += 1
 
 
-def _end(s: State, attempt: Attempt, *, state: AttemptState, payload: dict[str, object]) -> Task:
-    check_move(ATTEMPT_MOVES, what=f"attempt {attempt.token}", old=attempt.state, new=state)
-    unregister(s, attempt)
-    s.ended[attempt.token] = state
-    while len(s.ended) > ENDED_REMEMBERED:
-        del s.ended[next(iter(s.ended))]
-    task = s.tasks[attempt.task_id]
-    task.token = 0
-    kind = "attempt.lost" if state is AttemptState.LOST else "attempt.ended"
-    s.record(
-        kind,
-        s.plans[attempt.plan_id],
-        task_id=attempt.task_id,
-        token=attempt.token,
-        payload={**attempt_payload(attempt), "state": state.value, **payload},
-    )
-    return task
-
-
 def on_attempt_ended(s: State, event: AttemptEnded, *, at_ms: int) -> None:
     """Take a stored result: end the attempt, settle the budget, move the task."""
     attempt = s.attempts.get(event.token)
     if attempt is None:
         _record_late(s, event.token)
         return
-    failure = event.failure_class.value if event.failure_class else None
+    failure = _failure_of(event)
+    task = _end(
+        s,
+        attempt,
+        event.state,
+        failure,
+        reason="reported",
+        has_result=True,
+        payload={"summary": event.summary, "cost_micros": event.cost_micros},
+    )
+    s.plans[attempt.plan_id].spent_micros += event.cost_micros
+    breaker.note_outcome(s, attempt, _breaker_effect(event.state, failure), at_ms=at_ms)
+    _follow(s, task, attempt, event, failure, at_ms=at_ms)
+
+
+def _failure_of(event: AttemptEnded) -> FailureClass | None:
+    if event.state is AttemptState.TIMED_OUT:
+        return event.failure_class or FailureClass.TIMEOUT
+    if event.state is AttemptState.FAILED:
+        return event.failure_class or FailureClass.AGENT
+    return None
+
+
+def _breaker_effect(state: AttemptState, failure: FailureClass | None) -> BreakerEffect:
+    if state is AttemptState.SUCCEEDED:
+        return BreakerEffect.SUCCESS
+    return POLICIES[failure].breaker if failure is not None else BreakerEffect.NEUTRAL
+
+
+def _end(
+    s: State,
+    attempt: Attempt,
+    state: AttemptState,
+    failure: FailureClass | None,
+    *,
+    reason: str,
+    has_result: bool,
+    payload: dict[str, object],
+) -> Task:
+    """End an attempt: in memory, in its row and in the events."""
+    check_move(ATTEMPT_MOVES, what=f"attempt {attempt.token}", old=attempt.state, new=state)
     s.out.append(
         EndAttempt(
-            token=event.token,
-            state=event.state,
-            end_reason="reported",
-            failure_class=event.failure_class,
-            has_result=True,
+            token=attempt.token,
+            state=state,
+            end_reason=reason,
+            failure_class=failure,
+            has_result=has_result,
         )
     )
-    payload: dict[str, object] = {
-        "failure_class": failure,
-        "summary": event.summary,
-        "cost_micros": event.cost_micros,
-    }
-    task = _end(s, attempt, state=event.state, payload=payload)
-    s.plans[attempt.plan_id].spent_micros += event.cost_micros
-    _follow(s, task, attempt, event, at_ms=at_ms)
+    task = unregister(s, attempt)
+    s.ended[attempt.token] = state
+    while len(s.ended) > ENDED_REMEMBERED:
+        del s.ended[next(iter(s.ended))]
+    told = {**attempt_payload(attempt), "state": state.value, "failure_class": failure, **payload}
+    kind = "attempt.lost" if state is AttemptState.LOST else "attempt.ended"
+    s.record(kind, s.plans[attempt.plan_id], task_id=task.task_id, token=attempt.token, payload=told)
+    return task
 
 
-def _follow(s: State, task: Task, attempt: Attempt, event: AttemptEnded, *, at_ms: int) -> None:
-    if event.state is AttemptState.SUCCEEDED and attempt.kind is AttemptKind.GATE:
-        finish_task(s, task)
-    elif event.state is AttemptState.SUCCEEDED and not (attempt.cancel_reason and task.has_gate):
-        verify_task(s, task)
-    elif attempt.cancel_reason:
+def _follow(
+    s: State,
+    task: Task,
+    attempt: Attempt,
+    event: AttemptEnded,
+    failure: FailureClass | None,
+    *,
+    at_ms: int,
+) -> None:
+    is_cancelled = attempt.cancel_reason != ""
+    if event.state is AttemptState.SUCCEEDED and not (is_cancelled and _has_more(task, attempt)):
+        verify_task(s, task, passed=attempt.kind)
+    elif is_cancelled:
         move_task(s, task, TaskState.CANCELLED, reason=attempt.cancel_reason)
-    elif event.state is AttemptState.CANCELLED:
+    elif failure is None:
         _interrupted(s, task, attempt)
     else:
-        default = FailureClass.TIMEOUT if event.state is AttemptState.TIMED_OUT else FailureClass.AGENT
-        failure = event.failure_class or default
         apply_failure(s, task, failure, summary=event.summary, at_ms=at_ms)
+
+
+def _has_more(task: Task, attempt: Attempt) -> bool:
+    """Tell whether the task is not done with this attempt, should it have succeeded."""
+    if attempt.kind is AttemptKind.WORK:
+        return task.has_gate or task.rules.review_agent != ""
+    return attempt.kind is AttemptKind.GATE and task.rules.review_agent != ""
 
 
 def _interrupted(s: State, task: Task, attempt: Attempt) -> None:
     """The executor was stopped in good order: nobody is charged, the task starts again at once."""
-    if attempt.kind is AttemptKind.GATE:
-        enqueue(s, task)
-    else:
+    if attempt.kind is AttemptKind.WORK:
         make_ready(s, task)
+    else:
+        enqueue(s, task)
 
 
 def on_attempt_lost(s: State, event: AttemptLost, *, at_ms: int) -> None:
-    """The attempt is fenced and proven gone; the task may be leased again, by the stated policy."""
+    """The attempt is fenced; the task may be leased again, by the stated policy."""
     attempt = s.attempts.get(event.token)
     if attempt is None:
         _record_late(s, event.token)
         return
-    s.out.append(
-        EndAttempt(
-            token=event.token,
-            state=AttemptState.LOST,
-            end_reason=event.reason,
-            failure_class=FailureClass.INFRASTRUCTURE,
-            has_result=False,
-        )
+    if event.reason == TIMED_OUT:
+        _time_out(s, attempt, at_ms=at_ms)
+        return
+    task = s.tasks[attempt.task_id]
+    hold = _hold_after_loss(task, attempt, event.reason)
+    policy = f"{task.losses + 1} of {s.policy.losses_max} losses in a row"
+    failure = FailureClass.INFRASTRUCTURE
+    payload: dict[str, object] = {"summary": event.reason, "policy": hold or policy}
+    _end(s, attempt, AttemptState.LOST, failure, reason=event.reason, has_result=False, payload=payload)
+    breaker.note_outcome(s, attempt, BreakerEffect.NEUTRAL, at_ms=at_ms)
+    if attempt.cancel_reason:
+        move_task(s, task, TaskState.CANCELLED, reason=attempt.cancel_reason)
+    elif hold is not None:
+        task.losses += 1
+        move_task(s, task, TaskState.HELD, reason=hold.value)
+    else:
+        apply_failure(s, task, failure, summary=event.reason, at_ms=at_ms)
+
+
+def _hold_after_loss(task: Task, attempt: Attempt, reason: str) -> HoldReason | None:
+    """Return why a person must decide before the task starts again; None if it may."""
+    if reason.endswith(UNPROVEN) and task.rules.retry_lost is not RetryLost.ALWAYS:
+        return HoldReason.CANNOT_PROVE_DEAD
+    if attempt.state is AttemptState.STARTED and task.rules.retry_lost is RetryLost.NEVER:
+        return HoldReason.LOST
+    return None
+
+
+def _time_out(s: State, attempt: Attempt, *, at_ms: int) -> None:
+    """Its executor did not end it in time, so its node did."""
+    failure, reason = FailureClass.TIMEOUT, TIMED_OUT
+    task = _end(
+        s,
+        attempt,
+        AttemptState.TIMED_OUT,
+        failure,
+        reason=reason,
+        has_result=False,
+        payload={"summary": reason},
     )
-    losses = f"{s.tasks[attempt.task_id].losses + 1} of {s.policy.losses_max} losses in a row"
-    failure = FailureClass.INFRASTRUCTURE.value
-    payload: dict[str, object] = {"failure_class": failure, "summary": event.reason, "policy": losses}
-    task = _end(s, attempt, state=AttemptState.LOST, payload=payload)
+    breaker.note_outcome(s, attempt, POLICIES[failure].breaker, at_ms=at_ms)
     if attempt.cancel_reason:
         move_task(s, task, TaskState.CANCELLED, reason=attempt.cancel_reason)
     else:
-        apply_failure(s, task, FailureClass.INFRASTRUCTURE, summary=event.reason, at_ms=at_ms)
-
-
-def on_beats_read(s: State, event: BeatsRead, *, at_ms: int) -> None:
-    """Expire leases whose beat has stood still for the lease and its grace, on our own clock."""
-    patience_ms = s.policy.lease_ms + s.policy.lease_grace_ms
-    expired: dict[str, list[Attempt]] = {}
-    for token, beat in event.beats.items():
-        attempt = s.attempts.get(token)
-        if attempt is None:
-            continue
-        if beat != attempt.beat:
-            attempt.beat, attempt.beat_at_ms = beat, at_ms
-        elif at_ms - attempt.beat_at_ms >= patience_ms and not attempt.is_being_proven:
-            expired.setdefault(attempt.executor, []).append(attempt)
-    for executor, attempts in expired.items():
-        _prove_gone(s, executor, attempts, reason=LEASE_EXPIRED)
-
-
-def on_database_returned(s: State, *, at_ms: int) -> None:
-    """Nobody could renew while the database was away: every lease is counted afresh."""
-    for attempt in s.attempts.values():
-        attempt.beat_at_ms = at_ms
-
-
-def on_tick(s: State, *, at_ms: int) -> None:
-    """End back-offs, see to starts that were not answered, and let go of plans that are over."""
-    _end_backoffs(s, at_ms=at_ms)
-    _chase_starts(s, at_ms=at_ms)
-    _forget_plans(s)
-
-
-def _forget_plans(s: State) -> None:
-    for plan in [p for p in s.plans.values() if p.state in FINISHED and p.is_loaded and not p.live]:
-        for task_id in plan.task_ids:
-            del s.tasks[task_id]
-        del s.plans[plan.plan_id]
-
-
-def _end_backoffs(s: State, *, at_ms: int) -> None:
-    while s.timers and s.timers[0][0] <= at_ms:
-        not_before_ms, task_id = heappop(s.timers)
-        task = s.tasks.get(task_id)
-        if task is not None and task.not_before_ms == not_before_ms and task.token == 0:
-            task.not_before_ms = 0
-            if task.state in {TaskState.READY, TaskState.VERIFYING}:
-                enqueue(s, task)
-
-
-def _chase_starts(s: State, *, at_ms: int) -> None:
-    """Send an unanswered start once more, then have it looked into whether it will ever come."""
-    overdue: dict[str, list[Attempt]] = {}
-    for attempt in s.attempts.values():
-        if attempt.state is not AttemptState.LEASED or attempt.is_being_proven:
-            continue
-        age_ms = at_ms - attempt.leased_at_ms
-        if age_ms >= s.policy.start_timeout_ms:
-            overdue.setdefault(attempt.executor, []).append(attempt)
-        elif age_ms >= s.policy.start_resend_ms and not attempt.is_resent:
-            attempt.is_resent = True
-            s.out.append(StartAttempt(token=attempt.token, executor=attempt.executor))
-    for executor, attempts in overdue.items():
-        _prove_gone(s, executor, attempts, reason=START_TIMEOUT)
+        apply_failure(s, task, failure, summary=reason, at_ms=at_ms)

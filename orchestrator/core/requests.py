@@ -1,4 +1,4 @@
-"""What people and programs ask for: cancel, retry, release, pause, resume. Answered after the commit.
+"""What people and programs ask for, one function for each kind of request. Answered after the commit.
 
 Each handler returns the answer, or raises Refusal before it changes anything.
 """
@@ -7,21 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from orchestrator.core.commands import Answer, AskCancel, CancelAttempt
+from orchestrator.core import fairness
+from orchestrator.core.commands import Answer, AskCancel, CancelAttempt, SaveAnswer, SaveControls
 from orchestrator.core.events import Requested
 from orchestrator.core.loading import set_scope
 from orchestrator.core.moving import (
-    CLOSED,
-    RELEASED,
-    cancel_task,
     enqueue,
     finish_task,
     make_ready,
     move_plan,
     move_task,
+    release_holds,
+    save_plan,
+    wait_again,
+    wake,
 )
-from orchestrator.core.state import Plan, State, Task
-from orchestrator.core.words import HoldReason, PlanState, TaskState
+from orchestrator.core.state import Plan, State
+from orchestrator.core.task import Task
+from orchestrator.core.words import CLOSED, SATISFIED, HoldReason, PlanState, TaskState
 
 Result = dict[str, object]
 
@@ -32,15 +35,21 @@ class Refusal(Exception):
     """The request cannot be met; the message says why and what to do."""
 
 
-def on_requested(s: State, event: Requested, *, at_ms: int) -> None:
-    """Carry out one request and order its answer."""
-    del at_ms
+def on_requested(s: State, event: Requested) -> None:
+    """Carry out one request and order its answer; one with a key is also written."""
+    result: Result = {}
+    error = ""
     try:
         result = _HANDLERS[event.kind](s, event)
     except Refusal as refusal:
-        s.out.append(Answer(request_id=event.request_id, result={}, error=str(refusal)))
-    else:
-        s.out.append(Answer(request_id=event.request_id, result=result))
+        error = str(refusal)
+    if event.key:
+        s.out.append(
+            SaveAnswer(
+                tenant_id=event.tenant_id, key=event.key, digest=event.digest, result=result, error=error
+            )
+        )
+    s.out.append(Answer(request_id=event.request_id, result=result, error=error))
 
 
 def _task(s: State, event: Requested) -> Task:
@@ -71,10 +80,13 @@ def _leaves(s: State, task: Task) -> Iterator[Task]:
                 yield other
 
 
+# --- ending tasks
+
+
 def _cancel(s: State, task: Task, reason: str) -> str:
     attempt = s.attempts.get(task.token)
     if attempt is None:
-        cancel_task(s, task, reason=reason)
+        move_task(s, task, TaskState.CANCELLED, reason=reason)
         return task.state.value
     if not attempt.cancel_reason:
         attempt.cancel_reason = reason
@@ -83,56 +95,151 @@ def _cancel(s: State, task: Task, reason: str) -> str:
     return "cancelling"
 
 
-def _wake(s: State, plan: Plan) -> None:
-    if plan.state in {PlanState.STALLED, PlanState.DONE}:
-        move_plan(s, plan, PlanState.ACTIVE)
-
-
 def _on_cancel_task(s: State, event: Requested) -> Result:
     task = _task(s, event)
     reason = event.reason or "by request"
     states = [_cancel(s, leaf, reason) for leaf in _leaves(s, task) if leaf.state not in CLOSED]
     if not states:
         raise Refusal(f"The task is {task.state.value} already; there is nothing to cancel.")
-    _wake(s, s.plans[task.plan_id])  # it may be over now
+    wake(s, s.plans[task.plan_id])  # it may be over now
     return {"cancelled": states.count("cancelled"), "cancelling": states.count("cancelling")}
+
+
+def _idle_leaves(s: State, event: Requested, what: str) -> list[Task]:
+    """Return the leaves of the task that are not over; none of them may have a live attempt."""
+    task = _task(s, event)
+    leaves = [leaf for leaf in _leaves(s, task) if leaf.state not in CLOSED]
+    if not leaves:
+        raise Refusal(f"The task is {task.state.value} already; there is nothing to {what}.")
+    if any(leaf.token for leaf in leaves):
+        raise Refusal(f"A session works on the task. Cancel it, then {what} the task.")
+    return leaves
+
+
+def _on_skip_task(s: State, event: Requested) -> Result:
+    """Give up on a task; what depends on it goes on without it."""
+    leaves = _idle_leaves(s, event, "skip")
+    wake(s, s.plans[leaves[0].plan_id])
+    for leaf in leaves:
+        move_task(s, leaf, TaskState.SKIPPED, reason=event.reason or "by request")
+    return {"skipped": len(leaves)}
+
+
+def _on_finish_task(s: State, event: Requested) -> Result:
+    """A person says that it is done."""
+    leaves = _idle_leaves(s, event, "finish")
+    wake(s, s.plans[leaves[0].plan_id])
+    for leaf in leaves:
+        finish_task(s, leaf, reason=event.reason or "by hand")
+    return {"finished": len(leaves)}
+
+
+# --- starting tasks again
+
+
+def _refuse_if_relied_on(s: State, task: Task) -> None:
+    """A satisfied dependency is not opened again under a session that relies on it."""
+    relied: Task | None = task
+    while relied is not None:
+        for dependent_id in relied.dependents if relied.state in SATISFIED else ():
+            if s.tasks[dependent_id].token:
+                raise Refusal(
+                    f"A session works on task {dependent_id}, which depends on it. Cancel it first."
+                )
+        relied = s.tasks.get(relied.parent_id)
 
 
 def _again(s: State, task: Task) -> None:
     task.attempts_used = task.losses = task.not_before_ms = 0
     if task.unmet:
-        move_task(s, task, TaskState.WAITING, reason=RELEASED if task.hold_when_ready is None else "")
+        wait_again(s, task)
     else:
         make_ready(s, task)
 
 
-def _on_retry_task(s: State, event: Requested) -> Result:
+def _restart(s: State, event: Requested, states: frozenset[TaskState], refusal: str) -> int:
+    """Start the leaves of a task again that are in one of the states; return how many there are."""
     task = _task(s, event)
-    again = {TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED}
-    leaves = [leaf for leaf in _leaves(s, task) if leaf.state in again]
+    leaves = [leaf for leaf in _leaves(s, task) if leaf.state in states]
     if not leaves:
-        raise Refusal(f"The task is {task.state.value}; only a failed, cancelled or skipped one is retried.")
-    if s.plans[task.plan_id].state is PlanState.CANCELLED:
+        raise Refusal(f"The task is {task.state.value}; {refusal}")
+    plan = s.plans[task.plan_id]
+    if plan.state is PlanState.CANCELLED:
         raise Refusal(_CANCELLED)
-    _wake(s, s.plans[task.plan_id])
+    for leaf in leaves:
+        _refuse_if_relied_on(s, leaf)
+    wake(s, plan)
     for leaf in leaves:
         _again(s, leaf)
-    return {"retried": len(leaves)}
+    return len(leaves)
 
 
-def _on_release_task(s: State, event: Requested) -> Result:
+def _on_retry_task(s: State, event: Requested) -> Result:
+    states = frozenset({TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
+    return {"retried": _restart(s, event, states, "only a failed, cancelled or skipped one is retried.")}
+
+
+def _on_reopen_task(s: State, event: Requested) -> Result:
+    return {"reopened": _restart(s, event, frozenset({TaskState.DONE}), "only one that is done is reopened.")}
+
+
+# --- holding and releasing
+
+
+def _on_hold_task(s: State, event: Requested) -> Result:
+    task = _task(s, event)
+    holdable = {TaskState.WAITING, TaskState.READY}
+    leaves = [leaf for leaf in _leaves(s, task) if leaf.state in holdable]
+    if not leaves:
+        raise Refusal(f"The task is {task.state.value}; only one that waits or is ready can be held.")
+    for leaf in leaves:
+        move_task(s, leaf, TaskState.HELD, reason=HoldReason.BY_REQUEST.value)
+    return {"held": len(leaves)}
+
+
+def _held(s: State, event: Requested) -> Task:
     task = _task(s, event)
     if task.state is not TaskState.HELD:
         raise Refusal(f"The task is {task.state.value}, not held; there is nothing to release.")
-    if task.reason == HoldReason.NO_CREDENTIALS.value and not s.limits.has_credentials:
+    return task
+
+
+def _on_release_task(s: State, event: Requested) -> Result:
+    """Let a held task go on; one that a person does counts as done then."""
+    task = _held(s, event)
+    if task.reason == HoldReason.NO_CREDENTIALS.value and not s.has_credentials:
         raise Refusal("The task needs a model's credentials. Set ANTHROPIC_API_KEY and start again.")
-    _wake(s, s.plans[task.plan_id])
-    if task.hold_when_ready is HoldReason.MANUAL:
+    wake(s, s.plans[task.plan_id])
+    if task.reason == HoldReason.MANUAL.value:
         finish_task(s, task, reason=event.reason or "by hand")
     else:
-        task.hold_when_ready = None
+        if task.reason != HoldReason.BY_REQUEST.value:
+            task.hold_when_ready = None
         _again(s, task)
     return {"state": task.state.value}
+
+
+def _awaiting_approval(s: State, event: Requested) -> Task:
+    task = _held(s, event)
+    if task.reason != HoldReason.APPROVAL.value:
+        raise Refusal(f"The task is held for another reason ({task.reason}), not for approval.")
+    return task
+
+
+def _on_approve_task(s: State, event: Requested) -> Result:
+    _awaiting_approval(s, event)
+    return _on_release_task(s, event)
+
+
+def _on_reject_task(s: State, event: Requested) -> Result:
+    """A person says no: the task becomes a dead letter, from which it can be retried."""
+    task = _awaiting_approval(s, event)
+    wake(s, s.plans[task.plan_id])
+    move_task(s, task, TaskState.FAILED, reason=f"rejected: {event.reason or 'by request'}")
+    return {"state": task.state.value}
+
+
+# --- plans
 
 
 def _on_cancel_plan(s: State, event: Requested) -> Result:
@@ -163,12 +270,12 @@ def _on_resume_plan(s: State, event: Requested) -> Result:
     if plan.state is PlanState.CANCELLED:
         raise Refusal(_CANCELLED)
     plan.until_task = event.until_task
+    tasks = [s.tasks[task_id] for task_id in plan.task_ids]
+    for task in tasks:
+        plan.queue.discard(task)
     set_scope(s, plan)
     if plan.state in {PlanState.PAUSED, PlanState.STALLED}:
         move_plan(s, plan, PlanState.ACTIVE, payload={"reason": event.reason or "by request"})
-    tasks = [s.tasks[task_id] for task_id in plan.task_ids]
-    for task in tasks:
-        plan.queue.discard(task.task_id)
     for task in tasks:
         if task.state is TaskState.FAILED and (plan.wanted is None or task.task_id in plan.wanted):
             _again(s, task)
@@ -177,13 +284,73 @@ def _on_resume_plan(s: State, event: Requested) -> Result:
     return {"state": plan.state.value}
 
 
+def _on_set_budget(s: State, event: Requested) -> Result:
+    plan = _plan(s, event)
+    if event.budget_micros < 0:
+        raise Refusal("A budget cannot be negative. Use 0 for no budget.")
+    plan.budget_micros = event.budget_micros
+    save_plan(s, plan)
+    payload = {"budget_micros": plan.budget_micros, "spent_micros": plan.spent_micros}
+    s.record("plan.budget", plan, payload=payload)
+    if plan.state not in {PlanState.DONE, PlanState.CANCELLED}:
+        release_holds(s, plan, HoldReason.BUDGET)
+        fairness.offer_all(s, plan)
+    return {"budget_micros": plan.budget_micros, "spent_micros": plan.spent_micros}
+
+
+# --- everything
+
+
+def _save_controls(s: State) -> None:
+    s.out.append(SaveControls(is_paused=s.is_paused, overrides=s.bounds.overrides))
+
+
+def _on_pause_all(s: State, event: Requested) -> Result:
+    if not s.is_paused:
+        s.is_paused = True
+        _save_controls(s)
+        s.record_globally("scheduler.paused", {"reason": event.reason or "by request"})
+    return {"is_paused": True, "live": len(s.attempts)}
+
+
+def _on_resume_all(s: State, event: Requested) -> Result:
+    if s.is_paused:
+        s.is_paused = False
+        _save_controls(s)
+        s.record_globally("scheduler.resumed", {"reason": event.reason or "by request"})
+    return {"is_paused": False, "live": len(s.attempts)}
+
+
+def _on_set_limits(s: State, event: Requested) -> Result:
+    """Change limits while running; a limit that is lowered ends nothing that is live."""
+    newer = event.overrides
+    if newer is None or any(value < 0 for value in newer.values()):
+        raise Refusal("A limit is a number from 1; 0 goes back to the settings.")
+    s.bounds.overrides = s.bounds.overrides.merged(newer)
+    fairness.offer_everybody(s)
+    _save_controls(s)
+    told = s.bounds.overrides.as_json()
+    s.record_globally("scheduler.limits", told)
+    return told
+
+
 _HANDLERS: dict[str, Callable[[State, Requested], Result]] = {
     "cancel_task": _on_cancel_task,
+    "skip_task": _on_skip_task,
+    "finish_task": _on_finish_task,
     "retry_task": _on_retry_task,
+    "reopen_task": _on_reopen_task,
+    "hold_task": _on_hold_task,
     "release_task": _on_release_task,
+    "approve_task": _on_approve_task,
+    "reject_task": _on_reject_task,
     "cancel_plan": _on_cancel_plan,
     "pause_plan": _on_pause_plan,
     "resume_plan": _on_resume_plan,
+    "set_budget": _on_set_budget,
+    "pause_all": _on_pause_all,
+    "resume_all": _on_resume_all,
+    "set_limits": _on_set_limits,
 }
 
 #: What may be asked for.

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from enum import StrEnum
 
 from orchestrator.core.words import FailureClass
+
+
+class BreakerEffect(StrEnum):
+    """What an outcome tells the circuit breaker of the agent type."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    NEUTRAL = "neutral"  #: nothing about the agent type; a probe that ends so frees its place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,23 +25,29 @@ class ClassPolicy:
         is_retryable: another attempt may succeed.
         is_charged: the attempt counts against the task's attempts.
         counts_as_loss: it counts in the row of losses after which the task is held.
+        breaker: its effect on the circuit breaker of the agent type.
+        teaches: it says something about how well the agent type does such tasks.
     """
 
     is_retryable: bool
     is_charged: bool
     counts_as_loss: bool = False
+    breaker: BreakerEffect = BreakerEffect.NEUTRAL
+    teaches: bool = False
 
+
+_FAILURE = BreakerEffect.FAILURE
 
 POLICIES: dict[FailureClass, ClassPolicy] = {
     FailureClass.INFRASTRUCTURE: ClassPolicy(is_retryable=True, is_charged=False, counts_as_loss=True),
     FailureClass.RATE_LIMITED: ClassPolicy(is_retryable=True, is_charged=False),
     FailureClass.BUDGET: ClassPolicy(is_retryable=False, is_charged=False),
     FailureClass.WORKSPACE: ClassPolicy(is_retryable=True, is_charged=False, counts_as_loss=True),
-    FailureClass.AGENT: ClassPolicy(is_retryable=True, is_charged=True),
-    FailureClass.GATE: ClassPolicy(is_retryable=True, is_charged=True),
-    FailureClass.CONFLICT: ClassPolicy(is_retryable=True, is_charged=True),
+    FailureClass.AGENT: ClassPolicy(is_retryable=True, is_charged=True, breaker=_FAILURE, teaches=True),
+    FailureClass.GATE: ClassPolicy(is_retryable=True, is_charged=True, teaches=True),
+    FailureClass.CONFLICT: ClassPolicy(is_retryable=True, is_charged=True, teaches=True),
     FailureClass.PLAN_DEFECT: ClassPolicy(is_retryable=False, is_charged=True),
-    FailureClass.TIMEOUT: ClassPolicy(is_retryable=True, is_charged=True),
+    FailureClass.TIMEOUT: ClassPolicy(is_retryable=True, is_charged=True, breaker=_FAILURE, teaches=True),
 }
 
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 
 from orchestrator.core.commands import Command, RecordEvent
 from orchestrator.core.events import AffinityRow
+from orchestrator.core.limits import Bounds
 from orchestrator.core.ready import PlanQueue
-from orchestrator.core.words import AttemptKind, AttemptState, HoldReason, PlanState, TaskState
-
-#: Pool that runs gates; they count against the total limit, never against the agent's.
-GATE_POOL = "gate"
+from orchestrator.core.task import Task
+from orchestrator.core.words import AttemptKind, AttemptState, BreakerState, PlanState, TaskState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +23,13 @@ class Policy:
 
     Attributes:
         backoff_ms: delay before the 2nd, 3rd, ... try; the last one repeats.
+        timeout_ms, grace_ms: longest time of an attempt, and what its executor then gets to end it; past
+            both, and `timeout_margin_ms`, it is ended without the executor.
+        lease_ms, lease_grace_ms: a lease whose beat stands still for both together is over.
+        prove_retry_ms: pause before an unproven end is looked into again.
+        prove_patience_ms: time after the end of a lease for which a proof is waited for.
+        breaker_failures: tasks failing in a row, without a success between, that open a breaker; 0 = never.
+        breaker_open_ms: time until an open breaker lets a probe through.
         attempt_cost_micros: reserved from the plan's budget while a model attempt is live.
     """
 
@@ -33,58 +39,28 @@ class Policy:
     seed: int = 0
     start_resend_ms: int = 8_000
     start_timeout_ms: int = 20_000
+    timeout_ms: int = 7_200_000
+    grace_ms: int = 5_000
+    timeout_margin_ms: int = 30_000
     lease_ms: int = 120_000
     lease_grace_ms: int = 10_000
+    prove_retry_ms: int = 1_000
+    prove_patience_ms: int = 60_000
+    breaker_failures: int = 5
+    breaker_open_ms: int = 60_000
     attempt_cost_micros: int = 5_000_000
     tokens_low: int = 500
 
 
 @dataclass(slots=True, kw_only=True)
-class Task:
-    """A task in memory. `dependents` are released when it is done; `token` is its live attempt or 0."""
-
-    task_id: int
-    plan_id: int
-    parent_id: int
-    is_container: bool
-    state: TaskState
-    reason: str
-    agent_type: str
-    backend: str
-    task_type: str
-    domain: str
-    priority: int
-    rank: int
-    estimate_ms: int
-    not_before_ms: int
-    attempts_used: int
-    attempts_max: int
-    losses: int
-    has_gate: bool
-    hold_when_ready: HoldReason | None
-    work_number: int
-    gate_number: int
-    version: int
-    unmet: int = 0
-    open_children: int = 0  #: children of a container that are not done, cancelled or skipped
-    done_children: int = 0
-    dependents: list[int] = field(default_factory=list)
-    token: int = 0
-
-    @property
-    def wants(self) -> AttemptKind:
-        """The kind of its next attempt."""
-        return AttemptKind.GATE if self.state is TaskState.VERIFYING else AttemptKind.WORK
-
-    @property
-    def pool(self) -> str:
-        """The pool that runs its next attempt."""
-        return GATE_POOL if self.state is TaskState.VERIFYING else self.agent_type
-
-
-@dataclass(slots=True, kw_only=True)
 class Attempt:
-    """A live attempt. `beat_at_ms` is when its beat was last seen to move."""
+    """A live attempt. `beat_at_ms` is when its beat was last seen to move.
+
+    Attributes:
+        prove_reason: why its end is looked into; empty while it is trusted.
+        prove_at_ms: when to look again; 0 while an answer is awaited.
+        prove_since_ms: when it was first looked into.
+    """
 
     token: int
     task_id: int
@@ -97,16 +73,26 @@ class Attempt:
     state: AttemptState
     leased_at_ms: int
     beat_at_ms: int
+    started_at_ms: int = 0
     beat: int = 0
     is_resent: bool = False
     cancel_reason: str = ""
     reserved_micros: int = 0
-    is_being_proven: bool = False  #: its end is being looked into; no timeout asks again
+    prove_reason: str = ""
+    prove_at_ms: int = 0
+    prove_since_ms: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
 class Plan:
-    """A plan in memory. `counts` are its leaves by state."""
+    """A plan in memory. `counts` are its leaves by state.
+
+    Attributes:
+        wanted: leaves that `until_task` needs; None = all.
+        ran: stride: attempts leased since it was active, with a head start for late comers.
+        offered: pools whose order (core/fairness.py) has an entry of this plan.
+        is_parked: it was left out of an order because a limit or its budget was reached.
+    """
 
     plan_id: int
     tenant_id: str
@@ -119,9 +105,20 @@ class Plan:
     live: int = 0
     counts: Counter[TaskState] = field(default_factory=Counter)
     task_ids: list[int] = field(default_factory=list)
-    wanted: frozenset[int] | None = None  #: leaves that `until_task` needs; None = all
+    wanted: frozenset[int] | None = None
     queue: PlanQueue = field(default_factory=PlanQueue)
-    ran: int = 0  #: stride: attempts leased since it was active, with a head start for late comers
+    ran: int = 0
+    offered: set[str] = field(default_factory=set)
+    is_parked: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Tenant:
+    """A tenant in memory. `ran`: stride, as of plans; `live`: its live attempts."""
+
+    ran: int = 0
+    live: int = 0
+    is_parked: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,21 +136,44 @@ class Executor:
         return self.slots - len(self.tokens)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How many attempts may be live at once."""
+@dataclass(slots=True, kw_only=True)
+class Pool:
+    """The executors of an agent type, and the order in which plans get their slots.
 
-    sessions_max: int = 16
-    agent_default_max: int = 16
-    agent_sessions_max: Mapping[str, int] = field(default_factory=dict)
-    has_credentials: bool = False
+    Attributes:
+        live: live attempts, also on executors that are gone.
+        idle: heap of (-free slots, executor); an entry counts while it is true. `listed`: what is in it.
+        tenants: heap of (ran, tenant); `plans`: by tenant, heap of (ran, plan id). An entry may be too low,
+            never too high, because what has run only grows (core/fairness.py).
+        present: tenants in `tenants`.
+    """
 
-    def of(self, pool: str) -> int:
-        """Return the limit of a pool; gates have none of their own."""
-        if pool == GATE_POOL:
-            return self.sessions_max
-        return self.agent_sessions_max.get(pool, self.agent_default_max)
+    executors: dict[str, Executor] = field(default_factory=dict)
+    live: int = 0
+    idle: list[tuple[int, str]] = field(default_factory=list)
+    listed: set[tuple[int, str]] = field(default_factory=set)
+    tenants: list[tuple[int, str]] = field(default_factory=list)
+    present: set[str] = field(default_factory=set)
+    plans: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
+
+@dataclass(slots=True, kw_only=True)
+class Breaker:
+    """The circuit breaker of an agent type.
+
+    Attributes:
+        failed: tasks that failed since the last success, as far as they matter.
+        probe: token of the one attempt that runs while it is half-open, or 0.
+    """
+
+    state: BreakerState = BreakerState.CLOSED
+    opened_at_ms: int = 0
+    failed: set[int] = field(default_factory=set)
+    probe: int = 0
+
+
+#: Tenant of what belongs to no tenant's plan.
+EVERYBODY = "local"
 
 #: How many ended tokens are remembered, to tell a repeated report from a stranger's.
 ENDED_REMEMBERED = 20_000
@@ -164,8 +184,9 @@ class State:
     """All of the scheduler's memory, and the commands of the event being handled.
 
     Attributes:
+        is_paused: nothing starts, in any plan.
         timers: heap of (not_before_ms, task id) of tasks in back-off; an entry counts while it is true.
-        live_by_pool: live attempts by pool.
+        pools: by agent type, and the pool of gates.
         ended: tokens that ended lately, oldest first.
         out: commands of the event being handled, in order.
         dirty: tasks it changed, with the version that their rows have.
@@ -173,14 +194,16 @@ class State:
     """
 
     policy: Policy
-    limits: Limits = field(default_factory=Limits)
+    bounds: Bounds = field(default_factory=Bounds)
+    has_credentials: bool = False
+    is_paused: bool = False
     plans: dict[int, Plan] = field(default_factory=dict)
     tasks: dict[int, Task] = field(default_factory=dict)
     attempts: dict[int, Attempt] = field(default_factory=dict)
     executors: dict[str, Executor] = field(default_factory=dict)
-    pools: dict[str, dict[str, Executor]] = field(default_factory=dict)
-    live_by_pool: Counter[str] = field(default_factory=Counter)
-    ran_by_tenant: Counter[str] = field(default_factory=Counter)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    tenants: dict[str, Tenant] = field(default_factory=dict)
+    breakers: dict[str, Breaker] = field(default_factory=dict)
     affinity: dict[tuple[str, str, str], AffinityRow] = field(default_factory=dict)
     timers: list[tuple[int, int]] = field(default_factory=list)
     early_edges: dict[int, list[int]] = field(default_factory=dict)  #: dependents of tasks not loaded yet
@@ -207,6 +230,20 @@ class State:
             self.tokens[0] = block[1:]
         return block[0]
 
+    def pool(self, name: str) -> Pool:
+        """Return the pool of the name; a new one if it was not heard of."""
+        found = self.pools.get(name)
+        if found is None:
+            found = self.pools[name] = Pool()
+        return found
+
+    def tenant(self, tenant_id: str) -> Tenant:
+        """Return the tenant; a new one if it was not heard of."""
+        found = self.tenants.get(tenant_id)
+        if found is None:
+            found = self.tenants[tenant_id] = Tenant()
+        return found
+
     def record(
         self,
         kind: str,
@@ -227,6 +264,10 @@ class State:
                 payload=payload or {},
             )
         )
+
+    def record_globally(self, kind: str, payload: Mapping[str, object]) -> None:
+        """Order a row in the event table that belongs to no plan."""
+        self.out.append(RecordEvent(type=kind, tenant_id=EVERYBODY, plan_id=0, payload=payload))
 
     def touch(self, task: Task) -> None:
         """Remember that the row of the task must be written."""

@@ -12,30 +12,28 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import structlog
 
 from orchestrator.core import events as e
 from orchestrator.core.commands import (
     Answer,
-    AskCancel,
     CancelAttempt,
     Command,
-    EndAttempt,
-    LeaseAttempt,
-    MarkStarted,
+    Effect,
+    FenceAttempt,
     ProveGone,
-    RecordEvent,
     ReserveTokens,
     RowCommand,
-    SavePlan,
-    SaveTask,
     StartAttempt,
 )
+from orchestrator.core.leases import START_TIMEOUT
+from orchestrator.core.limits import Overrides
 from orchestrator.core.machine import AnyEvent, SchedulerState
-from orchestrator.core.reports import START_TIMEOUT
 from orchestrator.core.requests import REQUEST_KINDS
+from orchestrator.core.state import EVERYBODY
+from orchestrator.core.words import Proof
 from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
 from orchestrator.ports import ExecutorGateway, Fate, PlanSlice, SchedulerStore
 from orchestrator.runtime.clock import Clock
@@ -52,8 +50,8 @@ RENEW_S = 2.0
 #: Pause before the database is asked again.
 RECONNECT_S = 0.5
 
-_ROWS = (SaveTask, SavePlan, LeaseAttempt, MarkStarted, EndAttempt, AskCancel, RecordEvent)
-_EFFECTS = (StartAttempt, CancelAttempt, ProveGone, ReserveTokens, Answer)
+_ROWS = get_args(RowCommand)
+_EFFECTS = get_args(Effect)
 
 T = TypeVar("T")
 
@@ -64,7 +62,6 @@ class Driver:
     Args:
         state: the core, empty; recovery fills it through `post`.
         inbox_max: events that may wait; requests beyond are refused with Overloaded.
-        prove_wait_s: pause before an unproven death is looked into again.
     """
 
     def __init__(
@@ -75,14 +72,12 @@ class Driver:
         executors: ExecutorGateway,
         clock: Clock,
         inbox_max: int = 10_000,
-        prove_wait_s: float = 1.0,
     ) -> None:
         self.state = state
         self._store = store
         self._executors = executors
         self._clock = clock
         self._inbox_max = inbox_max
-        self._prove_wait_s = prove_wait_s
         self._inbox: list[AnyEvent] = []
         self._arrived = asyncio.Event()
         self._turn = asyncio.Event()  #: of the batch being worked on; set at its end, then replaced
@@ -129,32 +124,26 @@ class Driver:
         if self.is_database_away:
             raise Overloaded("The database is away.", remedy="Try again in a moment.", retry_after_s=2)
 
-    async def request(self, kind: str, args: Mapping[str, Any]) -> Mapping[str, object]:
+    async def request(
+        self, kind: str, args: Mapping[str, Any], *, key: str = "", digest: str = ""
+    ) -> Mapping[str, object]:
         """Carry out one request of a person or program; see core/requests.py.
 
-        A plan that has left memory is loaded first.
+        A plan that has left memory is loaded first. The answer is written under a key that is not empty.
 
         Raises:
             NotFound: there is no such kind or plan.
+            Conflict: the state does not allow it, or an argument is no number.
         """
-        if kind not in REQUEST_KINDS:
-            raise NotFound(f"There is no request {kind!r}.", remedy=f"Use one of {sorted(REQUEST_KINDS)}.")
         self._refuse_if_away()
-        request = e.Requested(
-            at_ms=0,
-            request_id=0,
-            kind=kind,
-            plan_id=int(args["plan_id"]),
-            task_id=int(args.get("task_id", 0)),
-            reason=storable(str(args.get("reason", ""))),
-            until_task=int(args.get("until_task", 0)),
-        )
+        request = _requested(kind, args, key=key, digest=digest)
         while True:
-            await self.load_plan(request.plan_id)
+            if request.plan_id:
+                await self.load_plan(request.plan_id)
             try:
                 return await self.ask(lambda request_id: replace(request, request_id=request_id))
             except Conflict:
-                if request.plan_id in self.state.plans:
+                if not request.plan_id or request.plan_id in self.state.plans:
                     raise
                 # A plan that is over left memory again before it was asked; read it once more.
 
@@ -298,6 +287,8 @@ class Driver:
                 case ProveGone():
                     for token in effect.tokens:
                         self._spawn(self._settle(effect.executor, token, effect.reason))
+                case FenceAttempt():
+                    self._spawn(self._fence(effect.token, effect.reason))
                 case ReserveTokens():
                     is_short_of_tokens = True
                 case Answer():
@@ -339,24 +330,27 @@ class Driver:
 
     async def _settle(self, executor: str, token: int, reason: str) -> None:
         """Find out what became of an attempt that does not report, and tell the core."""
-        is_gone = False
-        while True:
-            fate = await self._fate(token, is_gone=is_gone, reason=reason)
-            if fate.verdict != "started":
-                break
-            if reason == START_TIMEOUT:
-                self.post(e.AttemptStarted(at_ms=0, token=token))
-                return
-            is_gone = await self._executors.kill_tree(executor, token)
-            if not is_gone:
-                await asyncio.sleep(self._prove_wait_s)
+        fate = await self._fate(token, may_fence=False, reason=reason)
+        if fate.verdict != "started":
+            self._tell_fate(fate, token, reason)
+        elif reason == START_TIMEOUT:
+            self.post(e.AttemptStarted(at_ms=0, token=token))
+        elif (proof := await self._executors.kill_tree(executor, token)) is Proof.GONE:
+            await self._fence(token, reason)
+        else:
+            self.post(e.AttemptUnproven(at_ms=0, token=token, is_node_dead=proof is Proof.NODE_DEAD))
+
+    async def _fence(self, token: int, reason: str) -> None:
+        self._tell_fate(await self._fate(token, may_fence=True, reason=reason), token, reason)
+
+    def _tell_fate(self, fate: Fate, token: int, reason: str) -> None:
         if fate.result is not None:
             self.post(fate.result)
         else:
             self.post(e.AttemptLost(at_ms=0, token=token, reason=reason))
 
-    async def _fate(self, token: int, *, is_gone: bool, reason: str) -> Fate:
-        return await self._patiently(lambda: self._store.fate(token, is_proven_gone=is_gone, reason=reason))
+    async def _fate(self, token: int, *, may_fence: bool, reason: str) -> Fate:
+        return await self._patiently(lambda: self._store.fate(token, may_fence=may_fence, reason=reason))
 
     async def _patiently(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         while True:
@@ -390,3 +384,27 @@ class Driver:
 
 def _starting_again() -> Overloaded:
     return Overloaded("The scheduler is starting again.", remedy="Try again in a moment.")
+
+
+def _requested(kind: str, args: Mapping[str, Any], *, key: str, digest: str) -> e.Requested:
+    if kind not in REQUEST_KINDS:
+        raise NotFound(f"There is no request {kind!r}.", remedy=f"Use one of {sorted(REQUEST_KINDS)}.")
+    limits = args.get("limits")
+    try:
+        overrides = None if limits is None else Overrides.from_json(limits)
+        return e.Requested(
+            at_ms=0,
+            request_id=0,
+            kind=kind,
+            plan_id=int(args.get("plan_id", 0)),
+            task_id=int(args.get("task_id", 0)),
+            reason=storable(str(args.get("reason", ""))),
+            until_task=int(args.get("until_task", 0)),
+            budget_micros=int(args.get("budget_micros", 0)),
+            overrides=overrides,
+            tenant_id=str(args.get("tenant_id", EVERYBODY)),
+            key=key,
+            digest=digest,
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Conflict(f"The request {kind!r} has an argument that is no number: {error}.") from error

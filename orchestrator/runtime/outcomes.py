@@ -15,10 +15,8 @@ from orchestrator.ports import Affinity, AffinityKey, EndedAttempt, OutcomeStore
 
 EVENTS_MAX = 1000
 
-#: Failures that speak about the agent type: those that the retry policy charges, less a defect of the plan.
-LEARNED_FAILURES = frozenset(failure for failure, policy in POLICIES.items() if policy.is_charged) - {
-    FailureClass.PLAN_DEFECT
-}
+#: Failures that speak about the agent type.
+LEARNED_FAILURES = frozenset(failure for failure, policy in POLICIES.items() if policy.teaches)
 
 
 class Aggregator:

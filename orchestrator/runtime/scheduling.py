@@ -8,29 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import uuid
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 import structlog
 
 from orchestrator.core import events as e
 from orchestrator.core.machine import SchedulerState
-from orchestrator.core.state import Policy
-from orchestrator.errors import Conflict, DatabaseUnavailable, Fenced, NotFound, OrchestratorError, Overloaded
+from orchestrator.core.state import EVERYBODY, Policy
+from orchestrator.errors import Conflict, DatabaseUnavailable, Fenced, NotFound, Overloaded
 from orchestrator.ports import ExecutorGateway, SchedulerStore
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.driver import Driver
 
 log = structlog.get_logger(__name__)
-
-#: Answers remembered by idempotency key.
-ANSWERS_REMEMBERED = 10_000
-
-#: What was asked: the kind of request and its arguments.
-_Asked = tuple[str, dict[str, object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +88,7 @@ class Scheduling:
         self._unreadable: set[int] = set()
         self._started_s = self._clock.monotonic_s()
         self._news = asyncio.Event()
-        self._answers: OrderedDict[str, tuple[_Asked, asyncio.Task[Mapping[str, object]]]] = OrderedDict()
+        self._asking: dict[tuple[str, str], tuple[str, asyncio.Task[Mapping[str, object]]]] = {}
 
     async def run(self) -> None:
         """Run terms until drained; what ends one is logged, and the next begins from the tables."""
@@ -128,7 +124,8 @@ class Scheduling:
     def stop_leasing(self) -> None:
         """Start nothing more; what is live goes on."""
         if self._driver is not None:
-            self._driver.post(replace(self._settings.limits, sessions_max=0))
+            limits = self._settings.limits
+            self._driver.post(replace(limits, limits=replace(limits.limits, sessions_max=0)))
 
     async def _run_term(self) -> None:
         term = await self._store.take_term(
@@ -149,6 +146,7 @@ class Scheduling:
         )
         driver.post(e.TokensReserved(at_ms=0, first=first, count=count))
         driver.post(self._settings.limits)
+        driver.post(await self._store.controls())
         self._recovered = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(work) for work in self._beside(driver)]
@@ -294,31 +292,28 @@ class Scheduling:
             raise Overloaded("The scheduler is starting.", remedy="Try again in a second.")
         if not idempotency_key:
             return await self._driver.request(kind, args)
-        asked = (kind, dict(args))
-        first, answer = self._answers.get(idempotency_key, (asked, None))
-        if first != asked:
-            raise Conflict(
-                f"The idempotency key {idempotency_key!r} was used for another request.",
-                remedy="Use a new key for each request.",
-            )
-        if answer is None:
-            answer = asyncio.create_task(self._once(self._driver, kind, args))
-            self._answers[idempotency_key] = (asked, answer)
-            answer.add_done_callback(lambda answered: self._forget_failed(idempotency_key, answered))
-            while len(self._answers) > ANSWERS_REMEMBERED:
-                self._answers.popitem(last=False)
-        return await asyncio.shield(answer)
+        digest = sha256(json.dumps([kind, args], sort_keys=True, default=str).encode()).hexdigest()
+        name = (str(args.get("tenant_id", EVERYBODY)), idempotency_key)
+        first, asking = self._asking.get(name, (digest, None))
+        _refuse_other(first, digest, key=idempotency_key)
+        if asking is None:
+            asking = asyncio.create_task(self._once(self._driver, kind, args, name, digest))
+            self._asking[name] = (digest, asking)
+            asking.add_done_callback(lambda _: self._asking.pop(name))
+        return await asyncio.shield(asking)
 
-    @staticmethod
-    async def _once(driver: Driver, kind: str, args: Mapping[str, object]) -> Mapping[str, object]:
-        return await driver.request(kind, args)
-
-    def _forget_failed(self, key: str, answered: asyncio.Task[Mapping[str, object]]) -> None:
-        """Whoever was told to try again may; a refusal stays the answer."""
-        error = None if answered.cancelled() else answered.exception()
-        is_final = error is None or (isinstance(error, OrchestratorError) and not error.retryable)
-        if not is_final and key in self._answers and self._answers[key][1] is answered:
-            del self._answers[key]
+    async def _once(
+        self, driver: Driver, kind: str, args: Mapping[str, object], name: tuple[str, str], digest: str
+    ) -> Mapping[str, object]:
+        """Return the answer that is written under the key, or ask and have the answer written."""
+        tenant_id, key = name
+        stored = await self._store.stored_answer(tenant_id=tenant_id, key=key)
+        if stored is None:
+            return await driver.request(kind, args, key=key, digest=digest)
+        _refuse_other(stored.digest, digest, key=key)
+        if stored.error:
+            raise Conflict(stored.error)
+        return stored.result
 
     def status(self) -> Mapping[str, object]:
         """Return what only memory knows; see ports.SchedulerPort."""
@@ -329,16 +324,18 @@ class Scheduling:
     def _counts(self) -> dict[str, object]:
         driver = self._driver
         state = driver.state if driver is not None else SchedulerState(policy=self._settings.policy)
-        demand, running = state.demand(), state.running_by_pool()
+        demand = state.demand()
         pools = [
             {
-                "agent_type": pool,
-                "executors": len(state.pools.get(pool, {})),
-                "slots": sum(executor.slots for executor in state.pools.get(pool, {}).values()),
-                "running": running.get(pool, 0),
-                "queued": max(0, demand.get(pool, 0) - running.get(pool, 0)),
+                "agent_type": name,
+                "executors": len(pool.executors),
+                "slots": sum(executor.slots for executor in pool.executors.values()),
+                "running": pool.live,
+                "queued": max(0, demand.get(name, 0) - pool.live),
+                "breaker": state.breakers[name].state.value if name in state.breakers else "closed",
             }
-            for pool in sorted(set(state.pools) | set(demand))
+            for name, pool in sorted(state.pools.items())
+            if pool.executors or name in demand
         ]
         plans = Counter(plan.state.value for plan in state.plans.values())
         tasks = Counter(s.value for p in state.plans.values() for s in p.counts.elements())
@@ -346,7 +343,9 @@ class Scheduling:
             "epoch": self._epoch,
             "is_ready": self.is_ready,
             "uptime_s": round(self._clock.monotonic_s() - self._started_s, 1),
-            "sessions_max": state.limits.sessions_max,
+            "is_paused": state.is_paused,
+            "sessions_max": state.bounds.total,
+            "limits": state.bounds.overrides.as_json(),
             "sessions": len(state.attempts),
             "plans": dict(plans),
             "tasks": dict(tasks),
@@ -354,3 +353,11 @@ class Scheduling:
             "late_reports": state.late_reports,
             "is_database_away": driver is not None and driver.is_database_away,
         }
+
+
+def _refuse_other(first: str, digest: str, *, key: str) -> None:
+    if first != digest:
+        raise Conflict(
+            f"The idempotency key {key!r} was used for another request.",
+            remedy="Use a new key for each request.",
+        )

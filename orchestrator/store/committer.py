@@ -22,6 +22,9 @@ from orchestrator.core.commands import (
     MarkStarted,
     RecordEvent,
     RowCommand,
+    SaveAnswer,
+    SaveBreaker,
+    SaveControls,
     SavePlan,
     SaveTask,
 )
@@ -74,6 +77,22 @@ _SAVE_PLANS: _Columns = (
     ("text", lambda r: r.state.value),
     ("bool", lambda r: r.state in FINISHED),
     ("bigint", lambda r: r.until_task),
+    ("bigint", lambda r: r.budget_micros),
+)
+_SAVE_BREAKERS: _Columns = (
+    ("text", lambda r: r.agent_type),
+    ("text", lambda r: r.state.value),
+    ("int", lambda r: r.failures),
+    ("bigint", lambda r: r.opened_at_ms),
+)
+_SAVE_CONTROLS: _Columns = (
+    ("jsonb", lambda r: Json({"is_paused": r.is_paused, "limits": r.overrides.as_json()})),
+)
+_SAVE_ANSWERS: _Columns = (
+    ("text", lambda r: r.tenant_id),
+    ("text", lambda r: r.key),
+    ("text", lambda r: r.digest),
+    ("jsonb", lambda r: Json({"result": dict(r.result), "error": r.error})),
 )
 _RECORD_EVENTS: _Columns = (
     ("text", lambda r: r.type),
@@ -88,6 +107,9 @@ _RENEW = """
 UPDATE scheduler_term SET batch = %(batch)s, renewed_at = clock_timestamp()
 WHERE epoch = %(epoch)s AND NOT is_released
 """
+
+#: Key of what people have set for everything, in `orchestrator_state`.
+CONTROLS = "controls"
 
 #: It waits for a commit of ours that the server is still working on, whose connection we have lost.
 _LAST_BATCH_SQL = "SELECT batch FROM scheduler_term WHERE epoch = %(epoch)s FOR UPDATE"
@@ -144,7 +166,7 @@ SET state = u.state, end_reason = u.reason, failure_class = u.class, ended_at = 
 FROM unnest({}) AS u(token, state, reason, class)
     LEFT JOIN results AS r ON r.token = u.token
     LEFT JOIN starts AS s ON s.token = u.token
-WHERE a.token = u.token AND (a.state IN ('leased', 'started') OR (a.state = 'lost' AND u.state = 'lost'))
+WHERE a.token = u.token AND (a.state IN ('leased', 'started') OR (a.state = 'lost' AND u.state IN ('lost', 'timed_out')))
 """
 
 _FREE_LEASES_SQL = "DELETE FROM leases WHERE token = ANY(%(tokens)s)"
@@ -156,9 +178,29 @@ FROM unnest({}) AS u(token, reason) WHERE l.token = u.token
 
 _PLANS_SQL = """
 UPDATE plans AS p
-SET state = u.state, ended_at = CASE WHEN u.is_over THEN now() END, until_key = coalesce(t.key, '')
-FROM unnest({}) AS u(id, state, is_over, until_task) LEFT JOIN tasks AS t ON t.id = u.until_task
+SET state = u.state, ended_at = CASE WHEN u.is_over THEN now() END, until_key = coalesce(t.key, ''),
+    budget_micros = u.budget
+FROM unnest({}) AS u(id, state, is_over, until_task, budget) LEFT JOIN tasks AS t ON t.id = u.until_task
 WHERE p.id = u.id
+"""
+
+_BREAKERS_SQL = """
+INSERT INTO circuit_breakers (agent_type, state, failures, opened_at)
+SELECT u.agent_type, u.state, u.failures, to_timestamp(u.opened_at / 1000.0) FROM unnest({})
+    AS u(agent_type, state, failures, opened_at)
+ON CONFLICT (tenant_id, agent_type) DO UPDATE
+SET state = excluded.state, failures = excluded.failures, opened_at = excluded.opened_at, updated_at = now()
+"""
+
+_CONTROLS_SQL = """
+INSERT INTO orchestrator_state (key, value) SELECT %(controls)s, u.value FROM unnest({}) AS u(value)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now()
+"""
+
+#: A key that a submission took in the same moment stays that submission's.
+_ANSWERS_SQL = """
+INSERT INTO idempotency_keys (tenant_id, key, body_digest, response) SELECT u.* FROM unnest({}) AS u
+ON CONFLICT DO NOTHING
 """
 
 _EVENTS_SQL = """
@@ -227,6 +269,7 @@ class Committer:
                     str(n): [value(row) for row in chosen] for n, (_, value) in enumerate(columns)
                 }
                 values |= {"epoch": self._epoch, "cluster_id": self._cluster_id, "channel": CHANNEL}
+                values["controls"] = CONTROLS
                 found.append((what, statement.format(arrays), values, len(chosen) if guard else None))
 
         ended = _of(rows, EndAttempt)
@@ -236,6 +279,9 @@ class Committer:
         add("attempts started", _STARTED_SQL, _MARK_STARTED, _of(rows, MarkStarted), guard=False)
         add("leases", _CANCEL_SQL, _ASK_CANCEL, _of(rows, AskCancel), guard=False)
         add("plans", _PLANS_SQL, _SAVE_PLANS, _last_plans(_of(rows, SavePlan)), guard=True)
+        add("breakers", _BREAKERS_SQL, _SAVE_BREAKERS, _last_breakers(_of(rows, SaveBreaker)), guard=False)
+        add("controls", _CONTROLS_SQL, _SAVE_CONTROLS, _of(rows, SaveControls)[-1:], guard=False)
+        add("answers", _ANSWERS_SQL, _SAVE_ANSWERS, _of(rows, SaveAnswer), guard=False)
         if ended:
             found.append(("leases freed", _FREE_LEASES_SQL, {"tokens": [row.token for row in ended]}, None))
         add("events", _EVENTS_SQL, _RECORD_EVENTS, _of(rows, RecordEvent), guard=False)
@@ -317,3 +363,7 @@ def _last_saves(saves: Sequence[SaveTask]) -> list[SaveTask]:
 
 def _last_plans(saves: Sequence[SavePlan]) -> list[SavePlan]:
     return list({save.plan_id: save for save in saves}.values())
+
+
+def _last_breakers(saves: Sequence[SaveBreaker]) -> list[SaveBreaker]:
+    return list({save.agent_type: save for save in saves}.values())

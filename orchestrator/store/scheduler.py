@@ -6,39 +6,46 @@ It has a connection of its own, so that reading never waits behind, or holds up,
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 from psycopg.types.json import Json
 
 from orchestrator.core.events import (
     AffinityRow,
     AttemptEnded,
     AttemptStarted,
+    BreakerRow,
+    ControlsRead,
     LiveAttempt,
     PlanSpec,
-    TaskSpec,
 )
+from orchestrator.core.limits import Overrides
+from orchestrator.core.task import Task, TaskRules
 from orchestrator.core.words import (
+    LIVE,
     AttemptKind,
     AttemptState,
+    BreakerState,
     FailureClass,
     HoldReason,
     PlanState,
+    RetryLost,
     TaskKind,
     TaskState,
 )
 from orchestrator.errors import NotFound
-from orchestrator.plan.model import ESTIMATE_MS_DEFAULT
-from orchestrator.ports import Fate, PlanSlice
-from orchestrator.store.committer import Committer
+from orchestrator.plan.amounts import duration_ms
+from orchestrator.ports import Fate, PlanSlice, StoredAnswer
+from orchestrator.store.committer import CONTROLS, Committer
 from orchestrator.store.hot import HotConnection
 from orchestrator.text import id_in
 
 #: Tasks in one slice of a plan: small enough that taking a slice does not hold up a dispatch.
-SLICE = 2_000
+SLICE = 1_000
 
 _PLAN_SQL = """
 SELECT p.id, p.tenant_id, p.state, p.budget_micros, p.backend, coalesce(u.id, 0) AS until_task,
@@ -48,27 +55,25 @@ WHERE p.id = %(plan)s
 """
 
 _TASKS_SQL = """
-SELECT t.id, coalesce(t.parent_id, 0) AS parent_id, t.kind, t.agent_type, t.task_type, t.domain,
-       t.run <> '[]'::jsonb AS has_run, t.verify <> '[]'::jsonb AS has_gate, t.manual <> '' AS is_manual,
-       t.approve <> '' AS needs_approval, coalesce(t.estimate_ms, %(estimate)s) AS estimate_ms,
-       coalesce(t.options ->> 'attempts', '') AS attempts, s.state, s.reason, s.not_before, s.attempts_used,
-       s.losses, s.priority, s.rank, s.version,
-       (SELECT coalesce(max(number), 0) FROM attempts WHERE task_id = t.id AND kind = 'work') AS work,
-       (SELECT coalesce(max(number), 0) FROM attempts WHERE task_id = t.id AND kind = 'gate') AS gate
+SELECT t.id, coalesce(t.parent_id, 0), t.kind, t.agent_type, t.task_type, t.domain, t.run <> '[]'::jsonb,
+       t.verify <> '[]'::jsonb, t.manual <> '', t.approve <> '', nullif(t.options, '{}'::jsonb), s.state,
+       s.reason, s.not_before, s.attempts_used, s.losses, s.priority, s.rank, s.version
 FROM tasks AS t JOIN task_states AS s ON s.task_id = t.id
 WHERE t.plan_id = %(plan)s AND t.id > %(after)s ORDER BY t.id LIMIT %(limit)s
 """
+
+_NUMBERS_SQL = "SELECT task_id, kind, max(number) FROM attempts WHERE plan_id = %(plan)s GROUP BY 1, 2"
 
 _EDGES_SQL = """
 SELECT task_id, on_task_id FROM task_dependencies
 WHERE plan_id = %(plan)s AND kind = 'blocks' AND task_id BETWEEN %(first)s AND %(last)s
 """
 
+#: An attempt keeps its lease until the scheduler has written its end, also when it was fenced before.
 _LIVE_SQL = """
-SELECT a.token, a.task_id, a.kind, a.number, a.agent_type, a.backend, a.executor, a.state,
-       coalesce(l.cancel_reason, '') AS cancel_reason
-FROM attempts AS a LEFT JOIN leases AS l USING (token)
-WHERE a.plan_id = %(plan)s AND a.state IN ('leased', 'started') ORDER BY a.token
+SELECT a.token, a.task_id, a.kind, a.number, a.agent_type, a.backend, a.executor, a.state, a.end_reason,
+       a.started_at, coalesce(l.cancel_reason, '') AS cancel_reason
+FROM leases AS l JOIN attempts AS a USING (token) WHERE a.plan_id = %(plan)s ORDER BY a.token
 """
 
 _RESULTS_SQL = """
@@ -88,6 +93,14 @@ WHERE updated_at > %(since)s ORDER BY updated_at
 _STATE_SQL = """
 INSERT INTO orchestrator_state (key, value) VALUES (%(key)s, %(value)s)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now()
+"""
+
+_CONTROLS_SQL = "SELECT value FROM orchestrator_state WHERE key = %(key)s"
+
+_BREAKERS_SQL = "SELECT agent_type, state, failures, opened_at FROM circuit_breakers"
+
+_ANSWER_SQL = """
+SELECT body_digest, response FROM idempotency_keys WHERE tenant_id = %(tenant)s AND key = %(key)s
 """
 
 #: Gives the backend of a task from the plan's choice and whether the task has `run:` lines.
@@ -115,7 +128,7 @@ class PostgresSchedulerStore(Committer):
         """Return the plans that are neither done nor cancelled, or still have a live attempt."""
         rows = await self._all(
             "SELECT id FROM plans WHERE state NOT IN ('done', 'cancelled') UNION "
-            "SELECT plan_id FROM attempts WHERE state IN ('leased', 'started') ORDER BY 1"
+            "SELECT plan_id FROM leases JOIN attempts USING (token) ORDER BY 1"
         )
         return [row["id"] for row in rows]
 
@@ -129,57 +142,35 @@ class PostgresSchedulerStore(Committer):
         found = await self._all(_PLAN_SQL, {"plan": plan_id})
         if not found:
             raise NotFound(f"There is no plan {plan_id}.", remedy="`orchestrator status` lists the plans.")
-        plan, backend, after = _plan_spec(found[0]), found[0]["backend"], 0
+        plan, after = _plan_spec(found[0]), 0
+        made = _Tasks(
+            attempts_max=self._attempts_max,
+            backends={
+                has_run: self._choose_backend(found[0]["backend"], has_run) for has_run in (True, False)
+            },
+            numbers=await self._numbers(plan_id),
+        )
         while True:
-            values = {"plan": plan_id, "after": after, "limit": SLICE, "estimate": ESTIMATE_MS_DEFAULT}
-            rows = await self._all(_TASKS_SQL, values)
-            tasks = tuple(self._task_spec(row, backend) for row in rows)
+            rows = await self._tuples(_TASKS_SQL, {"plan": plan_id, "after": after, "limit": SLICE})
+            tasks = tuple(made.task(row) for row in rows)
             is_last = len(rows) < SLICE
             edges: tuple[tuple[int, int], ...] = ()
             if rows:
-                after = rows[-1]["id"]
-                bounds = {"plan": plan_id, "first": rows[0]["id"], "last": after}
-                edges = tuple((r["task_id"], r["on_task_id"]) for r in await self._all(_EDGES_SQL, bounds))
-            attempts = await self._live_attempts(plan_id) if is_last else ()
+                after = rows[-1][0]
+                bounds = {"plan": plan_id, "first": rows[0][0], "last": after}
+                edges = tuple(await self._tuples(_EDGES_SQL, bounds))
+            attempts = await self._open_attempts(plan_id) if is_last else ()
             yield PlanSlice(plan=plan, tasks=tasks, edges=edges, attempts=attempts)
             if is_last:
                 return
 
-    async def _live_attempts(self, plan_id: int) -> tuple[LiveAttempt, ...]:
-        rows = await self._all(_LIVE_SQL, {"plan": plan_id})
-        return tuple(
-            LiveAttempt(**{**row, "kind": AttemptKind(row["kind"]), "state": AttemptState(row["state"])})
-            for row in rows
-        )
+    async def _numbers(self, plan_id: int) -> dict[tuple[int, str], int]:
+        """Return the number of the last attempt by task and kind."""
+        rows = await self._tuples(_NUMBERS_SQL, {"plan": plan_id})
+        return {(task_id, kind): number for task_id, kind, number in rows}
 
-    def _task_spec(self, row: Mapping[str, Any], plan_backend: str) -> TaskSpec:
-        is_container = row["kind"] == TaskKind.CONTAINER.value
-        hold = HoldReason.MANUAL if row["is_manual"] else None
-        if row["needs_approval"]:
-            hold = HoldReason.APPROVAL
-        return TaskSpec(
-            task_id=row["id"],
-            parent_id=row["parent_id"],
-            is_container=is_container,
-            state=TaskState(row["state"]),
-            reason=row["reason"],
-            agent_type=row["agent_type"],
-            backend="" if is_container else self._choose_backend(plan_backend, row["has_run"]),
-            task_type=row["task_type"],
-            domain=row["domain"],
-            priority=row["priority"],
-            rank=row["rank"],
-            estimate_ms=row["estimate_ms"],
-            not_before_ms=_ms(row["not_before"]),
-            attempts_used=row["attempts_used"],
-            attempts_max=id_in(row["attempts"]) or self._attempts_max,
-            losses=row["losses"],
-            has_gate=row["has_gate"],
-            hold_when_ready=None if is_container else hold,
-            work_number=row["work"],
-            gate_number=row["gate"],
-            version=row["version"],
-        )
+    async def _open_attempts(self, plan_id: int) -> tuple[LiveAttempt, ...]:
+        return tuple(_live_attempt(row) for row in await self._all(_LIVE_SQL, {"plan": plan_id}))
 
     async def reports(self) -> list[AttemptStarted | AttemptEnded]:
         """Return stored starts and results that live attempts do not show yet; `at_ms` is left at 0."""
@@ -194,7 +185,7 @@ class PostgresSchedulerStore(Committer):
         """Return the beats of all leases."""
         return {row["token"]: row["beat"] for row in await self._all("SELECT token, beat FROM leases")}
 
-    async def fate(self, token: int, *, is_proven_gone: bool, reason: str) -> Fate:
+    async def fate(self, token: int, *, may_fence: bool, reason: str) -> Fate:
         """Lock the attempt, then see in a second statement what is stored, then settle it.
 
         The executor takes the same row FOR SHARE before it stores a start or a result; so either its row
@@ -210,7 +201,7 @@ class PostgresSchedulerStore(Committer):
                 is_fenced = attempt is not None and attempt["state"] == "lost"
                 return Fate(verdict="fenced" if is_fenced else "over")
             fate = await self._stored(connection, token)
-            if fate is not None and (fate.verdict == "result" or not is_proven_gone):
+            if fate is not None and (fate.verdict == "result" or not may_fence):
                 await connection.rollback()
                 return fate
             await connection.execute(
@@ -230,6 +221,38 @@ class PostgresSchedulerStore(Committer):
             return Fate(verdict="result", result=_ended(result))
         cursor = await connection.execute("SELECT token FROM starts WHERE token = %s", (token,))
         return Fate(verdict="started") if await cursor.fetchone() is not None else None
+
+    async def controls(self) -> ControlsRead:
+        """Return what people have set for everything, and the circuit breakers."""
+        rows = await self._all(_CONTROLS_SQL, {"key": CONTROLS})
+        value = rows[0]["value"] if rows else {}
+        breakers = tuple(
+            BreakerRow(
+                agent_type=row["agent_type"],
+                state=BreakerState(row["state"]),
+                failures=row["failures"],
+                opened_at_ms=_ms(row["opened_at"]),
+            )
+            for row in await self._all(_BREAKERS_SQL)
+        )
+        return ControlsRead(
+            at_ms=0,
+            is_paused=bool(value.get("is_paused")),
+            overrides=Overrides.from_json(value.get("limits", {})),
+            breakers=breakers,
+        )
+
+    async def stored_answer(self, *, tenant_id: str, key: str) -> StoredAnswer | None:
+        """Return the answer that was written under the key, or None."""
+        rows = await self._all(_ANSWER_SQL, {"tenant": tenant_id, "key": key})
+        if not rows:
+            return None
+        response = rows[0]["response"] or {}
+        return StoredAnswer(
+            digest=rows[0]["body_digest"],
+            result=response.get("result", {}),
+            error=response.get("error", ""),
+        )
 
     async def changed_affinity(self) -> tuple[AffinityRow, ...]:
         """Return the affinity rows that changed since the last call."""
@@ -255,6 +278,108 @@ class PostgresSchedulerStore(Committer):
             rows = await cursor.fetchall()
             await connection.rollback()
             return rows
+
+    async def _tuples(self, statement: str, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+        async with self._side.use() as connection:
+            cursor = connection.cursor(row_factory=tuple_row)
+            await cursor.execute(statement.encode(), values)
+            rows = await cursor.fetchall()
+            await connection.rollback()
+            return rows
+
+
+#: Shared by all tasks, instead of an object for each.
+_STATES = {state.value: state for state in TaskState}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tasks:
+    """Makes the tasks of one plan from rows, with one object for words and rules that many tasks share.
+
+    Attributes:
+        backends: of a leaf with and without `run:` lines.
+        numbers: of the last attempt by task and kind.
+    """
+
+    attempts_max: int
+    backends: Mapping[bool, str]
+    numbers: Mapping[tuple[int, str], int]
+    _words: dict[str, str] = field(default_factory=dict)
+    _rules: dict[tuple[object, ...], TaskRules] = field(default_factory=dict)
+
+    def task(self, row: tuple[Any, ...]) -> Task:
+        """Make a task from a row of _TASKS_SQL."""
+        (
+            task_id, parent_id, kind, agent_type, task_type, domain, has_run, has_gate, is_manual,
+            needs_approval, options, state, reason, not_before, used, losses, priority, rank, version,
+        ) = row  # fmt: skip
+        is_container = kind == TaskKind.CONTAINER.value
+        word, number = self._words.setdefault, self.numbers.get
+        return Task(
+            task_id=task_id,
+            parent_id=parent_id,
+            is_container=is_container,
+            state=_STATES[state],
+            reason=word(reason, reason),
+            agent_type=word(agent_type, agent_type),
+            backend="" if is_container else self.backends[has_run],
+            task_type=word(task_type, task_type),
+            domain=word(domain, domain),
+            priority=priority,
+            rank=rank,
+            not_before_ms=_ms(not_before),
+            attempts_used=used,
+            losses=losses,
+            has_gate=has_gate,
+            hold_when_ready=None if is_container else _hold(is_manual, needs_approval),
+            work_number=number((task_id, "work"), 0),
+            gate_number=number((task_id, "gate"), 0),
+            review_number=number((task_id, "review"), 0),
+            version=version,
+            rules=self._rules_of(options or {}),
+        )
+
+    def _rules_of(self, options: Mapping[str, str]) -> TaskRules:
+        names = ("attempts", "timeout", "start timeout", "retry lost", "review")
+        given = tuple(options.get(name, "") for name in names)
+        found = self._rules.get(given)
+        if found is None:
+            attempts, timeout, start_timeout, retry_lost, review = given
+            found = self._rules[given] = TaskRules(
+                attempts_max=id_in(attempts) or self.attempts_max,
+                timeout_ms=duration_ms(timeout) or 0,
+                start_timeout_ms=duration_ms(start_timeout) or 0,
+                retry_lost=RetryLost(retry_lost or RetryLost.PROVEN),
+                review_agent=review,
+                review_backend=self.backends[False] if review else "",
+            )
+        return found
+
+
+def _hold(is_manual: bool, needs_approval: bool) -> HoldReason | None:
+    if needs_approval:
+        return HoldReason.APPROVAL
+    return HoldReason.MANUAL if is_manual else None
+
+
+def _live_attempt(row: Mapping[str, Any]) -> LiveAttempt:
+    state, started_at = AttemptState(row["state"]), row["started_at"]
+    is_lost = state not in LIVE
+    if is_lost:
+        state = AttemptState.STARTED if started_at else AttemptState.LEASED
+    return LiveAttempt(
+        token=row["token"],
+        task_id=row["task_id"],
+        kind=AttemptKind(row["kind"]),
+        number=row["number"],
+        agent_type=row["agent_type"],
+        backend=row["backend"],
+        executor=row["executor"],
+        state=state,
+        started_at_ms=_ms(started_at),
+        cancel_reason=row["cancel_reason"],
+        lost_reason=row["end_reason"] if is_lost else "",
+    )
 
 
 def _plan_spec(row: Mapping[str, Any]) -> PlanSpec:

@@ -323,10 +323,22 @@ agent_task_affinity = Table(
     Index("ix_agent_task_affinity_updated_at", "updated_at"),
 )
 
+circuit_breakers = Table(
+    "circuit_breakers",
+    metadata,
+    Column("tenant_id", Text, primary_key=True, server_default="local"),
+    Column("agent_type", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    _count("failures", Integer),  # tasks that failed in a row when it moved
+    _now("opened_at"),
+    _now("updated_at"),
+)
+
 orchestrator_state = Table(
     "orchestrator_state",
     metadata,
-    # `scheduler` (counts, every 30 s), `metrics` (last event seq taken)
+    # `controls` (pause and limits that people set), `scheduler` (counts, every 30 s), `metrics` (last event
+    # seq taken)
     Column("key", Text, primary_key=True),
     _tenant(),
     _object("value"),

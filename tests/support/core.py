@@ -8,8 +8,10 @@ from dataclasses import replace
 from orchestrator.core import events as e
 from orchestrator.core.commands import Answer, Command, ProveGone, ReserveTokens, SaveTask, StartAttempt
 from orchestrator.core.invariants import check_invariants
+from orchestrator.core.limits import Limits, Overrides
 from orchestrator.core.machine import AnyEvent, SchedulerState
-from orchestrator.core.state import Policy, Task
+from orchestrator.core.state import Policy
+from orchestrator.core.task import Task, TaskRules
 from orchestrator.core.words import AttemptState, FailureClass, PlanState, TaskState
 
 PLAN = e.PlanSpec(
@@ -17,9 +19,9 @@ PLAN = e.PlanSpec(
 )
 
 
-def spec(task_id: int, **changes: object) -> e.TaskSpec:
+def spec(task_id: int, *, attempts_max: int = 3, **changes: object) -> Task:
     """Return a leaf that runs a command, with some attributes changed."""
-    base = e.TaskSpec(
+    base = Task(
         task_id=task_id,
         parent_id=0,
         is_container=False,
@@ -31,16 +33,16 @@ def spec(task_id: int, **changes: object) -> e.TaskSpec:
         domain="backend",
         priority=2,
         rank=0,
-        estimate_ms=1000,
         not_before_ms=0,
         attempts_used=0,
-        attempts_max=3,
         losses=0,
         has_gate=False,
         hold_when_ready=None,
         work_number=0,
         gate_number=0,
+        review_number=0,
         version=0,
+        rules=TaskRules(attempts_max=attempts_max),
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 
@@ -55,11 +57,7 @@ class World:
         self.answers: dict[int, Answer] = {}
         self.started: list[int] = []
         self.limits = e.LimitsSet(
-            at_ms=0,
-            sessions_max=sessions_max,
-            agent_default_max=16,
-            agent_sessions_max={},
-            has_credentials=has_credentials,
+            at_ms=0, limits=Limits(sessions_max=sessions_max), has_credentials=has_credentials
         )
         self.handle(e.TokensReserved(at_ms=0, first=1, count=1_000_000))
         self.handle(self.limits)
@@ -81,7 +79,7 @@ class World:
 
     def load(
         self,
-        tasks: Sequence[e.TaskSpec],
+        tasks: Sequence[Task],
         edges: Iterable[tuple[int, int]] = (),
         *,
         plan: e.PlanSpec = PLAN,
@@ -126,12 +124,30 @@ class World:
         self.now_ms += ms
         return self.handle(e.Tick(at_ms=0))
 
-    def request(self, kind: str, *, task_id: int = 0, until_task: int = 0) -> Answer:
+    def request(
+        self,
+        kind: str,
+        *,
+        plan_id: int = 1,
+        task_id: int = 0,
+        until_task: int = 0,
+        budget_micros: int = 0,
+        overrides: Overrides | None = None,
+        key: str = "",
+    ) -> Answer:
         """Ask for something; return the answer."""
         request_id = len(self.answers) + 1
         self.handle(
             e.Requested(
-                at_ms=0, request_id=request_id, kind=kind, plan_id=1, task_id=task_id, until_task=until_task
+                at_ms=0,
+                request_id=request_id,
+                kind=kind,
+                plan_id=plan_id,
+                task_id=task_id,
+                until_task=until_task,
+                budget_micros=budget_micros,
+                overrides=overrides,
+                key=key,
             )
         )
         return self.answers[request_id]

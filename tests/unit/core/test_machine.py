@@ -83,7 +83,7 @@ def test_nothing_starts_without_an_executor_and_demand_says_so():
 
 def test_limits_bound_total_and_agent_type():
     world = World(sessions_max=3)
-    world.handle(replace(world.limits, agent_sessions_max={"coder": 2}))
+    world.handle(replace(world.limits, limits=replace(world.limits.limits, agent_sessions_max={"coder": 2})))
     world.join("a", slots=10)
     world.join("t", "tester", slots=10)
     world.load([*(spec(i) for i in range(1, 5)), *(spec(i, agent_type="tester") for i in range(5, 9))])
