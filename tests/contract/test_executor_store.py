@@ -14,7 +14,7 @@ from orchestrator.ports import Outcome, SessionLimits, TranscriptChunk, Usage
 from orchestrator.runtime.executing import TranscriptBuffer, _storable
 from orchestrator.store.executors import Beats, ExecutorStore
 from orchestrator.store.urls import DatabaseUrls
-from tests.support.cut_proxy import cut_proxy
+from tests.support.commit_proxy import Fate, commit_proxy
 from tests.support.rows import Rows, end, lease, make_store
 
 pytestmark = pytest.mark.postgres
@@ -191,9 +191,9 @@ async def test_a_piece_of_a_transcript_is_stored_once(stage: Stage) -> None:
 async def test_a_result_whose_commit_was_cut_is_stored_once(stage: Stage) -> None:
     await stage.leased(7)
     await stage.x1.start([7])
-    async with cut_proxy(stage.urls.service) as proxy:
-        through = stage.executor(url=proxy.url)
-        proxy.cut_next = "after"
+    with commit_proxy(stage.urls.service) as proxy:
+        through = stage.executor(url=proxy.through(stage.urls.service))
+        proxy.next_fate = Fate.AFTER
         with pytest.raises(DatabaseUnavailable):
             await through.save_results([(7, DONE)])
         assert await through.save_results([(7, DONE)]) == {7}
