@@ -98,6 +98,7 @@ class Driver:
         self._is_finishing = False
         self._is_stopped = False
         self.is_database_away = False
+        self.unknown_commits = 0  #: whose answer was lost and whose outcome was then looked up
 
     def post(self, event: AnyEvent) -> None:
         """Queue an event, stamped with the time at which it is taken."""
@@ -277,9 +278,11 @@ class Driver:
         while True:
             await asyncio.sleep(RECONNECT_S)
             try:
-                return await self._store.last_batch() >= self._batch
+                is_committed = await self._store.last_batch() >= self._batch
             except DatabaseUnavailable:
                 continue
+            self.unknown_commits += 1
+            return is_committed
 
     def _note_away(self, error: DatabaseUnavailable) -> None:
         if not self.is_database_away:

@@ -304,7 +304,7 @@ async def test_a_scheduler_whose_commit_was_cut_writes_once_and_goes_on(
         proxy.next_fate = cut
         driver.post(e.ExecutorJoined(at_ms=0, executor="x1", agent_type="coder", slots=1))
         await executors.signal.until(executors.started)
-        assert proxy.counts[cut] == 1
+        assert (proxy.counts[cut], driver.unknown_commits) == (1, 1)
         assert rows.attempts() == {first: "leased"}
         assert executors.started() == [first]
         assert rows.column("SELECT type FROM events WHERE token = %s", first) == ["attempt.leased"]
