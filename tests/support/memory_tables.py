@@ -1,4 +1,4 @@
-"""What the tables hold, in plain synchronous Python: each transaction of the real stores, with all its guards.
+"""What the tables hold, in plain synchronous Python: each transaction of the real stores with its guards.
 
 Rows are frozen and tables are dicts, so a copy is cheap and shares nothing that could change: a search may
 keep one copy for each state that it visits. Each public method is one transaction: it happens whole or, if it
@@ -161,9 +161,9 @@ class MemoryTables:
 
     # --- the term
 
-    def is_term_free(self, *, cluster_id: str, incarnation: str, is_starting: bool) -> bool:
-        """Tell whether the term may be taken at once; see ports.SchedulerStore.take_term."""
-        term = self.term
+    @staticmethod
+    def may_take(term: TermRow | None, *, cluster_id: str, incarnation: str, is_starting: bool) -> bool:
+        """Tell whether a term as seen may be taken at once; see ports.SchedulerStore.take_term."""
         if term is None or term.is_released or term.incarnation == incarnation:
             return True
         return is_starting and term.cluster_id == cluster_id
