@@ -154,12 +154,17 @@ def cancel_task(s: State, task: Task, *, reason: str) -> None:
 
 
 def move_plan(s: State, plan: Plan, new: PlanState, *, payload: dict[str, object] | None = None) -> None:
-    """Set the state of a plan. It is settled when the event ends, so none is active with nothing to do."""
+    """Set the state of a plan; none stays active with nothing to do."""
     check_move(PLAN_MOVES, what=f"plan {plan.plan_id}", old=plan.state, new=new)
     plan.state = new
-    s.touched.add(plan.plan_id)
-    s.out.append(SavePlan(plan_id=plan.plan_id, state=new, until_task=plan.until_task))
+    save_plan(s, plan)
     s.record(f"plan.{new.value}", plan, payload=payload or {})
+
+
+def save_plan(s: State, plan: Plan) -> None:
+    """Write the row of a plan; it is settled when the event ends."""
+    s.touched.add(plan.plan_id)
+    s.out.append(SavePlan(plan_id=plan.plan_id, state=plan.state, until_task=plan.until_task))
 
 
 def settle_plan(s: State, plan: Plan) -> None:

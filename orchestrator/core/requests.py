@@ -19,6 +19,7 @@ from orchestrator.core.moving import (
     make_ready,
     move_plan,
     move_task,
+    save_plan,
 )
 from orchestrator.core.state import Plan, State, Task
 from orchestrator.core.words import HoldReason, PlanState, TaskState
@@ -166,6 +167,8 @@ def _on_resume_plan(s: State, event: Requested) -> Result:
     set_scope(s, plan)
     if plan.state in {PlanState.PAUSED, PlanState.STALLED}:
         move_plan(s, plan, PlanState.ACTIVE, payload={"reason": event.reason or "by request"})
+    else:
+        save_plan(s, plan)  # its state stays, what is wanted of it may be new
     tasks = [s.tasks[task_id] for task_id in plan.task_ids]
     for task in tasks:
         plan.queue.discard(task.task_id)
