@@ -36,7 +36,7 @@ from orchestrator.core.commands import (
 from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.reports import START_TIMEOUT
 from orchestrator.core.requests import REQUEST_KINDS
-from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
+from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded, QueueFull
 from orchestrator.ports import ExecutorGateway, Fate, PlanSlice, SchedulerStore
 from orchestrator.runtime.clock import Clock
 from orchestrator.text import storable
@@ -63,7 +63,7 @@ class Driver:
 
     Args:
         state: the core, empty; recovery fills it through `post`.
-        inbox_max: events that may wait; requests beyond are refused with Overloaded.
+        inbox_max: events that may wait; requests beyond are refused with QueueFull.
         prove_wait_s: pause before an unproven death is looked into again.
     """
 
@@ -113,13 +113,14 @@ class Driver:
 
         Raises:
             Conflict: the state does not allow it.
-            Overloaded: too much is queued, or the database is away.
+            QueueFull: too much waits already.
+            Overloaded: the database is away.
         """
         self._refuse_if_away()
         if self._is_stopped:
             raise _starting_again()
         if len(self._inbox) >= self._inbox_max:
-            raise Overloaded(f"{self._inbox_max} messages wait already.", remedy="Try again in a moment.")
+            raise QueueFull(f"{self._inbox_max} messages wait already.", remedy="Try again in a moment.")
         self._asked += 1
         answer: asyncio.Future[Mapping[str, object]] = asyncio.get_running_loop().create_future()
         self._answers[self._asked] = answer
