@@ -2,7 +2,7 @@
 # themselves, and again when requirements.lock or pyproject.toml change.
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench up down lock clean help
+.PHONY: run test test-faults check bench up down lock clean help
 BIN := $(CURDIR)/.venv/bin
 
 run: .venv/installed ## run the example plan on a copy: seven agent types build, test and release a package
@@ -11,6 +11,9 @@ run: .venv/installed ## run the example plan on a copy: seven agent types build,
 
 test: .venv/installed ## every check, then every test: unit, property, contract, integration, acceptance, faults
 	@$(BIN)/python tests/run.py
+
+test-faults: .venv/installed ## the fault tests in full: the hundreds of kills and the long outages that `make test` bounds
+	@ORCHESTRATOR_FAULTS=full $(BIN)/python tests/run.py faults
 
 check: .venv/installed ## the checks alone: style, format, types, import contracts
 	@$(BIN)/python tests/run.py check
@@ -33,8 +36,8 @@ clean: ## remove .venv and everything else that these commands made here
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
-	  printf '  make %-7s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
+	  printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 .venv/installed: requirements.lock pyproject.toml .ci/install
 	@.ci/install

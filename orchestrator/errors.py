@@ -10,7 +10,8 @@
     │   ├── NotFound              the plan, task or agent type does not exist
     │   ├── Conflict              the thing is in a state that does not allow the request
     │   ├── Unauthorized          the token is missing or wrong
-    │   └── Overloaded            a bounded queue is full or the scheduler is starting; try again later
+    │   └── Overloaded            the scheduler is starting or the database is away; try again later
+    │       └── QueueFull         more waits already than may wait; slow down
     ├── Interrupted               the person at the terminal asked to stop
     ├── Fenced                    a token or epoch is no longer valid; stop writing
     └── InvariantViolation        our own bug: crash, never retry
@@ -130,13 +131,17 @@ class Unauthorized(RequestRefused):
 
 
 class Overloaded(RequestRefused):
-    """Raised when a bounded queue is full or the scheduler is not ready; retry after `retry_after_s`."""
+    """Raised when the service cannot take the request now; retry after `retry_after_s`."""
 
     retryable = True
 
     def __init__(self, message: str, *, remedy: str = "", retry_after_s: float = 1.0) -> None:
         super().__init__(message, remedy=remedy)
         self.retry_after_s = retry_after_s
+
+
+class QueueFull(Overloaded):
+    """Raised when as much waits as may wait: callers ask faster than is committed."""
 
 
 class Interrupted(OrchestratorError):

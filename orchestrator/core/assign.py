@@ -1,8 +1,8 @@
 """Which attempt starts next, and what leasing it changes.
 
-Among the pools that are open (an executor has a free slot, the limit is not reached, the breaker is not shut)
-the one starts whose turn comes first: by tenant, then by plan (core/fairness.py), then by the plan's own order
-(core/ready.py). A shut pool parks its heaps: its tasks stay ready.
+Among the pools that are open (an executor has a free slot, the limit is not reached, the breaker not shut)
+the task starts whose turn comes first: by tenant, then by plan (core/fairness.py), then by the plan's own
+order (core/ready.py). A shut pool parks its heaps: its tasks stay ready.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Bounds:
 
     @property
     def total(self) -> int:
-        """The most attempts that may be live. Settings of 0 mean a scheduler that ends; nobody overrides it."""
+        """The most attempts that may be live. Settings of 0 stop all leasing; nobody overrides them."""
         chosen = self.overrides.sessions_max
         return self.limits.sessions_max if chosen is None or not self.limits.sessions_max else chosen
 

@@ -69,7 +69,7 @@ class SchedulerState(State):
         out, self.out = self.out, []
         return out
 
-    def _apply(self, event: AnyEvent) -> None:  # noqa: C901 - one flat table of events
+    def _apply(self, event: AnyEvent) -> None:  # noqa: C901, PLR0915 - one flat table
         at_ms = event.at_ms
         match event:
             case e.TokensReserved():

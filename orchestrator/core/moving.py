@@ -192,7 +192,7 @@ def _retry(s: State, task: Task, policy: ClassPolicy, *, at_ms: int) -> None:
 
 
 def move_plan(s: State, plan: Plan, new: PlanState, *, payload: dict[str, object] | None = None) -> None:
-    """Set the state of a plan. It is settled when the event ends, so none is active with nothing to do."""
+    """Set the state of a plan; none stays active with nothing to do."""
     check_move(PLAN_MOVES, what=f"plan {plan.plan_id}", old=plan.state, new=new)
     plan.state = new
     save_plan(s, plan)
@@ -202,7 +202,7 @@ def move_plan(s: State, plan: Plan, new: PlanState, *, payload: dict[str, object
 
 
 def save_plan(s: State, plan: Plan) -> None:
-    """Order the row of a plan to be written."""
+    """Order the row of a plan to be written; it is settled when the event ends."""
     s.touched.add(plan.plan_id)
     s.out.append(
         SavePlan(

@@ -276,6 +276,8 @@ def _on_resume_plan(s: State, event: Requested) -> Result:
     set_scope(s, plan)
     if plan.state in {PlanState.PAUSED, PlanState.STALLED}:
         move_plan(s, plan, PlanState.ACTIVE, payload={"reason": event.reason or "by request"})
+    else:
+        save_plan(s, plan)  # its state stays, what is wanted of it may be new
     for task in tasks:
         if task.state is TaskState.FAILED and (plan.wanted is None or task.task_id in plan.wanted):
             _again(s, task)

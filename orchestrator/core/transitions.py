@@ -21,7 +21,8 @@ TASK_MOVES: dict[TaskState, frozenset[TaskState]] = {
     _T.RUNNING: frozenset({_T.READY, _T.VERIFYING, _T.MERGING, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED}),
     _T.VERIFYING: frozenset({_T.READY, _T.MERGING, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED, _T.SKIPPED}),
     _T.MERGING: frozenset({_T.READY, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED}),
-    _T.HELD: frozenset({_T.WAITING, _T.READY, _T.DONE, _T.FAILED, _T.CANCELLED, _T.SKIPPED}),
+    # held → held: what was approved may still lack credentials
+    _T.HELD: frozenset({_T.WAITING, _T.HELD, _T.READY, _T.DONE, _T.FAILED, _T.CANCELLED, _T.SKIPPED}),
     _T.FAILED: frozenset({_T.READY, _T.WAITING, _T.HELD, _T.DONE, _T.CANCELLED, _T.SKIPPED}),
     _T.DONE: frozenset({_T.READY, _T.WAITING, _T.HELD}),
     _T.CANCELLED: frozenset({_T.READY, _T.WAITING, _T.HELD}),

@@ -34,7 +34,7 @@ from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.requests import REQUEST_KINDS
 from orchestrator.core.state import EVERYBODY
 from orchestrator.core.words import Proof
-from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
+from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded, QueueFull
 from orchestrator.ports import ExecutorGateway, Fate, PlanSlice, SchedulerStore
 from orchestrator.runtime.clock import Clock
 from orchestrator.text import storable
@@ -61,7 +61,7 @@ class Driver:
 
     Args:
         state: the core, empty; recovery fills it through `post`.
-        inbox_max: events that may wait; requests beyond are refused with Overloaded.
+        inbox_max: events that may wait; requests beyond are refused with QueueFull.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Driver:
         self._is_finishing = False
         self._is_stopped = False
         self.is_database_away = False
+        self.unknown_commits = 0  #: whose answer was lost and whose outcome was then looked up
 
     def post(self, event: AnyEvent) -> None:
         """Queue an event, stamped with the time at which it is taken."""
@@ -107,13 +108,14 @@ class Driver:
 
         Raises:
             Conflict: the state does not allow it.
-            Overloaded: too much is queued, or the database is away.
+            QueueFull: too much waits already.
+            Overloaded: the database is away.
         """
         self._refuse_if_away()
         if self._is_stopped:
             raise _starting_again()
         if len(self._inbox) >= self._inbox_max:
-            raise Overloaded(f"{self._inbox_max} messages wait already.", remedy="Try again in a moment.")
+            raise QueueFull(f"{self._inbox_max} messages wait already.", remedy="Try again in a moment.")
         self._asked += 1
         answer: asyncio.Future[Mapping[str, object]] = asyncio.get_running_loop().create_future()
         self._answers[self._asked] = answer
@@ -266,9 +268,11 @@ class Driver:
         while True:
             await asyncio.sleep(RECONNECT_S)
             try:
-                return await self._store.last_batch() >= self._batch
+                is_committed = await self._store.last_batch() >= self._batch
             except DatabaseUnavailable:
                 continue
+            self.unknown_commits += 1
+            return is_committed
 
     def _note_away(self, error: DatabaseUnavailable) -> None:
         if not self.is_database_away:
@@ -277,27 +281,28 @@ class Driver:
 
     async def _act(self, effects: Sequence[Command]) -> None:
         starts: dict[str, list[int]] = defaultdict(list)
-        is_short_of_tokens = False
         for effect in effects:
-            match effect:
-                case StartAttempt():
-                    starts[effect.executor].append(effect.token)
-                case CancelAttempt():
-                    self._spawn(self._executors.cancel(effect.executor, effect.token, effect.reason))
-                case ProveGone():
-                    for token in effect.tokens:
-                        self._spawn(self._settle(effect.executor, token, effect.reason))
-                case FenceAttempt():
-                    self._spawn(self._fence(effect.token, effect.reason))
-                case ReserveTokens():
-                    is_short_of_tokens = True
-                case Answer():
-                    self._answer(effect)
+            if isinstance(effect, StartAttempt):
+                starts[effect.executor].append(effect.token)
         for executor, tokens in starts.items():
             self._spawn(self._executors.start(executor, tokens))
+        for effect in effects:
+            self._carry_out(effect)
         self._tell_pools()
-        if is_short_of_tokens:
+        if any(isinstance(effect, ReserveTokens) for effect in effects):
             await self._reserve()  # last, and not beside a commit: they share a connection
+
+    def _carry_out(self, effect: Command) -> None:
+        match effect:
+            case CancelAttempt():
+                self._spawn(self._executors.cancel(effect.executor, effect.token, effect.reason))
+            case ProveGone():
+                for token in effect.tokens:
+                    self._spawn(self._settle(effect.executor, token, effect.reason))
+            case FenceAttempt():
+                self._spawn(self._fence(effect.token, effect.reason))
+            case Answer():
+                self._answer(effect)
 
     def _tell_pools(self) -> None:
         wanted = self.state.demand()

@@ -352,6 +352,7 @@ class Scheduling:
             "pools": pools,
             "late_reports": state.late_reports,
             "is_database_away": driver is not None and driver.is_database_away,
+            "unknown_commits": driver.unknown_commits if driver is not None else 0,
         }
 
 

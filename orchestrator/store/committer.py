@@ -166,7 +166,8 @@ SET state = u.state, end_reason = u.reason, failure_class = u.class, ended_at = 
 FROM unnest({}) AS u(token, state, reason, class)
     LEFT JOIN results AS r ON r.token = u.token
     LEFT JOIN starts AS s ON s.token = u.token
-WHERE a.token = u.token AND (a.state IN ('leased', 'started') OR (a.state = 'lost' AND u.state IN ('lost', 'timed_out')))
+WHERE a.token = u.token
+  AND (a.state IN ('leased', 'started') OR (a.state = 'lost' AND u.state IN ('lost', 'timed_out')))
 """
 
 _FREE_LEASES_SQL = "DELETE FROM leases WHERE token = ANY(%(tokens)s)"

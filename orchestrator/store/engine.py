@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from orchestrator.errors import DatabaseUnavailable, Overloaded
+from orchestrator.errors import DatabaseUnavailable, QueueFull
 from orchestrator.store.hot import REMEDY
 
 Engine: TypeAlias = AsyncEngine
@@ -29,7 +29,7 @@ def make_engine(url: str, *, connections_max: int = 10, name: str = "orchestrato
 
     Args:
         url: libpq URL, such as `postgresql://user:password@127.0.0.1:5432/orchestrator`.
-        connections_max: connections open at once; more callers wait up to 10 s, then get Overloaded.
+        connections_max: connections open at once; more callers wait up to 10 s, then get QueueFull.
         name: how the server's activity view shows the connections.
     """
     return create_async_engine(
@@ -48,14 +48,14 @@ async def tenant_transaction(engine: Engine, tenant_id: str) -> AsyncIterator[Co
 
     Raises:
         DatabaseUnavailable: the server does not answer or hung up.
-        Overloaded: every connection of this process stayed busy for 10 s.
+        QueueFull: every connection of this process stayed busy for 10 s.
     """
     try:
         async with engine.begin() as connection:
             await connection.execute(_SET_TENANT, {"tenant": tenant_id})
             yield connection
     except PoolTimeout as error:
-        raise Overloaded("Every database connection of this process is busy.", remedy="Try again.") from error
+        raise QueueFull("Every database connection of this process is busy.", remedy="Try again.") from error
     except (OperationalError, InterfaceError) as error:
         raise unavailable(engine.url, error) from error
     except DBAPIError as error:

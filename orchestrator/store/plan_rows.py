@@ -1,7 +1,8 @@
 """Turns a plan as read into the rows of a plan as stored: pure, one list per column.
 
 The states are those of an import: what the author ticked is done, what he marked as taken or blocked is
-held, and everything else waits until the scheduler takes the plan.
+held, what waits for nothing is ready, and everything else waits. The plan is inert until the scheduler takes
+it; that writes few rows, however large the plan is.
 """
 
 from __future__ import annotations
@@ -108,6 +109,9 @@ def state_columns(new: NewPlan, *, plan_id: int, ids: Mapping[str, int]) -> dict
     tasks = new.plan.tasks
     states = initial_states(tasks, is_taken=new.is_taken)
     unmet = _unmet(known_dependencies(new.plan, ids), states)
+    for task in tasks:
+        if states[task.key][0] is TaskState.WAITING and not unmet[task.key] and _needs_nobody(task):
+            states[task.key] = (TaskState.READY, "")
     return {
         "task_id": [ids[task.key] for task in tasks],
         "plan_id": [plan_id] * len(tasks),
@@ -168,6 +172,11 @@ def known_dependencies(plan: Plan, ids: Mapping[str, int]) -> list[PlanDependenc
         if edge.task in ids and edge.on in ids:
             edges.setdefault((edge.task, edge.on, edge.kind), edge)
     return list(edges.values())
+
+
+def _needs_nobody(task: PlanTask) -> bool:
+    """Tell whether a task may start without a person, once its dependencies are met."""
+    return task.kind is TaskKind.LEAF and not task.manual and not task.approve
 
 
 def _agent_type(new: NewPlan, task: PlanTask) -> str:

@@ -20,7 +20,7 @@ from orchestrator.runtime.driver import Driver
 from orchestrator.store.scheduler import PostgresSchedulerStore
 from orchestrator.store.tables import TOKEN_BLOCK
 from orchestrator.store.urls import DatabaseUrls
-from tests.support.cut_proxy import cut_proxy
+from tests.support.commit_proxy import Fate, commit_proxy
 from tests.support.memory import MemoryExecutors
 from tests.support.rows import Rows, end, lease, make_store, record, save, somebody_waits_for_a_lock
 
@@ -51,7 +51,7 @@ async def test_a_batch_is_written_whole(store: PostgresSchedulerStore, rows: Row
         [
             save(task_id, state=TaskState.RUNNING, reason="why", not_before_ms=1_700_000_000_123, losses=2),
             lease(7, plan_id=plan_id, task_id=task_id),
-            SavePlan(plan_id=plan_id, state=PlanState.ACTIVE, until_task=until_id),
+            SavePlan(plan_id=plan_id, state=PlanState.ACTIVE, until_task=until_id, budget_micros=0),
             record("plan.active", plan_id=plan_id, tasks=2),
         ],
     )
@@ -82,7 +82,7 @@ async def test_a_guard_that_misses_leaves_no_trace(
     wrong = {
         "task": save(second, expected=3, version=4),
         "attempt": end(99),
-        "plan": SavePlan(plan_id=plan_id + 1, state=PlanState.ACTIVE, until_task=0),
+        "plan": SavePlan(plan_id=plan_id + 1, state=PlanState.ACTIVE, until_task=0, budget_micros=0),
     }[missed]
     batch = [
         save(first, expected=1, version=2, state=TaskState.DONE),
@@ -268,31 +268,31 @@ async def test_of_many_that_start_at_once_each_epoch_has_one_holder(database: Da
 # --- connections that break
 
 
-@pytest.mark.parametrize(("cut", "written"), [("after", 1), ("before", 0)])
+@pytest.mark.parametrize(("cut", "written"), [(Fate.AFTER, 1), (Fate.BEFORE, 0)])
 async def test_the_outcome_of_a_cut_commit_can_be_looked_up(
-    database: DatabaseUrls, rows: Rows, cut: str, written: int
+    database: DatabaseUrls, rows: Rows, cut: Fate, written: int
 ) -> None:
     _, (task_id,) = rows.plan(1)
-    async with cut_proxy(database.direct) as proxy:
-        store = make_store(proxy.url)
+    with commit_proxy(database.direct) as proxy:
+        store = make_store(proxy.through(database.direct))
         await store.take_term(incarnation="i1", is_starting=True, patience_s=5)
-        proxy.cut_next = cut
+        proxy.next_fate = cut
         with pytest.raises(DatabaseUnavailable):
             await store.commit(1, [save(task_id)])
-        assert proxy.cuts == 1
+        assert proxy.counts[cut] == 1
         assert await store.last_batch() == written
         assert rows.column("SELECT version FROM task_states") == [written]
         await store.close()
 
 
-@pytest.mark.parametrize("cut", ["after", "before"])
+@pytest.mark.parametrize("cut", [Fate.AFTER, Fate.BEFORE])
 async def test_a_scheduler_whose_commit_was_cut_writes_once_and_goes_on(
-    database: DatabaseUrls, rows: Rows, cut: str
+    database: DatabaseUrls, rows: Rows, cut: Fate
 ) -> None:
     plan_id, (task_id,) = rows.plan(1)
     executors = MemoryExecutors()
-    async with cut_proxy(database.direct) as proxy:
-        store = make_store(proxy.url)
+    with commit_proxy(database.direct) as proxy:
+        store = make_store(proxy.through(database.direct))
         term = await store.take_term(incarnation="i1", is_starting=True, patience_s=5)
         clock = Clock()
         clock.start(term.now_ms)
@@ -301,10 +301,10 @@ async def test_a_scheduler_whose_commit_was_cut_writes_once_and_goes_on(
         driver.post(e.TokensReserved(at_ms=0, first=first, count=count))
         run = asyncio.create_task(driver.run())
         await driver.load_plan(plan_id)
-        proxy.cut_next = cut
+        proxy.next_fate = cut
         driver.post(e.ExecutorJoined(at_ms=0, executor="x1", agent_type="coder", slots=1))
         await executors.signal.until(executors.started)
-        assert proxy.cuts == 1
+        assert (proxy.counts[cut], driver.unknown_commits) == (1, 1)
         assert rows.attempts() == {first: "leased"}
         assert executors.started() == [first]
         assert rows.column("SELECT type FROM events WHERE token = %s", first) == ["attempt.leased"]
@@ -360,8 +360,8 @@ async def test_a_commit_that_is_given_up_leaves_nothing_half_done(
 
 
 async def test_no_server_is_database_unavailable(database: DatabaseUrls) -> None:
-    async with cut_proxy(database.direct) as proxy:
-        url = proxy.url
+    with commit_proxy(database.direct) as proxy:
+        url = proxy.through(database.direct)
     store = make_store(url)
     with pytest.raises(DatabaseUnavailable):
         await store.take_term(incarnation="i1", is_starting=True, patience_s=1)

@@ -1,4 +1,4 @@
-"""What executors write to a real PostgreSQL: nothing without a live attempt, and everything once."""
+"""What is PostgreSQL's own in the executors' stores: columns, encodings, roles; see test_store_contract."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from orchestrator.core.commands import AskCancel
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.errors import DatabaseUnavailable
 from orchestrator.ports import Outcome, SessionLimits, TranscriptChunk, Usage
 from orchestrator.runtime.executing import TranscriptBuffer, _storable
 from orchestrator.store.executors import Beats, ExecutorStore
 from orchestrator.store.urls import DatabaseUrls
-from tests.support.cut_proxy import cut_proxy
+from tests.support.commit_proxy import Fate, commit_proxy
 from tests.support.rows import Rows, end, lease, make_store
 
 pytestmark = pytest.mark.postgres
@@ -78,40 +77,11 @@ async def test_a_task_without_a_timeout_has_that_of_the_settings(stage: Stage) -
 
 async def test_only_tokens_that_are_leased_to_this_executor_start(stage: Stage) -> None:
     await stage.leased(1, 2, 3, 4)
-    await stage.scheduler.fate(2, is_proven_gone=False, reason="start timeout")
+    await stage.scheduler.fate(2, may_fence=False, reason="start timeout")
     stage.rows.all("UPDATE attempts SET executor = 'x2' WHERE token = 3")
     await stage.commit(end(4, AttemptState.CANCELLED, has_result=False))
     assert [a.token for a in await stage.x1.start([1, 2, 3, 4, 99])] == [1]
     assert stage.rows.column("SELECT token FROM starts") == [1]
-
-
-async def test_one_incarnation_may_repeat_its_start_and_another_gets_nothing(stage: Stage) -> None:
-    await stage.leased(7)
-    first = await stage.x1.start([7])
-    assert await stage.x1.start([7]) == first
-    other = stage.executor(incarnation="i2")
-    assert await other.start([7]) == []
-    await other.close()
-    assert stage.rows.column("SELECT incarnation FROM starts") == ["i1"]
-
-
-async def test_what_the_attempt_before_said_reaches_the_next(stage: Stage) -> None:
-    plan_id, (task_id,) = await stage.leased(1)
-    await stage.x1.start([1])
-    failed = Outcome(
-        state=AttemptState.FAILED,
-        failure_class=FailureClass.GATE,
-        summary="gate failed",
-        detail="expected 1, got 2",
-    )
-    await stage.x1.save_results([(1, failed)])
-    await stage.commit(end(1, AttemptState.FAILED, failure_class=FailureClass.GATE))
-    await stage.commit(lease(2, plan_id=plan_id, task_id=task_id, number=2))
-    await stage.scheduler.fate(2, is_proven_gone=False, reason="start timeout")
-    await stage.commit(end(2, AttemptState.LOST, has_result=False))
-    await stage.commit(lease(3, plan_id=plan_id, task_id=task_id, number=3))
-    (assignment,) = await stage.x1.start([3])
-    assert assignment.feedback == "gate failed\nexpected 1, got 2"  # a loss has nothing to say
 
 
 async def test_a_result_is_stored_once_and_whole(stage: Stage) -> None:
@@ -145,14 +115,6 @@ async def test_a_result_is_stored_once_and_whole(stage: Stage) -> None:
         assert list(row.values()) == [
             "failed", "agent", "no", "at length", -9, {"ok": False}, 1, 2, 3, 4, 5_000_000_000, 6,
         ]  # fmt: skip
-
-
-async def test_a_fenced_result_is_refused_and_the_others_are_stored(stage: Stage) -> None:
-    await stage.leased(1, 2)
-    await stage.x1.start([1, 2])
-    await stage.scheduler.fate(1, is_proven_gone=True, reason="executor lost")
-    assert await stage.x1.save_results([(1, DONE), (2, DONE), (99, DONE)]) == {2}
-    assert stage.rows.column("SELECT token FROM results") == [2]
 
 
 async def test_whatever_a_session_says_can_be_stored_and_read(stage: Stage) -> None:
@@ -191,9 +153,9 @@ async def test_a_piece_of_a_transcript_is_stored_once(stage: Stage) -> None:
 async def test_a_result_whose_commit_was_cut_is_stored_once(stage: Stage) -> None:
     await stage.leased(7)
     await stage.x1.start([7])
-    async with cut_proxy(stage.urls.service) as proxy:
-        through = stage.executor(url=proxy.url)
-        proxy.cut_next = "after"
+    with commit_proxy(stage.urls.service) as proxy:
+        through = stage.executor(url=proxy.through(stage.urls.service))
+        proxy.next_fate = Fate.AFTER
         with pytest.raises(DatabaseUnavailable):
             await through.save_results([(7, DONE)])
         assert await through.save_results([(7, DONE)]) == {7}
@@ -202,17 +164,6 @@ async def test_a_result_whose_commit_was_cut_is_stored_once(stage: Stage) -> Non
 
 
 # --- beats
-
-
-async def test_beats_are_bumped_for_what_is_ours_and_bring_wishes_to_cancel(stage: Stage) -> None:
-    await stage.leased(1, 2, 3)
-    beats = Beats(stage.urls.service, name="beats")
-    assert beats.renew([1, 2, 3]) == {1: None, 2: None, 3: None}
-    await stage.commit(AskCancel(token=1, reason="by request"))
-    await stage.commit(end(2, AttemptState.LOST, has_result=False))
-    assert beats.renew([1, 2, 3]) == {1: "by request", 3: None}
-    assert await stage.scheduler.beats() == {1: 2, 3: 2}
-    beats.close()
 
 
 async def test_beats_that_cannot_be_sent_say_so_and_come_back(stage: Stage) -> None:

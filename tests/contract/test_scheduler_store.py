@@ -1,4 +1,4 @@
-"""What the scheduler reads from a real PostgreSQL, and how it settles what becomes of a silent attempt."""
+"""What is PostgreSQL's own in the scheduler's store: locks, columns, connections; see test_store_contract."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from orchestrator.core.events import AttemptEnded, AttemptStarted
-from orchestrator.core.words import AttemptState, FailureClass, TaskState
-from orchestrator.errors import DatabaseUnavailable, NotFound
+from orchestrator.core.words import AttemptState, TaskState
+from orchestrator.errors import DatabaseUnavailable
 from orchestrator.ports import Fate, Outcome, SessionLimits
 from orchestrator.store.executors import ExecutorStore
-from orchestrator.store.scheduler import SLICE, PostgresSchedulerStore
+from orchestrator.store.scheduler import PostgresSchedulerStore
 from orchestrator.store.urls import DatabaseUrls
-from tests.support.rows import Rows, end, lease, make_store, save, somebody_waits_for_a_lock
+from tests.support.rows import Rows, lease, make_store, save, somebody_waits_for_a_lock
 
 pytestmark = pytest.mark.postgres
 
@@ -44,7 +43,7 @@ class Stage:
         return plan_id, task_id
 
     async def fate(self, *, gone: bool = False, token: int = 7) -> Fate:
-        return await self.store.fate(token, is_proven_gone=gone, reason="executor lost")
+        return await self.store.fate(token, may_fence=gone, reason="executor lost")
 
 
 @pytest.fixture
@@ -57,56 +56,6 @@ async def stage(database: DatabaseUrls) -> AsyncIterator[Stage]:
 
 
 # --- fate
-
-
-async def test_an_attempt_without_a_start_is_lost_and_can_start_no_more(stage: Stage) -> None:
-    await stage.leased()
-    assert await stage.fate() == Fate(verdict="fenced")
-    (attempt,) = stage.rows.all("SELECT state, end_reason FROM attempts")
-    assert attempt == {"state": "lost", "end_reason": "executor lost"}
-    assert await stage.executor.start([7]) == []
-    assert await stage.executor.save_results([(7, DONE)]) == set()
-    assert stage.rows.column("SELECT token FROM starts") == []
-    assert await stage.fate() == Fate(verdict="fenced")  # asked again, it says the same
-    await stage.commit(end(7, AttemptState.LOST, end_reason="executor lost", has_result=False))
-    assert stage.rows.column("SELECT token FROM leases") == []
-
-
-async def test_what_started_stays_until_it_is_proven_gone(stage: Stage) -> None:
-    await stage.leased()
-    await stage.executor.start([7])
-    assert await stage.fate() == Fate(verdict="started")
-    assert stage.rows.attempts() == {7: "leased"}
-    assert await stage.fate(gone=True) == Fate(verdict="fenced")
-    assert stage.rows.attempts() == {7: "lost"}
-    assert await stage.executor.save_results([(7, DONE)]) == set()
-
-
-async def test_a_stored_result_wins_even_over_a_proven_death(stage: Stage) -> None:
-    await stage.leased()
-    await stage.executor.start([7])
-    failed = Outcome(state=AttemptState.FAILED, failure_class=FailureClass.AGENT, summary="no")
-    await stage.executor.save_results([(7, failed)])
-    fate = await stage.fate(gone=True)
-    assert fate.verdict == "result"
-    assert fate.result == AttemptEnded(
-        at_ms=0,
-        token=7,
-        state=AttemptState.FAILED,
-        failure_class=FailureClass.AGENT,
-        summary="no",
-        cost_micros=0,
-    )
-    assert stage.rows.attempts() == {7: "leased"}
-
-
-async def test_an_attempt_that_has_ended_is_over(stage: Stage) -> None:
-    await stage.leased()
-    await stage.executor.start([7])
-    await stage.executor.save_results([(7, DONE)])
-    await stage.commit(end(7))
-    assert await stage.fate() == Fate(verdict="over")
-    assert await stage.fate(token=99) == Fate(verdict="over")
 
 
 async def test_a_start_that_is_being_stored_is_waited_for(stage: Stage, database: DatabaseUrls) -> None:
@@ -131,43 +80,7 @@ async def test_of_a_start_and_a_loss_at_once_exactly_one_takes_place(stage: Stag
         assert (fate.verdict == "fenced") is (assignments == [])
 
 
-# --- reports and beats
-
-
-async def test_stored_starts_and_results_are_reported_until_the_attempts_show_them(stage: Stage) -> None:
-    await stage.leased()
-    assert await stage.store.reports() == []
-    await stage.executor.start([7])
-    started = AttemptStarted(at_ms=0, token=7)
-    assert await stage.store.reports() == [started]
-    await stage.executor.save_results([(7, DONE)])
-    kinds = [type(report) for report in await stage.store.reports()]
-    assert kinds == [AttemptStarted, AttemptEnded]
-    assert await stage.store.beats() == {7: 0}
-    await stage.commit(end(7))
-    assert await stage.store.reports() == []
-    assert await stage.store.beats() == {}
-
-
 # --- plans
-
-
-async def test_a_large_plan_comes_in_slices_with_every_edge(stage: Stage) -> None:
-    count = 2 * SLICE + 5
-    edges = [(count - 1, 0), (0, count - 1), (SLICE, SLICE - 1), (1, 2)]  # across slices, both ways
-    plan_id, ids = stage.rows.plan(count, edges=edges)
-    parts = [part async for part in stage.store.load_plan(plan_id)]
-    assert [len(part.tasks) for part in parts] == [SLICE, SLICE, 5]
-    assert [task.task_id for part in parts for task in part.tasks] == ids
-    found = {edge for part in parts for edge in part.edges}
-    assert found == {(ids[task], ids[on]) for task, on in edges}
-    for part in parts:
-        assert {task for task, _ in part.edges} <= {task.task_id for task in part.tasks}
-
-
-async def test_a_plan_of_exactly_one_slice_ends_with_an_empty_one(stage: Stage) -> None:
-    plan_id, _ = stage.rows.plan(SLICE)
-    assert [len(part.tasks) async for part in stage.store.load_plan(plan_id)] == [SLICE, 0]
 
 
 async def test_a_task_comes_as_it_was_left(stage: Stage) -> None:
@@ -180,7 +93,7 @@ async def test_a_task_comes_as_it_was_left(stage: Stage) -> None:
     rows.all("UPDATE leases SET cancel_reason = 'by request'")
     (part,) = [part async for part in stage.store.load_plan(plan_id)]
     (task,) = part.tasks
-    assert (task.state, task.version, task.attempts_max) == (TaskState.RUNNING, 1, 5)
+    assert (task.state, task.version, task.rules.attempts_max) == (TaskState.RUNNING, 1, 5)
     assert (task.attempts_used, task.losses, task.not_before_ms) == (1, 2, 1_700_000_000_123)
     assert (task.work_number, task.gate_number) == (3, 0)
     (live,) = part.attempts
@@ -192,22 +105,6 @@ async def test_a_task_comes_as_it_was_left(stage: Stage) -> None:
     )
     rows.all("UPDATE attempts SET cost_micros = 42")
     assert [p.plan.spent_micros async for p in stage.store.load_plan(plan_id)] == [42]
-
-
-async def test_there_is_no_such_plan(stage: Stage) -> None:
-    with pytest.raises(NotFound, match="no plan 99"):
-        _ = [part async for part in stage.store.load_plan(99)]
-
-
-async def test_plans_that_are_over_are_not_loaded_unless_something_still_runs(stage: Stage) -> None:
-    states = ("submitted", "active", "paused", "stalled", "done", "cancelled")
-    ids = {state: stage.rows.plan(1, state=state)[0] for state in states}
-    assert await stage.store.submitted_plans() == [ids["submitted"]]
-    unfinished = [ids[state] for state in states[:4]]
-    assert await stage.store.unfinished_plans() == unfinished
-    (task_id,) = stage.rows.column("SELECT id FROM tasks WHERE plan_id = %s", ids["cancelled"])
-    await stage.commit(lease(7, plan_id=ids["cancelled"], task_id=task_id))
-    assert await stage.store.unfinished_plans() == [*unfinished, ids["cancelled"]]
 
 
 # --- history and state

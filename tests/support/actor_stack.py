@@ -1,9 +1,10 @@
 """PostgreSQL and Ray with the real actors, in a process of its own that does what it is told over stdio.
 
-    python -m tests.support.actor_stack HOME
+    python -m tests.support.actor_stack HOME SETTINGS
 
-One JSON array a line, `[operation, arguments…]`; each is answered by `{"answer": …}` or `{"error": [class,
-message]}`. It ends with its stdin. Operations are the functions whose names begin with `op_`.
+SETTINGS is a JSON object. One JSON array a line, `[operation, arguments…]`; each is answered by
+`{"answer": …}` or `{"error": [class, message]}`. It ends with its stdin. Operations are the methods whose
+names begin with `op_`.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.settings import load_settings
+from orchestrator.settings import Settings, load_settings
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.migrate import prepare
 from orchestrator.store.urls import DatabaseUrls
 from tests.support.ray_stack import RAY_TOKEN, ROOT, foreign_environment
+
+if TYPE_CHECKING:
+    from actors.options import ActorConfig
 
 SETTINGS = {
     "retry": {"backoff_ms": [100]},
@@ -64,11 +68,17 @@ class ActorStack:
 
 
 @contextmanager
-def actor_stack(home: Path) -> Iterator[ActorStack]:
-    """Run a stack for `home`; afterwards nothing of it is left."""
+def actor_stack(
+    home: Path, *, program: str = "tests.support.actor_stack", settings: Mapping[str, object] = SETTINGS
+) -> Iterator[ActorStack]:
+    """Run a stack for `home`; afterwards nothing of it is left.
+
+    Args:
+        program: the module that is the stack's end.
+    """
     with (home / "stack.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.actor_stack", str(home)],
+            [sys.executable, "-m", program, str(home), json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -84,42 +94,33 @@ def actor_stack(home: Path) -> Iterator[ActorStack]:
         process.stdout.close()
 
 
-class _Stack:
-    """The operations."""
+class Operations:
+    """What a stack does when it is told to."""
 
-    def __init__(self, home: Path, urls: DatabaseUrls) -> None:
+    def __init__(self, home: Path, urls: DatabaseUrls, settings: Settings) -> None:
         from actors.gateway import RayScheduler
         from orchestrator.routing import Routing
         from orchestrator.runtime.service import Service
         from orchestrator.store.engine import make_engine
 
-        settings = load_settings(home, SETTINGS)
+        self.urls = urls
         self.service = Service(
             engine=make_engine(urls.api),
             scheduler=RayScheduler(),
             routing=Routing.from_settings(settings),
             settings=settings,
         )
-        self.start_actors(home, urls, settings)
+        self.config = _config(home, urls, settings)
+        self.start_actors()
 
-    def start_actors(self, home: Path, urls: DatabaseUrls, settings: Any) -> None:
+    def start_actors(self) -> None:
+        """Have the singletons answer."""
         import ray
 
-        from actors.options import ActorConfig
         from actors.singletons import ensure_node, ensure_pools, ensure_scheduler
 
-        config = ActorConfig(
-            settings=settings,
-            service_url=urls.service,
-            direct_url=urls.direct,
-            api_url=urls.api,
-            cluster_id="test",
-            records=home / "records",
-            workspaces=home / "workspaces",
-        )
-        for folder in (config.records, config.workspaces):
-            folder.mkdir()
         node_id = ray.get_runtime_context().get_node_id()
+        config = self.config
         made = [ensure_scheduler(config), ensure_pools(config), ensure_node(config, node_id)]
         ray.get([actor.ping.remote() for actor in made], timeout=60)
 
@@ -146,9 +147,26 @@ class _Stack:
         return [[a.name, a.repr_name, a.ray_namespace, a.is_detached, a.state] for a in found]
 
 
-async def _serve(home: Path, urls: DatabaseUrls) -> None:
-    stack = _Stack(home, urls)
-    print(json.dumps({"answer": {"urls": asdict(urls)}}), flush=True)
+def _config(home: Path, urls: DatabaseUrls, settings: Settings) -> ActorConfig:
+    from actors.options import ActorConfig
+
+    config = ActorConfig(
+        settings=settings,
+        service_url=urls.service,
+        direct_url=urls.direct,
+        api_url=urls.api,
+        cluster_id="test",
+        records=home / "records",
+        workspaces=home / "workspaces",
+    )
+    for folder in (config.records, config.workspaces):
+        folder.mkdir()
+    return config
+
+
+async def serve(stack: Operations) -> None:
+    """Do what stdin says, until it ends."""
+    print(json.dumps({"answer": {"urls": asdict(stack.urls)}}), flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         operation, *arguments = json.loads(line)
         answer: dict[str, object]
@@ -162,22 +180,36 @@ async def _serve(home: Path, urls: DatabaseUrls) -> None:
     await stack.service.close()
 
 
-def _main(home: Path) -> None:
+def ray_environment(home: Path) -> dict[str, str]:
+    """Make a token for Ray; return the variables that Ray reads when it is imported."""
     token_file = home / "ray-token"
     token_file.write_text(RAY_TOKEN)
     token_file.chmod(0o600)
-    os.environ |= {
+    return {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
-        postgres = EmbeddedPostgres(home=home)
-        stack.callback(postgres.stop)
+
+
+@contextmanager
+def own_database(home: Path) -> Iterator[DatabaseUrls]:
+    """A running PostgreSQL with our tables, of this home."""
+    postgres = EmbeddedPostgres(home=home)
+    try:
         urls = postgres.start().urls()
         prepare(urls)
+        yield urls
+    finally:
+        postgres.stop()
+
+
+def _main(home: Path, settings: Mapping[str, object]) -> None:
+    os.environ |= ray_environment(home)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
+        urls = stack.enter_context(own_database(home))
         import ray
 
         from actors.options import NAMESPACE
@@ -195,8 +227,8 @@ def _main(home: Path) -> None:
             resources={"executor": 16},
             object_store_memory=100 * 2**20,
         )
-        asyncio.run(_serve(home, urls))
+        asyncio.run(serve(Operations(home, urls, load_settings(home, settings))))
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
+    _main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""What the tables hold, in plain synchronous Python: each transaction of the real stores, with all its guards.
+"""What the tables hold, in plain synchronous Python: each transaction of the real stores with its guards.
 
 Rows are frozen and tables are dicts, so a copy is cheap and shares nothing that could change: a search may
 keep one copy for each state that it visits. Each public method is one transaction: it happens whole or, if it
@@ -20,18 +20,30 @@ from orchestrator.core.commands import (
     MarkStarted,
     RecordEvent,
     RowCommand,
+    SaveAnswer,
+    SaveBreaker,
+    SaveControls,
     SavePlan,
     SaveTask,
 )
-from orchestrator.core.events import AttemptEnded, AttemptStarted, LiveAttempt, PlanSpec, TaskSpec
+from orchestrator.core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    BreakerRow,
+    ControlsRead,
+    LiveAttempt,
+    PlanSpec,
+)
+from orchestrator.core.limits import Overrides
+from orchestrator.core.task import Task
 from orchestrator.core.words import FINISHED, LIVE, AttemptKind, AttemptState, FailureClass, PlanState
 from orchestrator.errors import Fenced, InvariantViolation, NotFound
-from orchestrator.ports import Fate, Outcome, PlanSlice
+from orchestrator.ports import Fate, Outcome, PlanSlice, StoredAnswer
 
 _Row = TypeVar("_Row", bound=RowCommand)
 
 #: What the write of a task changes in its row.
-_SAVED = {f.name for f in fields(SaveTask)} & {f.name for f in fields(TaskSpec)} - {"task_id"}
+_SAVED = {f.name for f in fields(SaveTask)} & {f.name for f in fields(Task)} - {"task_id"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +118,10 @@ class EventRow:
     event: RecordEvent
 
 
+#: Nobody has set anything.
+NO_CONTROLS = ControlsRead(at_ms=0, is_paused=False, overrides=Overrides())
+
+
 @dataclass(slots=True)
 class MemoryTables:
     """The tables.
@@ -119,7 +135,7 @@ class MemoryTables:
     clock_ms: Callable[[], int] = lambda: 0
     term: TermRow | None = None
     plans: dict[int, PlanSpec] = field(default_factory=dict)
-    tasks: dict[int, TaskSpec] = field(default_factory=dict)
+    tasks: dict[int, Task] = field(default_factory=dict)
     plan_of: dict[int, int] = field(default_factory=dict)
     unmet: dict[int, int] = field(default_factory=dict)
     edges: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -127,7 +143,10 @@ class MemoryTables:
     leases: dict[int, LeaseRow] = field(default_factory=dict)
     starts: dict[int, StartRow] = field(default_factory=dict)
     results: dict[int, ResultRow] = field(default_factory=dict)
+    breakers: dict[str, BreakerRow] = field(default_factory=dict)
+    answers: dict[tuple[str, str], StoredAnswer] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
+    controls: ControlsRead = NO_CONTROLS
     next_token: int = 1
 
     def copy(self) -> Self:
@@ -147,9 +166,7 @@ class MemoryTables:
                 setattr(self, f.name, getattr(before, f.name))
             raise
 
-    def add_plan(
-        self, plan: PlanSpec, tasks: Iterable[TaskSpec], edges: Iterable[tuple[int, int]] = ()
-    ) -> None:
+    def add_plan(self, plan: PlanSpec, tasks: Iterable[Task], edges: Iterable[tuple[int, int]] = ()) -> None:
         """Store a plan as submitting it does; `edges` are (task, on)."""
         self.plans[plan.plan_id] = plan
         for task in tasks:
@@ -161,9 +178,9 @@ class MemoryTables:
 
     # --- the term
 
-    def is_term_free(self, *, cluster_id: str, incarnation: str, is_starting: bool) -> bool:
-        """Tell whether the term may be taken at once; see ports.SchedulerStore.take_term."""
-        term = self.term
+    @staticmethod
+    def may_take(term: TermRow | None, *, cluster_id: str, incarnation: str, is_starting: bool) -> bool:
+        """Tell whether a term as seen may be taken at once; see ports.SchedulerStore.take_term."""
         if term is None or term.is_released or term.incarnation == incarnation:
             return True
         return is_starting and term.cluster_id == cluster_id
@@ -223,11 +240,21 @@ class MemoryTables:
                 self.leases[ask.token] = replace(self.leases[ask.token], cancel_reason=ask.reason)
         for plan in _of(rows, SavePlan):
             self._save_plan(plan)
+        self._save_settings(rows)
         for end in ends:
             self.leases.pop(end.token, None)
         for event in _of(rows, RecordEvent):
             seq, at_ms = len(self.events) + 1, self.clock_ms()
             self.events.append(EventRow(seq=seq, epoch=term.epoch, at_ms=at_ms, event=event))
+
+    def _save_settings(self, rows: Sequence[RowCommand]) -> None:
+        for row in _of(rows, SaveBreaker):
+            self.breakers[row.agent_type] = BreakerRow(**{f.name: getattr(row, f.name) for f in fields(row)})
+        for control in _of(rows, SaveControls):
+            self.controls = replace(self.controls, is_paused=control.is_paused, overrides=control.overrides)
+        for answer in _of(rows, SaveAnswer):
+            stored = StoredAnswer(digest=answer.digest, result=answer.result, error=answer.error)
+            self.answers.setdefault((answer.tenant_id, answer.key), stored)
 
     def _save_tasks(self, rows: Sequence[SaveTask]) -> None:
         """Of several writes of one task the first one's guard and the last one's values count."""
@@ -244,13 +271,13 @@ class MemoryTables:
         if row.plan_id not in self.plans:
             raise InvariantViolation(f"There is no plan {row.plan_id}.")
         plan = self.plans[row.plan_id]
-        self.plans[row.plan_id] = replace(plan, state=row.state, until_task=row.until_task)
+        changes = {f.name: getattr(row, f.name) for f in fields(row)}
+        self.plans[row.plan_id] = replace(plan, **changes)
 
     def _end(self, row: EndAttempt) -> None:
         attempt = self.attempts.get(row.token)
-        is_lost_again = (
-            attempt is not None and attempt.state is AttemptState.LOST and row.state is AttemptState.LOST
-        )
+        told_of = {AttemptState.LOST, AttemptState.TIMED_OUT}
+        is_lost_again = attempt is not None and attempt.state is AttemptState.LOST and row.state in told_of
         if attempt is None or (attempt.state not in LIVE and not is_lost_again):
             raise InvariantViolation(f"Attempt {row.token} is not live.")
         result, start = self.results.get(row.token), self.starts.get(row.token)
@@ -298,7 +325,7 @@ class MemoryTables:
             at_ms = start.at_ms if start is not None else self.clock_ms()
             self.attempts[token] = replace(attempt, state=AttemptState.STARTED, started_at_ms=at_ms)
 
-    def fate(self, token: int, *, is_proven_gone: bool, reason: str) -> Fate:
+    def fate(self, token: int, *, may_fence: bool, reason: str) -> Fate:
         """Settle what becomes of an attempt that does not report."""
         attempt = self.attempts.get(token)
         if attempt is None or attempt.state not in LIVE:
@@ -306,7 +333,7 @@ class MemoryTables:
             return Fate(verdict="fenced" if is_lost else "over")
         if token in self.results:
             return Fate(verdict="result", result=self._ended(token))
-        if token in self.starts and not is_proven_gone:
+        if token in self.starts and not may_fence:
             return Fate(verdict="started")
         self.attempts[token] = replace(
             attempt, state=AttemptState.LOST, end_reason=reason, ended_at_ms=self.clock_ms()
@@ -316,8 +343,8 @@ class MemoryTables:
     # --- the scheduler reads
 
     def unfinished_plans(self) -> list[int]:
-        """Return the plans that are neither done nor cancelled, or still have a live attempt."""
-        live = {attempt.plan_id for attempt in self.live_attempts()}
+        """Return the plans that are not over, or have an attempt whose end is not written."""
+        live = {attempt.plan_id for attempt in self.open_attempts()}
         return sorted(i for i, plan in self.plans.items() if plan.state not in FINISHED or i in live)
 
     def submitted_plans(self) -> list[int]:
@@ -328,7 +355,11 @@ class MemoryTables:
         """Return the live attempts in the order of their tokens."""
         return [self.attempts[t] for t in sorted(self.attempts) if self.attempts[t].state in LIVE]
 
-    def load_plan(self, plan_id: int, *, slice_size: int = 2000) -> Iterator[PlanSlice]:
+    def open_attempts(self) -> list[AttemptRow]:
+        """Return the attempts whose end is not written yet: they have a lease, also if they were fenced."""
+        return [self.attempts[token] for token in sorted(self.leases)]
+
+    def load_plan(self, plan_id: int, *, slice_size: int = 1000) -> Iterator[PlanSlice]:
         """Yield a plan in slices, the last with its live attempts; each is read when asked for.
 
         Raises:
@@ -340,17 +371,32 @@ class MemoryTables:
         plan = replace(self.plans[plan_id], spent_micros=spent)
         ids = sorted(task_id for task_id, of in self.plan_of.items() if of == plan_id)
         for begin in range(0, len(ids) + 1, slice_size):  # a full last slice is followed by an empty one
-            tasks = tuple(self.tasks[task_id] for task_id in ids[begin : begin + slice_size])
+            tasks = tuple(replace(self.tasks[task_id]) for task_id in ids[begin : begin + slice_size])
             edges = tuple((t.task_id, on_id) for t in tasks for on_id in self.edges.get(t.task_id, ()))
             is_last = len(tasks) < slice_size
-            live = [self._live(row) for row in self.live_attempts() if is_last and row.plan_id == plan_id]
+            live = [self._live(row) for row in self.open_attempts() if is_last and row.plan_id == plan_id]
             yield PlanSlice(plan=plan, tasks=tasks, edges=edges, attempts=tuple(live))
 
     def _live(self, row: AttemptRow) -> LiveAttempt:
-        lease = self.leases.get(row.token, LeaseRow())
-        names = {f.name for f in fields(LiveAttempt)} & {f.name for f in fields(AttemptRow)}
-        known = {name: getattr(row, name) for name in names}
-        return LiveAttempt(**known, cancel_reason=lease.cancel_reason or "")
+        is_lost = row.state not in LIVE
+        was = AttemptState.STARTED if row.started_at_ms is not None else AttemptState.LEASED
+        return LiveAttempt(
+            token=row.token,
+            task_id=row.task_id,
+            kind=row.kind,
+            number=row.number,
+            agent_type=row.agent_type,
+            backend=row.backend,
+            executor=row.executor,
+            state=was if is_lost else row.state,
+            started_at_ms=row.started_at_ms or 0,
+            cancel_reason=self.leases[row.token].cancel_reason or "",
+            lost_reason=row.end_reason if is_lost else "",
+        )
+
+    def controls_read(self) -> ControlsRead:
+        """Return what people have set for everything, and the circuit breakers."""
+        return replace(self.controls, breakers=tuple(self.breakers.values()))
 
     def reports(self) -> list[AttemptStarted | AttemptEnded]:
         """Return stored starts and results that live attempts do not show yet."""
@@ -416,7 +462,8 @@ class MemoryTables:
         return {token: self.leases[token].cancel_reason for token in ours}
 
 
-_CONTAINERS = [f.name for f in fields(MemoryTables) if f.name not in {"clock_ms", "term", "next_token"}]
+_SCALARS = {"clock_ms", "term", "next_token", "controls"}
+_CONTAINERS = [f.name for f in fields(MemoryTables) if f.name not in _SCALARS]
 
 
 def _of(rows: Sequence[RowCommand], kind: type[_Row]) -> list[_Row]:

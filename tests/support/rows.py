@@ -22,8 +22,9 @@ SELECT %(plan)s, 'T' || n, n, 'leaf', 'Task ' || n, 'coder', '["true"]', %(optio
 FROM generate_series(1, %(count)s) AS n RETURNING id
 """
 STATES = """
-INSERT INTO task_states (task_id, plan_id, state, priority, rank)
-SELECT id, plan_id, 'waiting', 2, 0 FROM tasks WHERE plan_id = %(plan)s
+INSERT INTO task_states (task_id, plan_id, state, priority, rank, unmet_dependencies)
+SELECT id, plan_id, 'waiting', 2, 0, (SELECT count(*) FROM task_dependencies WHERE task_id = tasks.id)
+FROM tasks WHERE plan_id = %(plan)s
 """
 EDGES = """
 INSERT INTO task_dependencies (plan_id, task_id, on_task_id, kind, is_explicit)
@@ -69,10 +70,10 @@ class Rows:
             assert row is not None
             values = {"plan": row[0], "count": count, "options": Json(options or {})}
             ids = sorted(found[0] for found in connection.execute(TASKS.encode(), values))
-            connection.execute(STATES.encode(), values)
             pairs = [(ids[task], ids[on]) for task, on in edges]
             tasks, ons = [task for task, _ in pairs], [on for _, on in pairs]
             connection.execute(EDGES.encode(), {"plan": row[0], "tasks": tasks, "ons": ons})
+            connection.execute(STATES.encode(), values)
         return row[0], ids
 
     def attempts(self) -> dict[int, str]:

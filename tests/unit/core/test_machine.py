@@ -439,6 +439,7 @@ def test_recovery_adopts_what_runs_and_sends_leases_again():
             backend="command",
             executor="a",
             state=state,
+            started_at_ms=0,
             cancel_reason="",
         )
         for token, state in ((1, AttemptState.STARTED), (2, AttemptState.LEASED))
@@ -457,7 +458,25 @@ def test_recovery_adopts_what_runs_and_sends_leases_again():
 def test_recovery_retries_a_task_whose_attempt_was_fenced_before_it_followed():
     world = World()
     world.join("a")
-    world.load([spec(1, state=TaskState.RUNNING, work_number=1)], plan=replace(PLAN, state=PlanState.ACTIVE))
+    fenced = e.LiveAttempt(
+        token=7,
+        task_id=1,
+        kind=AttemptKind.WORK,
+        number=1,
+        agent_type="coder",
+        backend="command",
+        executor="gone",
+        state=AttemptState.STARTED,
+        started_at_ms=5,
+        cancel_reason="",
+        lost_reason="executor lost",
+    )
+    plan = replace(PLAN, state=PlanState.ACTIVE)
+    world.load([spec(1, state=TaskState.RUNNING, work_number=1)], plan=plan, attempts=(fenced,))
+    ended = [command for command in world.commands if isinstance(command, EndAttempt)]
+    assert [(end.token, end.state, end.end_reason) for end in ended] == [
+        (7, AttemptState.LOST, "executor lost")
+    ]
     assert world.task(1).losses == 1
     world.wait(60_000)
     assert world.state.attempts[world.task(1).token].number == 2

@@ -11,20 +11,19 @@ import pytest
 
 from orchestrator.core import events as e
 from orchestrator.core.commands import Command, EndAttempt, LeaseAttempt, MarkStarted
+from orchestrator.core.limits import Limits
 from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.state import Policy
-from orchestrator.core.words import AttemptState, PlanState, TaskState
+from orchestrator.core.words import AttemptState, Proof
 from orchestrator.errors import Conflict, Fenced, NotFound, Overloaded
-from orchestrator.ports import Fate, PlanSlice
+from orchestrator.ports import Outcome
 from orchestrator.runtime import driver as driver_module
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.driver import Driver
 from tests.support.core import PLAN, spec
-from tests.support.memory import MemoryExecutors, MemoryStore, Signal
+from tests.support.memory import MemoryExecutors, Signal, WatchedStore
 
-LIMITS = e.LimitsSet(
-    at_ms=0, sessions_max=16, agent_default_max=16, agent_sessions_max={}, has_credentials=True
-)
+LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=16, agent_default_max=16), has_credentials=True)
 
 
 class ManualClock(Clock):
@@ -57,7 +56,8 @@ class Stage:
     """A driver with everything around it."""
 
     def __init__(self, **options: object) -> None:
-        self.store = MemoryStore()
+        self.store = WatchedStore()
+        self.store.hold_term()
         self.executors = MemoryExecutors()
         self.clock = ManualClock()
         self.state = RememberingState(self.store.signal)
@@ -66,7 +66,6 @@ class Stage:
             store=self.store,
             executors=self.executors,
             clock=self.clock,
-            prove_wait_s=0.0,
             **options,
         )
         self.driver.post(e.TokensReserved(at_ms=0, first=1, count=100_000))
@@ -74,8 +73,7 @@ class Stage:
 
     def has_plan(self, *task_ids: int, plan_id: int = 1, **changes: object) -> None:
         tasks = tuple(spec(task_id, **changes) for task_id in task_ids)
-        plan = replace(PLAN, plan_id=plan_id)
-        self.store.plans[plan_id] = [PlanSlice(plan=plan, tasks=tasks, edges=())]
+        self.store.tables.add_plan(replace(PLAN, plan_id=plan_id), tasks)
 
     def join(self, *, slots: int = 4) -> None:
         self.driver.post(e.ExecutorJoined(at_ms=0, executor="x1", agent_type="coder", slots=slots))
@@ -84,8 +82,9 @@ class Stage:
         self.clock.ms += ms
         self.driver.post(e.Tick(at_ms=0))
 
-    async def handled(self, kind: type) -> None:
-        await self.store.signal.until(lambda: any(isinstance(event, kind) for event in self.state.handled))
+    async def handled(self, kind: type, *, times: int = 1) -> None:
+        handled = self.state.handled
+        await self.store.signal.until(lambda: sum(isinstance(event, kind) for event in handled) >= times)
 
     async def running_attempt(self) -> int:
         """Have one task running on the executor; return its token."""
@@ -285,8 +284,8 @@ async def test_callers_of_one_plan_share_one_reading() -> None:
 
 async def test_a_reading_that_broke_begins_again_and_counts_nothing_twice() -> None:
     stage = Stage()
-    parts = [PlanSlice(plan=PLAN, tasks=(spec(n),), edges=((n, 1),) if n > 1 else ()) for n in (1, 2, 3)]
-    stage.store.plans[1] = parts
+    stage.store.tables.add_plan(PLAN, [spec(n) for n in (1, 2, 3)], [(2, 1), (3, 1)])
+    stage.store.slice_size = 1
     stage.store.breaks_reading_after = [2]
     async with running(stage):
         await stage.driver.load_plan(1)
@@ -297,7 +296,8 @@ async def test_a_reading_that_broke_begins_again_and_counts_nothing_twice() -> N
 
 async def test_other_events_pass_between_the_slices_of_a_plan() -> None:
     stage = Stage()
-    stage.store.plans[1] = [PlanSlice(plan=PLAN, tasks=(spec(n),), edges=()) for n in range(1, 6)]
+    stage.has_plan(1, 2, 3, 4, 5)
+    stage.store.slice_size = 1
     async with running(stage):
         load = asyncio.create_task(stage.driver.load_plan(1))
         await stage.store.signal.until(lambda: stage.store.readings)
@@ -322,9 +322,6 @@ async def test_a_plan_that_left_memory_is_read_after_what_was_decided_about_it_i
         for _ in range(10):  # it gets every chance to be too early
             await asyncio.sleep(0)
         assert stage.store.readings == [1]
-        cancelled = replace(PLAN, state=PlanState.CANCELLED)
-        rows = (spec(1, state=TaskState.CANCELLED),)
-        stage.store.plans[1] = [PlanSlice(plan=cancelled, tasks=rows, edges=())]
         stage.store.may_commit.set()
         await load
         assert stage.store.readings == [1, 1]
@@ -352,7 +349,7 @@ async def test_a_start_that_is_stored_ends_the_start_timeout() -> None:
     stage = Stage()
     async with running(stage):
         token = await stage.running_attempt()
-        stage.store.fates[token] = [Fate(verdict="started")]
+        stage.store.tables.start([token], executor="x1", incarnation="i1")
         stage.tick(20_000)
         await stage.store.signal.until(lambda: MarkStarted(token=token) in stage.store.written)
         assert stage.executors.kills == []
@@ -362,17 +359,20 @@ async def test_a_start_that_is_stored_ends_the_start_timeout() -> None:
 @pytest.mark.parametrize("reason", ["executor lost", "lease expired"])
 async def test_what_started_is_lost_only_when_it_is_proven_gone(reason: str) -> None:
     stage = Stage()
-    stage.executors.proofs = [False, False, True]
+    stage.executors.proofs = [Proof.UNPROVEN, Proof.UNPROVEN, Proof.GONE]
     async with running(stage):
         token = await stage.running_attempt()
         stage.driver.post(e.AttemptStarted(at_ms=0, token=token))
-        stage.store.fates[token] = [Fate(verdict="started")]
+        stage.store.tables.start([token], executor="x1", incarnation="i1")
         if reason == "executor lost":
             stage.driver.post(e.ExecutorLost(at_ms=0, executor="x1"))
         else:
             await stage.handled(e.AttemptStarted)
             stage.clock.ms += 130_000
             stage.driver.post(e.BeatsRead(at_ms=0, beats={token: 0}))
+        for times in (1, 2):
+            await stage.handled(e.AttemptUnproven, times=times)
+            stage.tick(1_000)
         await stage.handled(e.AttemptLost)
         assert stage.executors.kills == [("x1", token)] * 3
         assert stage.store.asked_fates == [(token, gone, reason) for gone in (False, False, False, True)]
@@ -387,15 +387,7 @@ async def test_a_stored_result_wins_over_the_loss_of_its_executor() -> None:
     stage = Stage()
     async with running(stage):
         token = await stage.running_attempt()
-        result = e.AttemptEnded(
-            at_ms=0,
-            token=token,
-            state=AttemptState.SUCCEEDED,
-            failure_class=None,
-            summary="made it",
-            cost_micros=0,
-        )
-        stage.store.fates[token] = [Fate(verdict="result", result=result)]
+        stage.store.tables.save_results([(token, Outcome(state=AttemptState.SUCCEEDED, summary="made it"))])
         stage.driver.post(e.ExecutorLost(at_ms=0, executor="x1"))
         await stage.store.signal.until(lambda: stage.store.states().get(1) == "done")
         assert stage.executors.kills == []

@@ -10,20 +10,21 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core import events as e
+from orchestrator.core.commands import MarkStarted
+from orchestrator.core.limits import Limits
 from orchestrator.core.state import Policy
-from orchestrator.core.words import AttemptKind, AttemptState, PlanState, TaskState
+from orchestrator.core.words import AttemptState, PlanState, TaskState
 from orchestrator.errors import Conflict, Overloaded
-from orchestrator.ports import PlanSlice
+from orchestrator.ports import Outcome
 from orchestrator.runtime import driver as driver_module
 from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, SchedulingSettings
 from tests.support.core import PLAN, spec
-from tests.support.memory import MemoryExecutors, MemoryStore, Signal
+from tests.support.memory import MemoryExecutors, Signal, WatchedStore
+from tests.support.rows import lease, save
 
 X1 = ExecutorInfo(executor="x1", agent_type="coder", slots=2)
 X2 = ExecutorInfo(executor="x2", agent_type="coder", slots=2)
-LIMITS = e.LimitsSet(
-    at_ms=0, sessions_max=16, agent_default_max=16, agent_sessions_max={}, has_credentials=True
-)
+LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=16, agent_default_max=16), has_credentials=True)
 SETTINGS = SchedulingSettings(
     policy=Policy(),
     limits=LIMITS,
@@ -57,7 +58,7 @@ class Stage:
     """A scheduler with everything around it."""
 
     def __init__(self, *infos: ExecutorInfo, settings: SchedulingSettings = SETTINGS) -> None:
-        self.store = MemoryStore()
+        self.store = WatchedStore()
         self.executors = MemoryExecutors()
         self.pools = MemoryPools(*infos)
         self.scheduling = Scheduling(
@@ -67,12 +68,9 @@ class Stage:
             settings=settings,
         )
 
-    def has_plan(
-        self, plan_id: int, *task_ids: int, state: PlanState = PlanState.ACTIVE, **more: object
-    ) -> None:
-        plan = replace(PLAN, plan_id=plan_id, state=state)
-        tasks = tuple(spec(task_id) for task_id in task_ids)
-        self.store.plans[plan_id] = [PlanSlice(plan=plan, tasks=tasks, edges=(), **more)]
+    def has_plan(self, plan_id: int, *task_ids: int, state: PlanState = PlanState.ACTIVE) -> None:
+        tasks = [spec(task_id) for task_id in task_ids]
+        self.store.tables.add_plan(replace(PLAN, plan_id=plan_id, state=state), tasks)
 
     async def sent(self, count: int) -> list[int]:
         await self.executors.signal.until(lambda: len(self.executors.started()) >= count)
@@ -121,25 +119,12 @@ def _ended(token: int) -> e.AttemptEnded:
 
 async def test_recovery_adopts_what_runs_and_sends_again_what_may_never_have_been_sent() -> None:
     stage = Stage(X1)
-    live = [
-        e.LiveAttempt(
-            token=70 + task_id,
-            task_id=task_id,
-            kind=AttemptKind.WORK,
-            number=1,
-            agent_type="coder",
-            backend="command",
-            executor="x1",
-            state=state,
-            cancel_reason="",
-        )
-        for task_id, state in ((1, AttemptState.STARTED), (2, AttemptState.LEASED))
-    ]
-    stage.has_plan(1, 1, 2, attempts=tuple(live))
-    plan = stage.store.plans[1][0]
-    stage.store.plans[1] = [
-        replace(plan, tasks=tuple(replace(t, state=TaskState.RUNNING) for t in plan.tasks))
-    ]
+    stage.has_plan(1, 1, 2)
+    tables = stage.store.tables
+    tables.take_term(seen_epoch=0, cluster_id="c1", incarnation="before")
+    leases = [lease(70 + task_id, plan_id=1, task_id=task_id) for task_id in (1, 2)]
+    tables.commit(1, 1, [save(task_id, state=TaskState.RUNNING) for task_id in (1, 2)] + leases)
+    tables.commit(1, 2, [MarkStarted(token=71)])
     async with running(stage):
         assert await stage.sent(1) == [72]
         stage.scheduling.ended([_ended(71), _ended(72)])
@@ -152,7 +137,6 @@ async def test_a_new_plan_is_found_without_being_told_of() -> None:
     async with running(stage):
         await stage.store.signal.until(lambda: stage.scheduling.is_ready)
         stage.has_plan(3, 31, state=PlanState.SUBMITTED)
-        stage.store.submitted = [3]
         await stage.sent(1)
         assert [row.task_id for row in stage.store.leased()] == [31]
         assert stage.store.readings == [3]
@@ -163,14 +147,16 @@ async def test_results_are_found_without_being_told_of() -> None:
     stage.has_plan(1, 1)
     async with running(stage):
         (token,) = await stage.sent(1)
-        stage.store.stored_reports = [e.AttemptStarted(at_ms=0, token=token), _ended(token)]
+        stage.store.tables.start([token], executor="x1", incarnation="i1")
+        stage.store.tables.save_results([(token, Outcome(state=AttemptState.SUCCEEDED))])
         await stage.store.signal.until(lambda: stage.store.states().get(1) == "done")
 
 
 async def test_a_plan_that_cannot_be_read_holds_up_no_other() -> None:
     stage = Stage(X1)
+    stage.has_plan(1, 11, state=PlanState.SUBMITTED)
     stage.has_plan(2, 21)
-    stage.store.submitted = [1]
+    stage.store.unreadable = {1}
     async with running(stage):
         await stage.store.signal.until(lambda: 1 in stage.store.readings)
         await stage.sent(1)
@@ -240,7 +226,6 @@ async def test_an_executor_that_is_lost_while_the_pools_answer_does_not_come_bac
         assert await stage.scheduling.retire("x1")
         stage.pools.alive = []
         stage.has_plan(1, 1, state=PlanState.SUBMITTED)
-        stage.store.submitted = [1]
         await stage.store.signal.until(lambda: stage.store.states() == {1: "ready"})
         stage.pools.may_answer.set()
         await stage.listed_again()

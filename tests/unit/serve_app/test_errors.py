@@ -18,6 +18,7 @@ EXPECTED = {
     "Conflict": 409,
     "Unauthorized": 401,
     "Overloaded": 503,
+    "QueueFull": 429,
     "RequestRefused": 400,
     "EnvironmentFault": 503,
     "DatabaseUnavailable": 503,

@@ -1,0 +1,122 @@
+"""PostgreSQL and a Ray cluster whose nodes come and go, with the real actors, in a process of its own.
+
+    python -m tests.support.cluster_stack HOME SETTINGS
+
+It is told what to do like `tests.support.actor_stack`, whose operations it has too. The head node carries
+the singletons and no executor: those run where a node offers the resource of their pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.settings import load_settings
+from orchestrator.store.urls import DatabaseUrls
+from tests.support.actor_stack import (
+    ActorStack,
+    Operations,
+    actor_stack,
+    own_database,
+    ray_environment,
+    serve,
+)
+
+#: How Ray watches its nodes: one that answers nothing is declared dead after about 9 s.
+_HEALTH_CHECKS = {
+    "health_check_initial_delay_ms": 2000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 3,
+}
+_NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20}
+
+
+@contextmanager
+def cluster_stack(home: Path, settings: Mapping[str, object]) -> Iterator[ActorStack]:
+    """Run a stack for `home` that has no node but the head; afterwards nothing of it is left."""
+    with actor_stack(home, program="tests.support.cluster_stack", settings=settings) as stack:
+        yield stack
+
+
+class ClusterOperations(Operations):
+    """What is done to the nodes, and to schedulers beside the first."""
+
+    def __init__(self, cluster: Any, home: Path, urls: DatabaseUrls, settings: Any) -> None:
+        self._cluster = cluster
+        self._nodes: dict[str, Any] = {}
+        super().__init__(home, urls, settings)
+
+    async def op_add_node(self, resources: dict[str, float], environment: dict[str, str]) -> str:
+        """Add a node and its Node actor; return Ray's id of it."""
+        from actors.singletons import ensure_node
+
+        # On the main thread, for Ray sets signal handlers, and a node ends with the thread that started it.
+        node = self._cluster.add_node(resources=resources, env_vars=environment, **_NODE)
+        self._nodes[node.node_id] = node
+        await ensure_node(self.config, node.node_id).ping.remote()
+        return str(node.node_id)
+
+    async def op_kill_node(self, node_id: str) -> None:
+        """Kill Ray's processes of a node, as when its power fails."""
+        self._cluster.remove_node(self._nodes.pop(node_id), allow_graceful=False)
+
+    async def op_raylet(self, node_id: str) -> int:
+        """Return the pid of a node's raylet."""
+        return int(self._nodes[node_id].all_processes["raylet"][0].process.pid)
+
+    async def op_living_nodes(self) -> list[str]:
+        """Return the nodes that Ray takes for alive."""
+        import ray
+
+        nodes: list[dict[str, Any]] = await asyncio.to_thread(ray.nodes)
+        return [node["NodeID"] for node in nodes if node["Alive"]]
+
+    async def op_another_scheduler(self, namespace: str, cluster_id: str) -> int:
+        """Start a scheduler that knows nothing of the first but its database; return its pid."""
+        from actors.factory import make
+        from actors.options import SCHEDULER, singleton
+        from actors.scheduler import Scheduler
+
+        options = singleton(SCHEDULER) | {"namespace": namespace}
+        handle = make(Scheduler, options, replace(self.config, cluster_id=cluster_id))
+        return int((await handle.ping.remote())["pid"])
+
+
+@contextmanager
+def _running_cluster() -> Iterator[Any]:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from actors.options import NAMESPACE
+
+    head = {"include_dashboard": False, "dashboard_host": "127.0.0.1", "_system_config": _HEALTH_CHECKS}
+    cluster = Cluster(initialize_head=True, head_node_args={**_NODE, **head})
+    try:
+        ray.init(
+            address=cluster.address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR
+        )
+        yield cluster
+    finally:
+        with contextlib.suppress(Exception):  # whatever a killed node left; the cluster matters
+            ray.shutdown()
+        cluster.shutdown()
+
+
+def _main(home: Path, settings: Mapping[str, object]) -> None:
+    os.environ |= ray_environment(home)
+    with own_database(home) as urls, _running_cluster() as cluster:
+        asyncio.run(serve(ClusterOperations(cluster, home, urls, load_settings(home, settings))))
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), json.loads(sys.argv[2]))
