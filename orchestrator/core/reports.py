@@ -211,9 +211,10 @@ def on_beats_read(s: State, event: BeatsRead, *, at_ms: int) -> None:
 
 
 def on_database_returned(s: State, *, at_ms: int) -> None:
-    """Nobody could renew while the database was away: every lease is counted afresh."""
+    """Nobody could store a start or renew while the database was away: every lease is counted afresh."""
     for attempt in s.attempts.values():
-        attempt.beat_at_ms = at_ms
+        attempt.leased_at_ms = attempt.beat_at_ms = at_ms
+        attempt.is_resent = False
 
 
 def on_tick(s: State, *, at_ms: int) -> None:
