@@ -72,7 +72,12 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveAttempt:
-    """An attempt that was live when the scheduler started."""
+    """An attempt that still had a lease when the plan was read: a live one, or one that was fenced just now.
+
+    Attributes:
+        state: `leased`, `started`, or `lost` for a fenced one, whose task knows nothing of it yet.
+        end_reason: why it was fenced.
+    """
 
     token: int
     task_id: int
@@ -83,6 +88,7 @@ class LiveAttempt:
     executor: str
     state: AttemptState
     cancel_reason: str
+    end_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,20 +9,20 @@ from collections.abc import Iterable
 
 from orchestrator.core.assign import register
 from orchestrator.core.commands import StartAttempt
-from orchestrator.core.events import LiveAttempt, PlanLoaded, PlanSliceLoaded, PlanSpec, TaskSpec
+from orchestrator.core.events import AttemptLost, LiveAttempt, PlanLoaded, PlanSliceLoaded, PlanSpec, TaskSpec
 from orchestrator.core.moving import (
     CLOSED,
     MODEL_BACKENDS,
     RELEASED,
-    apply_failure,
     enqueue,
     make_ready,
     move_plan,
     release_credential_holds,
     roll_up,
 )
+from orchestrator.core.reports import on_attempt_lost
 from orchestrator.core.state import Attempt, Plan, State, Task
-from orchestrator.core.words import AttemptState, FailureClass, PlanState, TaskState
+from orchestrator.core.words import AttemptState, PlanState, TaskState
 
 
 def on_slice_loaded(s: State, event: PlanSliceLoaded) -> None:
@@ -98,7 +98,12 @@ def on_plan_loaded(s: State, event: PlanLoaded, *, at_ms: int) -> None:
         s.record("plan.taken", plan, payload={"tasks": len(tasks)})
         move_plan(s, plan, PlanState.ACTIVE)
     for task in tasks:
-        _resume(s, task, at_ms=at_ms)
+        _resume(s, task)
+    for live in event.attempts:
+        if live.state is AttemptState.LOST:  # fenced, and the scheduler died before the task followed
+            on_attempt_lost(
+                s, AttemptLost(at_ms=at_ms, token=live.token, reason=live.end_reason), at_ms=at_ms
+            )
     if s.limits.has_credentials:
         release_credential_holds(s, plan)
     s.touched.add(plan.plan_id)
@@ -164,7 +169,7 @@ def _adopt(s: State, plan: Plan, live: LiveAttempt, *, at_ms: int) -> None:
         agent_type=live.agent_type,
         backend=live.backend,
         executor=live.executor,
-        state=live.state,
+        state=AttemptState.STARTED if live.state is AttemptState.LOST else live.state,
         leased_at_ms=at_ms,
         beat_at_ms=at_ms,
         cancel_reason=live.cancel_reason,
@@ -176,7 +181,7 @@ def _adopt(s: State, plan: Plan, live: LiveAttempt, *, at_ms: int) -> None:
         s.out.append(StartAttempt(token=live.token, executor=live.executor))
 
 
-def _resume(s: State, task: Task, *, at_ms: int) -> None:
+def _resume(s: State, task: Task) -> None:
     if task.is_container:
         if task.state is TaskState.WAITING and task.open_children == 0:
             roll_up(s, task)
@@ -184,6 +189,3 @@ def _resume(s: State, task: Task, *, at_ms: int) -> None:
         make_ready(s, task)
     elif task.token == 0 and task.state is TaskState.VERIFYING:
         enqueue(s, task)
-    elif task.token == 0 and task.state is TaskState.RUNNING:
-        # Its attempt was fenced, and the scheduler died before the task followed.
-        apply_failure(s, task, FailureClass.INFRASTRUCTURE, summary="attempt lost", at_ms=at_ms)

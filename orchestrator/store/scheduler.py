@@ -66,9 +66,8 @@ WHERE plan_id = %(plan)s AND kind = 'blocks' AND task_id BETWEEN %(first)s AND %
 
 _LIVE_SQL = """
 SELECT a.token, a.task_id, a.kind, a.number, a.agent_type, a.backend, a.executor, a.state,
-       coalesce(l.cancel_reason, '') AS cancel_reason
-FROM attempts AS a LEFT JOIN leases AS l USING (token)
-WHERE a.plan_id = %(plan)s AND a.state IN ('leased', 'started') ORDER BY a.token
+       coalesce(l.cancel_reason, '') AS cancel_reason, a.end_reason
+FROM leases AS l JOIN attempts AS a USING (token) WHERE a.plan_id = %(plan)s ORDER BY a.token
 """
 
 _RESULTS_SQL = """
@@ -112,10 +111,10 @@ class PostgresSchedulerStore(Committer):
         self._affinity_since = datetime.fromtimestamp(0, UTC)
 
     async def unfinished_plans(self) -> list[int]:
-        """Return the plans that are neither done nor cancelled, or still have a live attempt."""
+        """Return the plans that are neither done nor cancelled, or still have a lease."""
         rows = await self._all(
             "SELECT id FROM plans WHERE state NOT IN ('done', 'cancelled') UNION "
-            "SELECT plan_id FROM attempts WHERE state IN ('leased', 'started') ORDER BY 1"
+            "SELECT plan_id FROM leases JOIN attempts USING (token) ORDER BY 1"
         )
         return [row["id"] for row in rows]
 

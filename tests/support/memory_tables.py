@@ -316,9 +316,9 @@ class MemoryTables:
     # --- the scheduler reads
 
     def unfinished_plans(self) -> list[int]:
-        """Return the plans that are neither done nor cancelled, or still have a live attempt."""
-        live = {attempt.plan_id for attempt in self.live_attempts()}
-        return sorted(i for i, plan in self.plans.items() if plan.state not in FINISHED or i in live)
+        """Return the plans that are neither done nor cancelled, or still have a lease."""
+        leased = {self.attempts[token].plan_id for token in self.leases}
+        return sorted(i for i, plan in self.plans.items() if plan.state not in FINISHED or i in leased)
 
     def submitted_plans(self) -> list[int]:
         """Return the plans that no scheduler has taken yet."""
@@ -343,7 +343,8 @@ class MemoryTables:
             tasks = tuple(self.tasks[task_id] for task_id in ids[begin : begin + slice_size])
             edges = tuple((t.task_id, on_id) for t in tasks for on_id in self.edges.get(t.task_id, ()))
             is_last = len(tasks) < slice_size
-            live = [self._live(row) for row in self.live_attempts() if is_last and row.plan_id == plan_id]
+            leased = [self.attempts[token] for token in sorted(self.leases) if is_last]
+            live = [self._live(row) for row in leased if row.plan_id == plan_id]
             yield PlanSlice(plan=plan, tasks=tasks, edges=edges, attempts=tuple(live))
 
     def _live(self, row: AttemptRow) -> LiveAttempt:
