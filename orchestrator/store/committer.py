@@ -100,7 +100,7 @@ SELECT epoch, cluster_id, is_released, batch || ' ' || renewed_at, incarnation F
 """
 
 #: Ends what a frozen holder left open, which locks the term's row for as long as it is frozen. The server's
-#: idle_in_transaction_session_timeout does not: a pipeline of psycopg ends with a Flush, which stops its clock.
+#: idle_in_transaction_session_timeout does not: psycopg ends a pipeline with a Flush, which stops its clock.
 _END_FROZEN_SQL = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE application_name = %(name)s AND datname = current_database() AND usename = current_user
