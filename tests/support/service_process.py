@@ -154,8 +154,9 @@ class ServiceProcess:
     def stop(self) -> None:
         """End it in good order."""
         if self._process is not None:
-            assert self.is_alive(), f"the service had ended:\n{self.told()}"
+            was_alive = self.is_alive()
             self._end()
+            assert was_alive, f"the service had ended:\n{self.told()}"
 
     def _end(self) -> None:
         process, self._process = self._process, None
