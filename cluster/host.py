@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import IO, Any, TextIO, cast
+from typing import IO, Any, NoReturn, TextIO, cast
 
 from cluster.guard import become_guarded
 
@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
             progress.open(settings.home)
             is_served = options.daemon or options.serve
             host = Host(settings, home=home, progress=progress, is_run=options.stdio, is_served=is_served)
-            asyncio.run(host.run())
+            asyncio.new_event_loop().run_until_complete(host.run())
     except OrchestratorError as error:
         progress.error(error)
         return error.exit_code
@@ -82,6 +82,14 @@ def _claim_stdout() -> IO[str]:
     ours = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return ours
+
+
+def _leave(code: int) -> NoReturn:
+    """End now. Python would first wait for its threads, in which Ray may wait for what has ended already."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # nobody reads it any more, or the disk is full
+            stream.flush()
+    os._exit(code)
 
 
 class _Lossy:
@@ -125,4 +133,4 @@ def _configure_log(level: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

@@ -122,7 +122,8 @@ class OwnRay:
         try:
             url = await loop.run_in_executor(self._dashboard_thread, lambda: head.start_dashboard(port=port))
         except EnvironmentFault as error:
-            log.error("there is no dashboard", reason=str(error))
+            if self._head is head:  # else it was given up by `stop`
+                log.error("there is no dashboard", reason=str(error))
         else:
             self.dashboard_url = url
 
@@ -136,7 +137,7 @@ class OwnRay:
             log.error("the raylet has died and every actor with it; Ray is started again")
             await self.call(head.stop)
             if dashboard_start is not None:
-                await asyncio.wait({dashboard_start})  # it fails at once, for its GCS is gone
+                await asyncio.wait({dashboard_start})  # given up by the stop
                 self._dashboard_start, self.dashboard_url = None, ""
             await self.start()
             return True

@@ -17,7 +17,9 @@ import os
 import random
 import signal
 import socket
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,13 @@ _AGENT_PORTS = range(20_000, 32_000)
 
 #: A port can still be taken between our look and the bind.
 _START_TRIES = 2
+
+#: Part of the command line of Ray's dashboard.
+_DASHBOARD_PROGRAM = b"/dashboard/dashboard.py"
+
+#: For a start of the dashboard that is given up, and between two looks at it.
+_GIVE_UP_MAX_S = 5.0
+_GIVE_UP_POLL_S = 0.05
 
 #: nice(2) of agents and dashboard: they show what happens, sessions make it happen.
 LOW_PRIORITY = 10
@@ -115,6 +124,7 @@ class RayHead:
     def __init__(self, options: HeadOptions) -> None:
         self._options = options
         self._node: _HeadNode | None = None
+        self._dashboard_start = threading.Lock()  # held by whoever starts the dashboard
         self.address = ""  #: `host:port` of the GCS; the same after a restart of the GCS
 
     def start(self) -> None:
@@ -172,12 +182,14 @@ class RayHead:
         Raises:
             EnvironmentFault: it did not start.
         """
-        assert self._node is not None
         wanted = port if port and _is_free(port) else _free_ports(1)[0]
-        try:
-            return f"http://{self._node.start_dashboard(port=wanted)}"
-        except Exception as error:  # Ray raises what it likes
-            raise self._fault(error) from error
+        with self._dashboard_start:
+            try:
+                if self._node is None:
+                    raise RuntimeError("Ray was stopped.")
+                return f"http://{self._node.start_dashboard(port=wanted)}"
+            except Exception as error:  # Ray raises what it likes
+                raise self._fault(error) from error
 
     def is_dead(self, kind: str) -> bool:
         """Tell whether the process `GCS`, `RAYLET` or `DASHBOARD` was started and has ended."""
@@ -191,14 +203,32 @@ class RayHead:
 
     def stop(self) -> None:
         """End Ray with everything that runs in it; harmless when repeated."""
-        with contextlib.suppress(Exception):  # a driver whose raylet is gone complains; the node matters
-            ray.shutdown()
-        node, self._node = self._node, None
-        if node is not None:
-            raylet = node.process(RAYLET)
-            node.kill_all_processes(check_alive=False, allow_graceful=True)
-            if raylet is not None:
-                _end_workers(raylet.pid)
+        with self._without_dashboard_start():
+            with contextlib.suppress(Exception):  # a driver whose raylet is gone complains; the node matters
+                ray.shutdown()
+            node, self._node = self._node, None
+            if node is not None:
+                raylet = node.process(RAYLET)
+                node.kill_all_processes(check_alive=False, allow_graceful=True)
+                if raylet is not None:
+                    _end_workers(raylet.pid)
+
+    @contextlib.contextmanager
+    def _without_dashboard_start(self) -> Iterator[None]:
+        """Have a start of the dashboard fail, and no other begin.
+
+        Without a GCS Ray would wait a minute for one in that thread, and then end this process.
+        """
+        give_up_s = time.monotonic() + _GIVE_UP_MAX_S
+        while not (is_ours := self._dashboard_start.acquire(timeout=_GIVE_UP_POLL_S)):
+            if self.is_dead(GCS) or time.monotonic() > give_up_s:
+                break
+            _end_dashboards()
+        try:
+            yield
+        finally:
+            if is_ours:
+                self._dashboard_start.release()
 
     def _fault(self, error: Exception) -> EnvironmentFault:
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -225,6 +255,15 @@ def _lower_priority_of_agents(raylet_pid: int) -> None:
         if process.parent == raylet_pid:
             with contextlib.suppress(ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, process.pid, LOW_PRIORITY)
+
+
+def _end_dashboards() -> None:
+    """End the dashboards that this process has started; one that is starting is in no table yet."""
+    for process in living_processes():
+        if process.parent == os.getpid():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if _DASHBOARD_PROGRAM in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+                    send_signal(process, signal.SIGKILL)
 
 
 def _end_workers(raylet_pid: int) -> None:

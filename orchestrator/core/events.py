@@ -34,11 +34,12 @@ class PlanSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveAttempt:
-    """An attempt whose end no scheduler has written yet.
+    """An attempt that still had a lease when the plan was read: a live one, or one that was fenced just now.
 
     Attributes:
-        started_at_ms: 0 if it is only leased.
-        lost_reason: why it was fenced; empty while it is live.
+        state: `leased`, `started`, or `lost` for a fenced one, whose task knows nothing of it yet.
+        started_at_ms: 0 if it has not started.
+        end_reason: why it was fenced.
     """
 
     token: int
@@ -49,9 +50,9 @@ class LiveAttempt:
     backend: str
     executor: str
     state: AttemptState
-    started_at_ms: int
     cancel_reason: str
-    lost_reason: str = ""
+    started_at_ms: int = 0
+    end_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

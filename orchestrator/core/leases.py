@@ -92,9 +92,10 @@ def _is_over(s: State, attempt: Attempt, *, at_ms: int) -> bool:
 
 
 def on_database_returned(s: State, *, at_ms: int) -> None:
-    """Nobody could renew while the database was away: every lease is counted afresh."""
+    """Nobody could store a start or renew while the database was away: every lease is counted afresh."""
     for attempt in s.attempts.values():
-        attempt.beat_at_ms = at_ms
+        attempt.leased_at_ms = attempt.beat_at_ms = at_ms
+        attempt.is_resent = False
 
 
 def _look_into(s: State, attempts: Iterable[Attempt], *, reason: str, at_ms: int) -> None:

@@ -116,6 +116,10 @@ def on_plan_loaded(s: State, event: PlanLoaded, *, at_ms: int) -> None:
         task = s.tasks[task_id]
         if task.state not in _AT_REST:
             _resume(s, task)
+    for live in event.attempts:
+        if live.state is AttemptState.LOST:  # fenced, and the scheduler died before the task followed
+            lost = AttemptLost(at_ms=at_ms, token=live.token, reason=live.end_reason)
+            on_attempt_lost(s, lost, at_ms=at_ms)
     if s.has_credentials and plan.counts[TaskState.HELD]:
         release_holds(s, plan, HoldReason.NO_CREDENTIALS)
     fairness.offer_all(s, plan)
@@ -169,7 +173,7 @@ def _adopt(s: State, plan: Plan, live: LiveAttempt, *, at_ms: int) -> None:
         agent_type=live.agent_type,
         backend=live.backend,
         executor=live.executor,
-        state=live.state,
+        state=_last_state(live),
         leased_at_ms=at_ms,
         beat_at_ms=at_ms,
         started_at_ms=live.started_at_ms,
@@ -177,10 +181,15 @@ def _adopt(s: State, plan: Plan, live: LiveAttempt, *, at_ms: int) -> None:
         reserved_micros=s.policy.attempt_cost_micros if live.backend in MODEL_BACKENDS else 0,
     )
     register(s, plan, s.tasks[live.task_id], attempt)
-    if live.lost_reason:  # the scheduler died before its task followed
-        on_attempt_lost(s, AttemptLost(at_ms=at_ms, token=live.token, reason=live.lost_reason), at_ms=at_ms)
-    elif live.state is AttemptState.LEASED:  # it may never have been sent: the same token again is harmless
+    if live.state is AttemptState.LEASED:  # it may never have been sent: the same token again is harmless
         s.out.append(StartAttempt(token=live.token, executor=live.executor))
+
+
+def _last_state(live: LiveAttempt) -> AttemptState:
+    """Return the state that a fenced attempt was in; of any other, the one it is in."""
+    if live.state is not AttemptState.LOST:
+        return live.state
+    return AttemptState.STARTED if live.started_at_ms else AttemptState.LEASED
 
 
 def _resume(s: State, task: Task) -> None:

@@ -259,7 +259,8 @@ class Driver:
                 break
         if self.is_database_away:
             self.is_database_away = False
-            self.post(e.DatabaseReturned(at_ms=0))
+            self._inbox.insert(0, e.DatabaseReturned(at_ms=0))  # before the ticks that came meanwhile
+            self._arrived.set()
             log.info("database is back", batch=self._batch)
 
     async def _was_committed(self, error: DatabaseUnavailable) -> bool:

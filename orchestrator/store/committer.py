@@ -36,6 +36,9 @@ from orchestrator.store.listener import CHANNEL
 
 _Row = TypeVar("_Row", bound=RowCommand)
 
+#: How the server's activity view shows the one connection that writes.
+_NAME = "orchestrator-committer"
+
 #: Columns of a statement: the type of the array and how a row gives the value.
 _Columns = tuple[tuple[str, Callable[[Any], object]], ...]
 
@@ -116,6 +119,15 @@ _LAST_BATCH_SQL = "SELECT batch FROM scheduler_term WHERE epoch = %(epoch)s FOR 
 
 _TERM_SQL = """
 SELECT epoch, cluster_id, is_released, batch || ' ' || renewed_at, incarnation FROM scheduler_term
+"""
+
+#: Ends what a frozen holder left open, which locks the term's row for as long as it is frozen. The server's
+#: idle_in_transaction_session_timeout does not: psycopg ends a pipeline with a Flush, which stops its clock.
+_END_FROZEN_SQL = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = %(name)s AND datname = current_database() AND usename = current_user
+    AND wait_event = 'ClientRead' AND xact_start IS NOT NULL
+    AND state_change < clock_timestamp() - interval '1 second'
 """
 
 _TAKE_SQL = """
@@ -226,7 +238,7 @@ class Committer:
     def __init__(self, url: str, *, cluster_id: str) -> None:
         self._cluster_id = cluster_id
         self._epoch = 0
-        self._hot = HotConnection(url, name="orchestrator-committer")
+        self._hot = HotConnection(url, name=_NAME)
 
     @property
     def epoch(self) -> int:
@@ -302,6 +314,7 @@ class Committer:
                 if still != seen:
                     seen, since = still, loop.time()
                 if is_free or loop.time() - since >= patience_s:
+                    await connection.execute(_END_FROZEN_SQL, {"name": _NAME})
                     epoch = row[0] if row else 0
                     values = {"cluster": self._cluster_id, "incarnation": incarnation, "epoch": epoch}
                     taken = await self._one(connection, _TAKE_SQL, values)

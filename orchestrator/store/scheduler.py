@@ -26,7 +26,6 @@ from orchestrator.core.events import (
 from orchestrator.core.limits import Overrides
 from orchestrator.core.task import Task, TaskRules
 from orchestrator.core.words import (
-    LIVE,
     AttemptKind,
     AttemptState,
     BreakerState,
@@ -125,7 +124,7 @@ class PostgresSchedulerStore(Committer):
         self._affinity_since = datetime.fromtimestamp(0, UTC)
 
     async def unfinished_plans(self) -> list[int]:
-        """Return the plans that are neither done nor cancelled, or still have a live attempt."""
+        """Return the plans that are neither done nor cancelled, or still have a lease."""
         rows = await self._all(
             "SELECT id FROM plans WHERE state NOT IN ('done', 'cancelled') UNION "
             "SELECT plan_id FROM leases JOIN attempts USING (token) ORDER BY 1"
@@ -363,10 +362,6 @@ def _hold(is_manual: bool, needs_approval: bool) -> HoldReason | None:
 
 
 def _live_attempt(row: Mapping[str, Any]) -> LiveAttempt:
-    state, started_at = AttemptState(row["state"]), row["started_at"]
-    is_lost = state not in LIVE
-    if is_lost:
-        state = AttemptState.STARTED if started_at else AttemptState.LEASED
     return LiveAttempt(
         token=row["token"],
         task_id=row["task_id"],
@@ -375,10 +370,10 @@ def _live_attempt(row: Mapping[str, Any]) -> LiveAttempt:
         agent_type=row["agent_type"],
         backend=row["backend"],
         executor=row["executor"],
-        state=state,
-        started_at_ms=_ms(started_at),
+        state=AttemptState(row["state"]),
         cancel_reason=row["cancel_reason"],
-        lost_reason=row["end_reason"] if is_lost else "",
+        started_at_ms=_ms(row["started_at"]),
+        end_reason=row["end_reason"],
     )
 
 

@@ -240,6 +240,22 @@ async def test_another_cluster_waits_until_the_term_stands_still(
     await other.close()
 
 
+async def test_a_holder_frozen_in_a_transaction_does_not_keep_the_term(
+    store: PostgresSchedulerStore, database: DatabaseUrls
+) -> None:
+    other = make_store(database.direct, cluster_id="c2")
+    async with store._hot.use() as connection:
+        await store._write(connection, 1, [])  # and then neither commits nor hangs up
+        async with asyncio.timeout(10):
+            term = await other.take_term(incarnation="i2", is_starting=True, patience_s=2)
+    await other.close()
+    assert term.epoch == 2
+    with pytest.raises(DatabaseUnavailable):
+        await store.commit(1, [])
+    with pytest.raises(Fenced):
+        await store.last_batch()
+
+
 async def test_a_term_given_back_is_taken_at_once_and_a_term_of_ours_too(
     store: PostgresSchedulerStore, database: DatabaseUrls
 ) -> None:

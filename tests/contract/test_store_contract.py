@@ -428,6 +428,30 @@ async def test_what_is_committed_is_what_is_loaded(stores: Stores, scheduler: Sc
     assert [a.cancel_reason for a in part.attempts] == ["", "by request", ""]
 
 
+async def test_what_is_fenced_is_loaded_until_a_batch_has_ended_it(
+    stores: Stores, scheduler: SchedulerStore
+) -> None:
+    plan_id, (task_id, _) = await leased(stores, scheduler, 7, 8)
+    await scheduler.commit(
+        2,
+        [
+            AskCancel(token=7, reason="by request"),
+            end(8),
+            SavePlan(plan_id=plan_id, state=PlanState.DONE, until_task=0),
+        ],
+    )
+    await scheduler.fate(7, may_fence=True, reason="executor lost")
+    assert await scheduler.unfinished_plans() == [plan_id]
+    (part,) = await loaded(scheduler, plan_id)
+    (live,) = part.attempts
+    assert (live.task_id, live.state, live.cancel_reason) == (task_id, "lost", "by request")
+    assert live.end_reason == "executor lost"
+    await scheduler.commit(3, [end(7, AttemptState.LOST, has_result=False, end_reason="executor lost")])
+    (part,) = await loaded(scheduler, plan_id)
+    assert part.attempts == ()
+    assert await scheduler.unfinished_plans() == []
+
+
 async def test_what_attempts_cost_is_spent(stores: Stores, scheduler: SchedulerStore) -> None:
     plan_id, _ = await leased(stores, scheduler, 7)
     x1 = stores.executor()

@@ -69,12 +69,17 @@ class ActorStack:
 
 @contextmanager
 def actor_stack(
-    home: Path, *, program: str = "tests.support.actor_stack", settings: Mapping[str, object] = SETTINGS
+    home: Path,
+    *,
+    program: str = "tests.support.actor_stack",
+    settings: Mapping[str, object] = SETTINGS,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[ActorStack]:
     """Run a stack for `home`; afterwards nothing of it is left.
 
     Args:
         program: the module that is the stack's end.
+        environment: what it, and so Ray, finds in its environment beside the usual.
     """
     with (home / "stack.log").open("w") as log:
         process = subprocess.Popen(
@@ -82,7 +87,7 @@ def actor_stack(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=foreign_environment(),
+            env=foreign_environment() | dict(environment or {}),
             cwd=ROOT,
             text=True,
         )
@@ -205,7 +210,8 @@ def own_database(home: Path) -> Iterator[DatabaseUrls]:
         postgres.stop()
 
 
-def _main(home: Path, settings: Mapping[str, object]) -> None:
+def main(home: Path, settings: Mapping[str, object], operations: type[Operations] = Operations) -> None:
+    """Run until stdin ends."""
     os.environ |= ray_environment(home)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
@@ -227,8 +233,8 @@ def _main(home: Path, settings: Mapping[str, object]) -> None:
             resources={"executor": 16},
             object_store_memory=100 * 2**20,
         )
-        asyncio.run(serve(Operations(home, urls, load_settings(home, settings))))
+        asyncio.run(serve(operations(home, urls, load_settings(home, settings))))
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -81,15 +81,22 @@ class ClusterOperations(Operations):
         nodes: list[dict[str, Any]] = await asyncio.to_thread(ray.nodes)
         return [node["NodeID"] for node in nodes if node["Alive"]]
 
-    async def op_another_scheduler(self, namespace: str, cluster_id: str) -> int:
-        """Start a scheduler that knows nothing of the first but its database; return its pid."""
+    async def op_start_scheduler(self, namespace: str, cluster_id: str) -> None:
+        """Start another scheduler, which shares nothing with the first but database and pools."""
         from actors.factory import make
         from actors.options import SCHEDULER, singleton
         from actors.scheduler import Scheduler
 
         options = singleton(SCHEDULER) | {"namespace": namespace}
-        handle = make(Scheduler, options, replace(self.config, cluster_id=cluster_id))
-        return int((await handle.ping.remote())["pid"])
+        make(Scheduler, options, replace(self.config, cluster_id=cluster_id))
+
+    async def op_ping_scheduler(self, namespace: str) -> dict[str, Any]:
+        """Return what the scheduler of a namespace says of itself."""
+        import ray
+
+        from actors.options import SCHEDULER
+
+        return dict(await ray.get_actor(SCHEDULER, namespace=namespace).ping.remote())
 
 
 @contextmanager

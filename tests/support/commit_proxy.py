@@ -48,7 +48,8 @@ class Odds:
 class CommitProxy:
     """Forwards everything; `next_fate` is that of the next COMMIT, else the odds decide.
 
-    `counts` has how many commits had each fate, `held` is set once an answer is held back.
+    `next_fate` waits for a transaction with a statement that has `next_words`, if they are set. `counts` has
+    how many commits had each fate, `held` is set once an answer is held back.
     """
 
     def __init__(self, url: str, *, seed: int) -> None:
@@ -58,6 +59,7 @@ class CommitProxy:
         self._port = 0
         self.odds = Odds()
         self.next_fate: Fate | None = None
+        self.next_words = b""
         self.counts: Counter[Fate] = Counter()
         self.held = threading.Event()
 
@@ -106,10 +108,12 @@ class CommitProxy:
     async def _ask(
         self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter, fates: list[Fate]
     ) -> None:
+        has_words = False
         with contextlib.suppress(ConnectionError):
             while data := await client.read(_CHUNK):
+                has_words = has_words or self.next_words in data
                 if b"COMMIT" in data:
-                    fate = self._choose()
+                    fate, has_words = self._choose(has_words), False
                     self.counts[fate] += 1
                     if fate is Fate.BEFORE:
                         return
@@ -133,9 +137,10 @@ class CommitProxy:
                 to_client.write(data)
                 await to_client.drain()
 
-    def _choose(self) -> Fate:
-        chosen, self.next_fate = self.next_fate, None
-        if chosen is not None:
+    def _choose(self, has_words: bool) -> Fate:
+        chosen = self.next_fate
+        if chosen is not None and has_words:
+            self.next_fate = None
             return chosen
         odds, thrown = self.odds, self._dice.random()
         for fate, share in (

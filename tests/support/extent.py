@@ -8,10 +8,15 @@ from __future__ import annotations
 import os
 import random
 
+import pytest
+
 #: Whether everything is asked for, however long it takes.
 IS_FULL = os.environ.get("ORCHESTRATOR_FAULTS") == "full"
 
 EXTENT = "full" if IS_FULL else "bounded"
+
+#: Of a test that has no bounded form.
+only_in_full = pytest.mark.skipif(not IS_FULL, reason="NOT RUN: make test-faults runs it")
 
 
 def seed() -> int:

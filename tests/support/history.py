@@ -28,6 +28,8 @@ from tests.support.history_rows import (
     TaskRow,
 )
 
+__all__ = ["Acknowledged", "EffectLog", "History", "check_history", "read_history"]
+
 #: Violations that are told; more would bury the first.
 TOLD_MAX = 20
 

@@ -378,8 +378,6 @@ class MemoryTables:
             yield PlanSlice(plan=plan, tasks=tasks, edges=edges, attempts=tuple(live))
 
     def _live(self, row: AttemptRow) -> LiveAttempt:
-        is_lost = row.state not in LIVE
-        was = AttemptState.STARTED if row.started_at_ms is not None else AttemptState.LEASED
         return LiveAttempt(
             token=row.token,
             task_id=row.task_id,
@@ -388,10 +386,10 @@ class MemoryTables:
             agent_type=row.agent_type,
             backend=row.backend,
             executor=row.executor,
-            state=was if is_lost else row.state,
-            started_at_ms=row.started_at_ms or 0,
+            state=row.state,
             cancel_reason=self.leases[row.token].cancel_reason or "",
-            lost_reason=row.end_reason if is_lost else "",
+            started_at_ms=row.started_at_ms or 0,
+            end_reason=row.end_reason,
         )
 
     def controls_read(self) -> ControlsRead:

@@ -439,7 +439,6 @@ def test_recovery_adopts_what_runs_and_sends_leases_again():
             backend="command",
             executor="a",
             state=state,
-            started_at_ms=0,
             cancel_reason="",
         )
         for token, state in ((1, AttemptState.STARTED), (2, AttemptState.LEASED))
@@ -455,31 +454,41 @@ def test_recovery_adopts_what_runs_and_sends_leases_again():
     assert world.running() == [3]
 
 
-def test_recovery_retries_a_task_whose_attempt_was_fenced_before_it_followed():
-    world = World()
-    world.join("a")
-    fenced = e.LiveAttempt(
+def fenced(task_id: int, *, cancel_reason: str = "") -> e.LiveAttempt:
+    """An attempt that was fenced just before the scheduler died."""
+    return e.LiveAttempt(
         token=7,
-        task_id=1,
+        task_id=task_id,
         kind=AttemptKind.WORK,
         number=1,
         agent_type="coder",
         backend="command",
         executor="gone",
-        state=AttemptState.STARTED,
-        started_at_ms=5,
-        cancel_reason="",
-        lost_reason="executor lost",
+        state=AttemptState.LOST,
+        cancel_reason=cancel_reason,
+        end_reason="executor lost",
     )
-    plan = replace(PLAN, state=PlanState.ACTIVE)
-    world.load([spec(1, state=TaskState.RUNNING, work_number=1)], plan=plan, attempts=(fenced,))
-    ended = [command for command in world.commands if isinstance(command, EndAttempt)]
-    assert [(end.token, end.state, end.end_reason) for end in ended] == [
-        (7, AttemptState.LOST, "executor lost")
-    ]
+
+
+def test_recovery_ends_what_was_fenced_and_retries_its_task():
+    world = World()
+    world.join("a")
+    running = spec(1, state=TaskState.RUNNING, work_number=1)
+    world.load([running], plan=replace(PLAN, state=PlanState.ACTIVE), attempts=(fenced(1),))
+    ends = [c for c in world.commands if isinstance(c, EndAttempt)]
+    assert [(c.token, c.state, c.end_reason) for c in ends] == [(7, AttemptState.LOST, "executor lost")]
     assert world.task(1).losses == 1
     world.wait(60_000)
     assert world.state.attempts[world.task(1).token].number == 2
+
+
+def test_recovery_does_not_forget_a_cancel_of_what_was_fenced():
+    world = World()
+    world.join("a")
+    running = spec(1, state=TaskState.RUNNING, work_number=1)
+    live = (fenced(1, cancel_reason="by request"),)
+    world.load([running], plan=replace(PLAN, state=PlanState.ACTIVE), attempts=live)
+    assert world.states() == {1: "cancelled"}
 
 
 def test_what_a_person_let_through_is_not_held_again_after_recovery():

@@ -172,6 +172,22 @@ async def test_leases_count_afresh_after_the_database_was_away() -> None:
         assert stage.state.attempts[token].beat_at_ms == stage.clock.ms
 
 
+async def test_starts_count_afresh_before_any_tick_of_the_outage_is_taken() -> None:
+    stage = Stage()
+    stage.has_plan(1, 2)
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        stage.join()
+        await stage.executors.signal.until(lambda: len(stage.executors.started()) == 2)
+        stage.store.breaks = ["lost"]
+        stage.driver.post(e.AttemptStarted(at_ms=0, token=1))
+        await stage.store.signal.until(lambda: not stage.store.breaks)
+        stage.tick(500_000)
+        await stage.handled(e.Tick)
+        assert stage.state.attempts[2].leased_at_ms == stage.clock.ms
+        assert not stage.state.attempts[2].prove_reason
+
+
 async def test_a_lost_term_ends_the_loop_and_whoever_waits_may_try_again() -> None:
     stage = Stage()
     stage.has_plan(1, 2)
