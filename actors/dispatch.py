@@ -21,14 +21,22 @@ from orchestrator.runtime.scheduling import ExecutorInfo
 #: Longest wait for a Node actor to end a process tree, beyond the session's own grace.
 KILL_TIMEOUT_S = 30.0
 
+#: Lost executors of which it is remembered where they ran; of an older one every node is asked.
+LOST_REMEMBERED = 1_000
+
 #: Pause before the pools are asked again.
 RETRY_S = 0.2
 
 
 class RayExecutors:
-    """Knows the handles of live executors."""
+    """Knows the handles of live executors.
+
+    Attributes:
+        waits: by agent type, what keeps executors from starting; as the pools have told last.
+    """
 
     def __init__(self) -> None:
+        self.waits: Mapping[str, str] = {}
         self._handles: dict[str, Any] = {}
         self._nodes: dict[str, str] = {}
 
@@ -38,8 +46,11 @@ class RayExecutors:
         self._nodes[executor] = node_id
 
     def lost(self, executor: str) -> None:
-        """Forget the handle of an executor; where it ran is still needed."""
+        """Forget the handle of an executor; where it ran is needed for a while."""
         self._handles.pop(executor, None)
+        lost = [name for name in self._nodes if name not in self._handles]
+        for name in lost[:-LOST_REMEMBERED]:
+            del self._nodes[name]
 
     async def _handle(self, executor: str) -> Any | None:
         """Return the handle of an executor; found by name before the pools have told us of it."""
@@ -82,7 +93,7 @@ class RayExecutors:
         """Tell the pools how many sessions each could run now."""
         with contextlib.suppress(RayError, ValueError):
             pools = await asyncio.to_thread(find, POOLS)
-            await pools.want.remote(dict(sessions))
+            self.waits = await pools.want.remote(dict(sessions))
 
     async def executors_now(self) -> list[ExecutorInfo]:
         """Ask the pools which executors live, until they answer."""
@@ -95,7 +106,10 @@ class RayExecutors:
                 continue
             for info, node_id, handle in found:
                 self.joined(info.executor, node_id, handle)
-            return [info for info, _, _ in found]
+            infos = [info for info, _, _ in found]
+            for executor in self._handles.keys() - {info.executor for info in infos}:
+                self.lost(executor)
+            return infos
 
 
 def _is_dead(node_id: str) -> bool:

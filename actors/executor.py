@@ -18,7 +18,7 @@ from ray.exceptions import RayError
 
 from actors.factory import find
 from actors.logs import log_json
-from actors.options import SCHEDULER, ActorConfig
+from actors.options import SCHEDULER, ActorConfig, node_name
 from orchestrator import __version__
 from orchestrator import settings as settings_module
 from orchestrator.core.events import AttemptEnded
@@ -39,6 +39,10 @@ log = structlog.get_logger(__name__)
 
 #: A spend that nobody reaches: what 0 means in the settings.
 UNLIMITED = 10**15
+
+#: Longest wait for an answer of the Node actor, and pause before it is asked again.
+NODE_ANSWER_S = 10.0
+NODE_RETRY_S = 0.5
 
 
 class Executor:
@@ -79,6 +83,8 @@ class Executor:
         self._renewal.start()
         self._running = self._loop.create_task(self._executing.run(), name="executing")
         self._running.add_done_callback(_die)
+        self._has_node = asyncio.Event()
+        self._meeting = self._loop.create_task(self._meet_node(), name="meeting the Node actor")
 
     def __repr__(self) -> str:
         return f"Executor({self._name.removeprefix('executor-')})"
@@ -87,7 +93,7 @@ class Executor:
         """Say who it is, where it runs and what it works on."""
         return {
             "version": __version__,
-            "state": "ready",
+            "state": "ready" if self._has_node.is_set() else "starting",
             "executor": self._name,
             "agent_type": self._agent_type,
             "slots": self._config.settings.pools.of(self._agent_type).slots,
@@ -96,13 +102,33 @@ class Executor:
             "tokens": self._executing.tokens,
         }
 
+    async def ready(self) -> dict[str, Any]:
+        """Answer like `ping`, once sessions are taken."""
+        await self._has_node.wait()
+        return await self.ping()
+
+    async def _meet_node(self) -> None:
+        """Wait for the Node actor here: without it nobody could prove that a session has ended."""
+        name = node_name(ray.get_runtime_context().get_node_id())
+        while not self._has_node.is_set():
+            try:
+                async with asyncio.timeout(NODE_ANSWER_S):
+                    node = await asyncio.to_thread(find, name)
+                    await node.ping.remote()
+                    self._has_node.set()
+            except (RayError, ValueError, TimeoutError):
+                await asyncio.sleep(NODE_RETRY_S)
+
     async def watch(self) -> None:
         """Never return: whoever awaits this learns at once when the process dies."""
         await self._running
 
     async def start(self, tokens: Sequence[int]) -> None:
-        """Take leased attempts; what becomes of them is told by token."""
-        self._executing.start(tokens)
+        """Take leased attempts; what becomes of them is told by token. Before `ready` none is taken."""
+        if self._has_node.is_set():
+            self._executing.start(tokens)
+        else:
+            log.warning("attempts refused: the Node actor does not answer yet", tokens=list(tokens))
 
     async def cancel(self, token: int, reason: str) -> None:
         """End a session in good order."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
+from ray._private.state import actors as actor_table
 
 from actors.options import NAMESPACE
 
@@ -25,3 +26,9 @@ def make(kind: type, options: Mapping[str, Any], *arguments: object) -> Handle:
 def find(name: str) -> Handle:
     """Return the actor of a name. Raises ValueError if there is none."""
     return ray.get_actor(name, namespace=NAMESPACE)
+
+
+def is_pending(actor: Handle) -> bool:
+    """Tell whether Ray still seeks a place for an actor, or starts its process. Blocks."""
+    row = actor_table(actor._actor_id.hex())  # noqa: SLF001 - the public call needs the dashboard
+    return row.get("State") in ("DEPENDENCIES_UNREADY", "PENDING_CREATION")

@@ -19,6 +19,8 @@ METRICS = "metrics"
 EXECUTOR_PREFIX = "executor-"
 NODE_PREFIX = "node-"
 
+_MEBIBYTE = 2**20
+
 #: Calls that an actor takes side by side; its own limits bound the work.
 CONCURRENCY = 1000
 
@@ -50,6 +52,11 @@ def executor_name(agent_type: str, suffix: str) -> str:
     return f"{EXECUTOR_PREFIX}{agent_type}-{suffix}"
 
 
+def pool_of(executor: str) -> str:
+    """Return the agent type in the name of an executor."""
+    return executor.removeprefix(EXECUTOR_PREFIX).rpartition("-")[0]
+
+
 def node_name(node_id: str) -> str:
     """Return the name of the Node actor of a Ray node."""
     return f"{NODE_PREFIX}{node_id[:12]}"
@@ -69,6 +76,12 @@ def singleton(name: str) -> dict[str, Any]:
     }
 
 
+def requested(pool: Pool) -> dict[str, float]:
+    """Return what an executor asks of a node, by Ray's names of the resources."""
+    amounts = {"CPU": pool.num_cpus, "memory": float(pool.memory_mb * _MEBIBYTE), pool.resource: 1.0}
+    return {name: amount for name, amount in amounts.items() if amount}
+
+
 def executor(name: str, pool: Pool) -> dict[str, Any]:
     """Return the options of an executor."""
     options: dict[str, Any] = {
@@ -82,5 +95,5 @@ def executor(name: str, pool: Pool) -> dict[str, Any]:
         "resources": {pool.resource: 1},
     }
     if pool.memory_mb:
-        options["memory"] = pool.memory_mb * 2**20
+        options["memory"] = pool.memory_mb * _MEBIBYTE
     return options

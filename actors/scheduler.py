@@ -63,7 +63,10 @@ class Scheduler:
 
     async def status(self) -> dict[str, Any]:
         """Return what only memory knows. Raises Overloaded while starting."""
-        return dict(self._scheduling.status())
+        status: dict[str, Any] = dict(self._scheduling.status())
+        waits = self._executors.waits
+        pools = [{**pool, "waits_for": waits.get(pool["agent_type"], "")} for pool in status["pools"]]
+        return status | {"pools": pools}
 
     async def report(self, started: Sequence[int], ended: Sequence[AttemptEnded]) -> None:
         """Take what an executor has stored."""

@@ -216,13 +216,14 @@ class Page(View, Generic[T]):
 
 
 class PoolView(View):
-    """Executors of one agent type."""
+    """Executors of one agent type. `waits_for` says what keeps another one from starting."""
 
     agent_type: str
     executors: int
     slots: int
     running: int
     queued: int
+    waits_for: str = ""
 
 
 class StatusView(View):

@@ -198,6 +198,8 @@ def _status_lines(found: StatusView) -> Iterator[str]:
             f"  pool       {pool.agent_type}: {pool.running} running, {pool.queued} queued, "
             f"{pool.executors} executors with {pool.slots} slots"
         )
+        if pool.waits_for:
+            yield f"             cannot have another executor now: {pool.waits_for}"
 
 
 def _write_plans(plans: tuple[PlanView, ...], *, output: Output) -> None:

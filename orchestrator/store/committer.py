@@ -8,111 +8,25 @@ array per column (`UPDATE … FROM unnest`), statements in pipeline mode.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import psycopg
-from psycopg.types.json import Json
 
-from orchestrator.core.commands import (
-    AskCancel,
-    EndAttempt,
-    LeaseAttempt,
-    MarkStarted,
-    RecordEvent,
-    RowCommand,
-    SaveAnswer,
-    SaveBreaker,
-    SaveControls,
-    SavePlan,
-    SaveTask,
-)
-from orchestrator.core.words import FINISHED
+from orchestrator.core.commands import RowCommand
 from orchestrator.errors import Fenced, InvariantViolation
 from orchestrator.ports import Term
+from orchestrator.store.batches import Statement, statements
 from orchestrator.store.hot import TOKEN_BLOCK, HotConnection
 from orchestrator.store.listener import CHANNEL
-
-_Row = TypeVar("_Row", bound=RowCommand)
 
 #: How the server's activity view shows the one connection that writes.
 _NAME = "orchestrator-committer"
 
-#: Columns of a statement: the type of the array and how a row gives the value.
-_Columns = tuple[tuple[str, Callable[[Any], object]], ...]
-
-#: What it writes, the statement, its values, and how many rows it must hit (None = any).
-_Statement = tuple[str, str, dict[str, Any], int | None]
-
-_SAVE_TASKS: _Columns = (
-    ("bigint", lambda r: r.task_id),
-    ("text", lambda r: r.state.value),
-    ("text", lambda r: r.reason),
-    ("int", lambda r: r.unmet_dependencies),
-    ("bigint", lambda r: r.not_before_ms),
-    ("int", lambda r: r.attempts_used),
-    ("int", lambda r: r.losses),
-    ("int", lambda r: r.expected),
-    ("int", lambda r: r.version),
-)
-_LEASE_ATTEMPTS: _Columns = (
-    ("bigint", lambda r: r.token),
-    ("text", lambda r: r.tenant_id),
-    ("bigint", lambda r: r.plan_id),
-    ("bigint", lambda r: r.task_id),
-    ("text", lambda r: r.kind.value),
-    ("int", lambda r: r.number),
-    ("text", lambda r: r.agent_type),
-    ("text", lambda r: r.backend),
-    ("text", lambda r: r.executor),
-)
-_MARK_STARTED: _Columns = (("bigint", lambda r: r.token),)
-_END_ATTEMPTS: _Columns = (
-    ("bigint", lambda r: r.token),
-    ("text", lambda r: r.state.value),
-    ("text", lambda r: r.end_reason),
-    ("text", lambda r: r.failure_class.value if r.failure_class else None),
-)
-_ASK_CANCEL: _Columns = (("bigint", lambda r: r.token), ("text", lambda r: r.reason))
-_SAVE_PLANS: _Columns = (
-    ("bigint", lambda r: r.plan_id),
-    ("text", lambda r: r.state.value),
-    ("bool", lambda r: r.state in FINISHED),
-    ("bigint", lambda r: r.until_task),
-    ("bigint", lambda r: r.budget_micros),
-)
-_SAVE_BREAKERS: _Columns = (
-    ("text", lambda r: r.agent_type),
-    ("text", lambda r: r.state.value),
-    ("int", lambda r: r.failures),
-    ("bigint", lambda r: r.opened_at_ms),
-)
-_SAVE_CONTROLS: _Columns = (
-    ("jsonb", lambda r: Json({"is_paused": r.is_paused, "limits": r.overrides.as_json()})),
-)
-_SAVE_ANSWERS: _Columns = (
-    ("text", lambda r: r.tenant_id),
-    ("text", lambda r: r.key),
-    ("text", lambda r: r.digest),
-    ("jsonb", lambda r: Json({"result": dict(r.result), "error": r.error})),
-)
-_RECORD_EVENTS: _Columns = (
-    ("text", lambda r: r.type),
-    ("text", lambda r: r.tenant_id),
-    ("bigint", lambda r: r.plan_id or None),
-    ("bigint", lambda r: r.task_id or None),
-    ("bigint", lambda r: r.token or None),
-    ("jsonb", lambda r: Json(dict(r.payload))),
-)
-
-_RENEW = """
+_RENEW = b"""
 UPDATE scheduler_term SET batch = %(batch)s, renewed_at = clock_timestamp()
 WHERE epoch = %(epoch)s AND NOT is_released
 """
-
-#: Key of what people have set for everything, in `orchestrator_state`.
-CONTROLS = "controls"
 
 #: It waits for a commit of ours that the server is still working on, whose connection we have lost.
 _LAST_BATCH_SQL = "SELECT batch FROM scheduler_term WHERE epoch = %(epoch)s FOR UPDATE"
@@ -138,92 +52,6 @@ SET epoch = t.epoch + 1, cluster_id = excluded.cluster_id, incarnation = exclude
     is_released = false, renewed_at = clock_timestamp()
 WHERE t.epoch = %(epoch)s
 RETURNING epoch, extract(epoch FROM clock_timestamp()) * 1000
-"""
-
-_TASKS_SQL = """
-UPDATE task_states AS t
-SET state = u.state, reason = u.reason, unmet_dependencies = u.unmet,
-    not_before = CASE WHEN u.not_before = 0 THEN NULL ELSE to_timestamp(u.not_before / 1000.0) END,
-    attempts_used = u.used, losses = u.losses, version = u.version, updated_at = now()
-FROM unnest({}) AS u(id, state, reason, unmet, not_before, used, losses, expected, version)
-WHERE t.task_id = u.id AND t.version = u.expected
-"""
-
-_ATTEMPTS_SQL = """
-WITH leased AS (
-    INSERT INTO attempts (token, tenant_id, plan_id, task_id, kind, number, agent_type, backend, executor,
-                          cluster_id, epoch, state)
-    SELECT u.*, %(cluster_id)s, %(epoch)s, 'leased' FROM unnest({}) AS u
-    RETURNING token, tenant_id
-)
-INSERT INTO leases (token, tenant_id) SELECT token, tenant_id FROM leased
-"""
-
-_STARTED_SQL = """
-UPDATE attempts AS a SET state = 'started', started_at = coalesce(s.at, now())
-FROM unnest({}) AS u(token) LEFT JOIN starts AS s ON s.token = u.token
-WHERE a.token = u.token AND a.state = 'leased'
-"""
-
-#: `starts` and `results` stand beside: usage and words come from the stored result.
-_ENDED_SQL = """
-UPDATE attempts AS a
-SET state = u.state, end_reason = u.reason, failure_class = u.class, ended_at = coalesce(r.at, now()),
-    started_at = coalesce(a.started_at, s.at),
-    summary = coalesce(r.summary, ''), detail = coalesce(r.detail, ''), exit_code = r.exit_code,
-    report = r.report, input_tokens = coalesce(r.input_tokens, 0),
-    output_tokens = coalesce(r.output_tokens, 0), cache_read_tokens = coalesce(r.cache_read_tokens, 0),
-    cache_write_tokens = coalesce(r.cache_write_tokens, 0), cost_micros = coalesce(r.cost_micros, 0),
-    requests = coalesce(r.requests, 0)
-FROM unnest({}) AS u(token, state, reason, class)
-    LEFT JOIN results AS r ON r.token = u.token
-    LEFT JOIN starts AS s ON s.token = u.token
-WHERE a.token = u.token
-  AND (a.state IN ('leased', 'started') OR (a.state = 'lost' AND u.state IN ('lost', 'timed_out')))
-"""
-
-_FREE_LEASES_SQL = "DELETE FROM leases WHERE token = ANY(%(tokens)s)"
-
-_CANCEL_SQL = """
-UPDATE leases AS l SET cancel_reason = u.reason
-FROM unnest({}) AS u(token, reason) WHERE l.token = u.token
-"""
-
-_PLANS_SQL = """
-UPDATE plans AS p
-SET state = u.state, ended_at = CASE WHEN u.is_over THEN now() END, until_key = coalesce(t.key, ''),
-    budget_micros = u.budget
-FROM unnest({}) AS u(id, state, is_over, until_task, budget) LEFT JOIN tasks AS t ON t.id = u.until_task
-WHERE p.id = u.id
-"""
-
-_BREAKERS_SQL = """
-INSERT INTO circuit_breakers (agent_type, state, failures, opened_at)
-SELECT u.agent_type, u.state, u.failures, to_timestamp(u.opened_at / 1000.0) FROM unnest({})
-    AS u(agent_type, state, failures, opened_at)
-ON CONFLICT (tenant_id, agent_type) DO UPDATE
-SET state = excluded.state, failures = excluded.failures, opened_at = excluded.opened_at, updated_at = now()
-"""
-
-_CONTROLS_SQL = """
-INSERT INTO orchestrator_state (key, value) SELECT %(controls)s, u.value FROM unnest({}) AS u(value)
-ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now()
-"""
-
-#: A key that a submission took in the same moment stays that submission's.
-_ANSWERS_SQL = """
-INSERT INTO idempotency_keys (tenant_id, key, body_digest, response) SELECT u.* FROM unnest({}) AS u
-ON CONFLICT DO NOTHING
-"""
-
-_EVENTS_SQL = """
-WITH written AS (
-    INSERT INTO events (type, tenant_id, plan_id, task_id, token, payload, epoch)
-    SELECT u.type, u.tenant_id, u.plan_id, u.task_id, u.token, u.payload, %(epoch)s
-    FROM unnest({}) WITH ORDINALITY AS u(type, tenant_id, plan_id, task_id, token, payload, n) ORDER BY u.n
-    RETURNING seq
-)
-SELECT pg_notify(%(channel)s, max(seq)::text) FROM written
 """
 
 
@@ -262,43 +90,11 @@ class Committer:
         self, connection: psycopg.AsyncConnection[Any], batch: int, rows: Sequence[RowCommand]
     ) -> list[tuple[str, int, int]]:
         """Send every statement in one round trip; return (what, rows hit, rows meant) of the guarded ones."""
-        statements: list[_Statement] = [("term", _RENEW, {"batch": batch, "epoch": self._epoch}, 1)]
-        statements += self._statements(rows)
-        cursors: list[tuple[str, psycopg.AsyncCursor[Any], int | None]] = []
+        own = {"epoch": self._epoch, "cluster_id": self._cluster_id, "channel": CHANNEL}
+        renewal = Statement(what="term", sql=_RENEW, values={**own, "batch": batch}, hits=1)
         async with connection.pipeline():
-            for what, statement, values, meant in statements:
-                cursor = connection.cursor()
-                await cursor.execute(statement.encode(), values)
-                cursors.append((what, cursor, meant))
-        return [(what, cursor.rowcount, meant) for what, cursor, meant in cursors if meant is not None]
-
-    def _statements(self, rows: Sequence[RowCommand]) -> list[_Statement]:
-        found: list[_Statement] = []
-
-        def add(what: str, statement: str, columns: _Columns, chosen: Sequence[Any], *, guard: bool) -> None:
-            if chosen:
-                arrays = ", ".join(f"%({n})s::{kind}[]" for n, (kind, _) in enumerate(columns))
-                values: dict[str, Any] = {
-                    str(n): [value(row) for row in chosen] for n, (_, value) in enumerate(columns)
-                }
-                values |= {"epoch": self._epoch, "cluster_id": self._cluster_id, "channel": CHANNEL}
-                values["controls"] = CONTROLS
-                found.append((what, statement.format(arrays), values, len(chosen) if guard else None))
-
-        ended = _of(rows, EndAttempt)
-        add("task_states", _TASKS_SQL, _SAVE_TASKS, _last_saves(_of(rows, SaveTask)), guard=True)
-        add("attempts ended", _ENDED_SQL, _END_ATTEMPTS, ended, guard=True)
-        add("attempts leased", _ATTEMPTS_SQL, _LEASE_ATTEMPTS, _of(rows, LeaseAttempt), guard=True)
-        add("attempts started", _STARTED_SQL, _MARK_STARTED, _of(rows, MarkStarted), guard=False)
-        add("leases", _CANCEL_SQL, _ASK_CANCEL, _of(rows, AskCancel), guard=False)
-        add("plans", _PLANS_SQL, _SAVE_PLANS, _last_plans(_of(rows, SavePlan)), guard=True)
-        add("breakers", _BREAKERS_SQL, _SAVE_BREAKERS, _last_breakers(_of(rows, SaveBreaker)), guard=False)
-        add("controls", _CONTROLS_SQL, _SAVE_CONTROLS, _of(rows, SaveControls)[-1:], guard=False)
-        add("answers", _ANSWERS_SQL, _SAVE_ANSWERS, _of(rows, SaveAnswer), guard=False)
-        if ended:
-            found.append(("leases freed", _FREE_LEASES_SQL, {"tokens": [row.token for row in ended]}, None))
-        add("events", _EVENTS_SQL, _RECORD_EVENTS, _of(rows, RecordEvent), guard=False)
-        return found
+            sent = [(s, await connection.execute(s.sql, s.values)) for s in (renewal, *statements(rows, own))]
+        return [(s.what, cursor.rowcount, s.hits) for s, cursor in sent if s.hits is not None]
 
     async def take_term(self, *, incarnation: str, is_starting: bool, patience_s: float) -> Term:
         """Wait until the term may be taken, and take it; see ports.SchedulerStore."""
@@ -360,24 +156,3 @@ class Committer:
     ) -> tuple[Any, ...] | None:
         cursor = await connection.execute(statement.encode(), values or {})
         return await cursor.fetchone()
-
-
-def _of(rows: Sequence[RowCommand], kind: type[_Row]) -> list[_Row]:
-    return [row for row in rows if isinstance(row, kind)]
-
-
-def _last_saves(saves: Sequence[SaveTask]) -> list[SaveTask]:
-    """Fold the writes of one task into one: the last values, guarded by the first version."""
-    folded: dict[int, SaveTask] = {}
-    for save in saves:
-        first = folded.get(save.task_id)
-        folded[save.task_id] = save if first is None else replace(save, expected=first.expected)
-    return list(folded.values())
-
-
-def _last_plans(saves: Sequence[SavePlan]) -> list[SavePlan]:
-    return list({save.plan_id: save for save in saves}.values())
-
-
-def _last_breakers(saves: Sequence[SaveBreaker]) -> list[SaveBreaker]:
-    return list({save.agent_type: save for save in saves}.values())

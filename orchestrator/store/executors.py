@@ -1,28 +1,30 @@
 """What executors write and read: starts, results, transcripts and beats, all fenced by token.
 
 A start or a result takes the attempt's row FOR SHARE first and requires it live, so it cannot slip past the
-scheduler's verdict (store/scheduler.py `fate`), which takes the same row FOR UPDATE.
+scheduler's verdict (store/scheduler.py `fate`), which takes the same row FOR UPDATE. What is stored is read
+by a second statement: its snapshot also shows what came from a connection of ours that broke.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg.types.json import Json
 
 from orchestrator.core.words import AttemptKind
 from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
+from orchestrator.store.arrays import array
 from orchestrator.store.hot import HotConnection, unavailable
 
 _START_SQL = """
 WITH live AS (
     SELECT token, tenant_id FROM attempts
-    WHERE token = ANY(%(tokens)s) AND state = 'leased' AND executor = %(executor)s FOR SHARE
+    WHERE token = ANY(%(tokens)s::bigint[]) AND state = 'leased' AND executor = %(executor)s FOR SHARE
 )
 INSERT INTO starts (token, tenant_id, incarnation) SELECT token, tenant_id, %(incarnation)s FROM live
 ON CONFLICT (token) DO NOTHING
@@ -36,22 +38,24 @@ FROM starts AS s JOIN attempts AS a USING (token) JOIN tasks AS t ON t.id = a.ta
     JOIN plans AS p ON p.id = a.plan_id
     LEFT JOIN LATERAL (
         SELECT b.summary || E'\\n' || b.detail AS feedback FROM attempts AS b
-        WHERE b.task_id = a.task_id AND b.token < a.token AND b.state IN ('failed', 'timed_out')
+        WHERE a.number > 1 AND b.task_id = a.task_id AND b.token < a.token
+            AND b.state IN ('failed', 'timed_out')
         ORDER BY b.token DESC LIMIT 1
     ) AS f ON true
-WHERE s.token = ANY(%(tokens)s) AND s.incarnation = %(incarnation)s AND a.state IN ('leased', 'started')
+WHERE s.token = ANY(%(tokens)s::bigint[]) AND s.incarnation = %(incarnation)s
+    AND a.state IN ('leased', 'started')
 """
 
 _RESULTS_SQL = """
 WITH live AS (
     SELECT token, tenant_id FROM attempts
-    WHERE token = ANY(%(0)s::bigint[]) AND state IN ('leased', 'started') FOR SHARE
+    WHERE token = ANY(%(tokens)s::bigint[]) AND state IN ('leased', 'started') FOR SHARE
 )
 INSERT INTO results (token, tenant_id, state, failure_class, summary, detail, exit_code, report, input_tokens,
                      output_tokens, cache_read_tokens, cache_write_tokens, cost_micros, requests)
 SELECT u.token, live.tenant_id, u.state, u.class, u.summary, u.detail, u.exit_code, u.report, u.input,
        u.output, u.cache_read, u.cache_write, u.cost, u.requests
-FROM unnest(%(0)s::bigint[], %(1)s::text[], %(2)s::text[], %(3)s::text[], %(4)s::text[], %(5)s::int[],
+FROM unnest(%(tokens)s::bigint[], %(1)s::text[], %(2)s::text[], %(3)s::text[], %(4)s::text[], %(5)s::int[],
             %(6)s::jsonb[], %(7)s::bigint[], %(8)s::bigint[], %(9)s::bigint[], %(10)s::bigint[],
             %(11)s::bigint[], %(12)s::int[])
     AS u(token, state, class, summary, detail, exit_code, report, input, output, cache_read, cache_write,
@@ -60,7 +64,7 @@ FROM unnest(%(0)s::bigint[], %(1)s::text[], %(2)s::text[], %(3)s::text[], %(4)s:
 ON CONFLICT (token) DO NOTHING
 """
 
-_STORED_SQL = "SELECT token FROM results WHERE token = ANY(%(tokens)s)"
+_STORED_SQL = "SELECT token FROM results WHERE token = ANY(%(tokens)s::bigint[])"
 
 _CHUNKS_SQL = """
 INSERT INTO transcript_chunks (token, tenant_id, seq, bytes)
@@ -71,16 +75,16 @@ ON CONFLICT (token, seq) DO NOTHING
 """
 
 _BEAT_SQL = """
-UPDATE leases SET beat = beat + 1 WHERE token = ANY(%(tokens)s) RETURNING token, cancel_reason
+UPDATE leases SET beat = beat + 1 WHERE token = ANY(%(tokens)s::bigint[]) RETURNING token, cancel_reason
 """
 
-_RESULT_COLUMNS: tuple[Callable[[Outcome], object], ...] = (
+_RESULT_COLUMNS: tuple[Callable[[Outcome], str | int | None], ...] = (
     lambda o: o.state.value,
     lambda o: o.failure_class.value if o.failure_class else None,
     lambda o: o.summary,
     lambda o: o.detail,
     lambda o: o.exit_code,
-    lambda o: Json(dict(o.report)) if o.report is not None else None,
+    lambda o: json.dumps(dict(o.report)) if o.report is not None else None,
     lambda o: o.usage.input_tokens,
     lambda o: o.usage.output_tokens,
     lambda o: o.usage.cache_read_tokens,
@@ -122,13 +126,8 @@ class ExecutorStore:
 
         Repeating it is harmless: this incarnation gets the same assignments again, any other gets nothing.
         """
-        values = {"tokens": list(tokens), "executor": self._executor, "incarnation": self._incarnation}
-        async with self._connection.use() as connection:
-            await connection.execute(_START_SQL, values)
-            cursor = await connection.execute(_ASSIGNMENTS_SQL, values)
-            rows = await cursor.fetchall()
-            await connection.commit()
-        return [self._assignment(row) for row in rows]
+        values = {"tokens": array(tokens), "executor": self._executor, "incarnation": self._incarnation}
+        return [self._assignment(row) for row in await self._write(_START_SQL, _ASSIGNMENTS_SQL, values)]
 
     def _assignment(self, row: Mapping[str, Any]) -> Assignment:
         options = row["options"]
@@ -163,16 +162,19 @@ class ExecutorStore:
 
         A token that is not returned was fenced: nobody will hear of its outcome.
         """
-        tokens = [token for token, _ in results]
-        values: dict[str, object] = {"0": tokens}
+        values = {"tokens": array(token for token, _ in results)}
         for n, column in enumerate(_RESULT_COLUMNS, start=1):
-            values[str(n)] = [column(outcome) for _, outcome in results]
+            values[str(n)] = array(column(outcome) for _, outcome in results)
+        return {row["token"] for row in await self._write(_RESULTS_SQL, _STORED_SQL, values)}
+
+    async def _write(self, write: str, read: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Write, read what is stored now, and commit, in one round trip; return what was read."""
         async with self._connection.use() as connection:
-            await connection.execute(_RESULTS_SQL, values)
-            cursor = await connection.execute(_STORED_SQL, {"tokens": tokens})
-            stored = {row["token"] for row in await cursor.fetchall()}
-            await connection.commit()
-        return stored
+            async with connection.pipeline():
+                await connection.execute(write.encode(), values)
+                cursor = await connection.execute(read.encode(), values)
+                await connection.commit()
+            return await cursor.fetchall()
 
     async def save_chunks(self, chunks: Sequence[TranscriptChunk]) -> None:
         """Store pieces of transcripts; losing the last second of one is bearable, so no flush is awaited."""
@@ -181,8 +183,8 @@ class ExecutorStore:
             await connection.execute(
                 _CHUNKS_SQL,
                 {
-                    "tokens": [chunk.token for chunk in chunks],
-                    "seqs": [chunk.seq for chunk in chunks],
+                    "tokens": array(chunk.token for chunk in chunks),
+                    "seqs": array(chunk.seq for chunk in chunks),
                     "bytes": [chunk.data for chunk in chunks],
                 },
             )
@@ -221,7 +223,7 @@ class Beats:
                     application_name=self._name,
                     options="-c statement_timeout=5s -c synchronous_commit=off",
                 )
-            rows = self._connection.execute(_BEAT_SQL, {"tokens": list(tokens)}).fetchall()
+            rows = self._connection.execute(_BEAT_SQL, {"tokens": array(tokens)}).fetchall()
         except psycopg.Error as error:
             self.close()
             raise unavailable(error, url=self._url) from error

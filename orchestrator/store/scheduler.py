@@ -39,7 +39,8 @@ from orchestrator.core.words import (
 from orchestrator.errors import NotFound
 from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Fate, PlanSlice, StoredAnswer
-from orchestrator.store.committer import CONTROLS, Committer
+from orchestrator.store.batches import CONTROLS
+from orchestrator.store.committer import Committer
 from orchestrator.store.hot import HotConnection
 from orchestrator.text import id_in
 

@@ -437,7 +437,7 @@ async def test_what_is_fenced_is_loaded_until_a_batch_has_ended_it(
         [
             AskCancel(token=7, reason="by request"),
             end(8),
-            SavePlan(plan_id=plan_id, state=PlanState.DONE, until_task=0),
+            SavePlan(plan_id=plan_id, state=PlanState.DONE, until_task=0, budget_micros=0),
         ],
     )
     await scheduler.fate(7, may_fence=True, reason="executor lost")

@@ -143,6 +143,23 @@ class Operations:
 
         return await getattr(find(actor), method).remote(*arguments)
 
+    async def op_status(self) -> Any:
+        return (await self.service.status()).model_dump(mode="json")
+
+    async def op_end_actor(self, actor: str) -> None:
+        """End an actor for good, until somebody makes it again."""
+        import ray
+
+        from actors.factory import find
+
+        ray.kill(find(actor))
+
+    async def op_ensure_node(self, node_id: str) -> None:
+        """Have the Node actor of a node answer."""
+        from actors.singletons import ensure_node
+
+        await ensure_node(self.config, node_id).ping.remote()
+
     async def op_actors(self) -> Any:
         import ray
         from ray.util.state import list_actors

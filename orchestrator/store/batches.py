@@ -1,0 +1,307 @@
+"""A batch of row commands as statements: one a table, its rows as one array literal per column.
+
+The order is that of the transaction: a task's live attempt ends before its next one is leased.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.core.commands import (
+    AskCancel,
+    EndAttempt,
+    LeaseAttempt,
+    MarkStarted,
+    RecordEvent,
+    RowCommand,
+    SaveAnswer,
+    SaveBreaker,
+    SaveControls,
+    SavePlan,
+    SaveTask,
+)
+from orchestrator.core.words import FINISHED
+from orchestrator.store.arrays import array
+
+#: Key of what people have set for everything, in `orchestrator_state`.
+CONTROLS = "controls"
+
+#: For each column the type of its array, and how a row gives the value.
+_Columns = tuple[tuple[str, Callable[[Any], str | int | bool | None]], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A statement to carry out.
+
+    Attributes:
+        what: the rows it writes, in the words of an error.
+        values: its parameters by name.
+        hits: how many rows it must hit; None = any number.
+    """
+
+    what: str
+    sql: bytes
+    values: Mapping[str, object]
+    hits: int | None
+
+
+class _Table:
+    """Writes all rows of one kind. `{}` in its SQL stands for the arrays of the columns."""
+
+    def __init__(
+        self, what: str, kind: type[RowCommand], sql: str, columns: _Columns, *, is_guarded: bool
+    ) -> None:
+        self.kind = kind
+        self._what = what
+        arrays = ", ".join(f"%({n})s::{type_}[]" for n, (type_, _) in enumerate(columns))
+        self._sql = sql.format(arrays).encode()
+        self._values = {str(n): value for n, (_, value) in enumerate(columns)}
+        self._is_guarded = is_guarded
+
+    def statement(self, rows: Sequence[RowCommand], constants: Mapping[str, object]) -> Statement:
+        """Return the statement that writes the rows."""
+        arrays = {name: array([value(row) for row in rows]) for name, value in self._values.items()}
+        hits = len(rows) if self._is_guarded else None
+        return Statement(what=self._what, sql=self._sql, values={**constants, **arrays}, hits=hits)
+
+
+_SAVED = _Table(
+    "task_states",
+    SaveTask,
+    """
+UPDATE task_states AS t
+SET state = u.state, reason = u.reason, unmet_dependencies = u.unmet,
+    not_before = CASE WHEN u.not_before = 0 THEN NULL ELSE to_timestamp(u.not_before / 1000.0) END,
+    attempts_used = u.used, losses = u.losses, version = u.version, updated_at = now()
+FROM unnest({}) AS u(id, state, reason, unmet, not_before, used, losses, expected, version)
+WHERE t.task_id = u.id AND t.version = u.expected
+""",
+    (
+        ("bigint", lambda r: r.task_id),
+        ("text", lambda r: r.state.value),
+        ("text", lambda r: r.reason),
+        ("int", lambda r: r.unmet_dependencies),
+        ("bigint", lambda r: r.not_before_ms),
+        ("int", lambda r: r.attempts_used),
+        ("int", lambda r: r.losses),
+        ("int", lambda r: r.expected),
+        ("int", lambda r: r.version),
+    ),
+    is_guarded=True,
+)
+
+#: `starts` and `results` stand beside: usage and words come from the stored result.
+_ENDED = _Table(
+    "attempts ended",
+    EndAttempt,
+    """
+WITH ended AS (
+    UPDATE attempts AS a
+    SET state = u.state, end_reason = u.reason, failure_class = u.class, ended_at = coalesce(r.at, now()),
+        started_at = coalesce(a.started_at, s.at),
+        summary = coalesce(r.summary, ''), detail = coalesce(r.detail, ''), exit_code = r.exit_code,
+        report = r.report, input_tokens = coalesce(r.input_tokens, 0),
+        output_tokens = coalesce(r.output_tokens, 0), cache_read_tokens = coalesce(r.cache_read_tokens, 0),
+        cache_write_tokens = coalesce(r.cache_write_tokens, 0), cost_micros = coalesce(r.cost_micros, 0),
+        requests = coalesce(r.requests, 0)
+    FROM unnest({}) AS u(token, state, reason, class)
+        LEFT JOIN results AS r ON r.token = u.token
+        LEFT JOIN starts AS s ON s.token = u.token
+    WHERE a.token = u.token
+      AND (a.state IN ('leased', 'started') OR (a.state = 'lost' AND u.state IN ('lost', 'timed_out')))
+    RETURNING a.token
+), freed AS (
+    DELETE FROM leases AS l USING ended AS e WHERE l.token = e.token
+)
+SELECT FROM ended
+""",
+    (
+        ("bigint", lambda r: r.token),
+        ("text", lambda r: r.state.value),
+        ("text", lambda r: r.end_reason),
+        ("text", lambda r: r.failure_class.value if r.failure_class else None),
+    ),
+    is_guarded=True,
+)
+
+_LEASED = _Table(
+    "attempts leased",
+    LeaseAttempt,
+    """
+WITH leased AS (
+    INSERT INTO attempts (token, tenant_id, plan_id, task_id, kind, number, agent_type, backend, executor,
+                          cluster_id, epoch, state)
+    SELECT u.*, %(cluster_id)s, %(epoch)s, 'leased' FROM unnest({}) AS u
+    RETURNING token, tenant_id
+)
+INSERT INTO leases (token, tenant_id) SELECT token, tenant_id FROM leased
+""",
+    (
+        ("bigint", lambda r: r.token),
+        ("text", lambda r: r.tenant_id),
+        ("bigint", lambda r: r.plan_id),
+        ("bigint", lambda r: r.task_id),
+        ("text", lambda r: r.kind.value),
+        ("int", lambda r: r.number),
+        ("text", lambda r: r.agent_type),
+        ("text", lambda r: r.backend),
+        ("text", lambda r: r.executor),
+    ),
+    is_guarded=True,
+)
+
+_STARTED = _Table(
+    "attempts started",
+    MarkStarted,
+    """
+UPDATE attempts AS a SET state = 'started', started_at = coalesce(s.at, now())
+FROM unnest({}) AS u(token) LEFT JOIN starts AS s ON s.token = u.token
+WHERE a.token = u.token AND a.state = 'leased'
+""",
+    (("bigint", lambda r: r.token),),
+    is_guarded=False,
+)
+
+_CANCELS = _Table(
+    "leases",
+    AskCancel,
+    """
+UPDATE leases AS l SET cancel_reason = u.reason
+FROM unnest({}) AS u(token, reason) WHERE l.token = u.token
+""",
+    (("bigint", lambda r: r.token), ("text", lambda r: r.reason)),
+    is_guarded=False,
+)
+
+_PLANS = _Table(
+    "plans",
+    SavePlan,
+    """
+UPDATE plans AS p
+SET state = u.state, ended_at = CASE WHEN u.is_over THEN now() END, until_key = coalesce(t.key, ''),
+    budget_micros = u.budget
+FROM unnest({}) AS u(id, state, is_over, until_task, budget) LEFT JOIN tasks AS t ON t.id = u.until_task
+WHERE p.id = u.id
+""",
+    (
+        ("bigint", lambda r: r.plan_id),
+        ("text", lambda r: r.state.value),
+        ("bool", lambda r: r.state in FINISHED),
+        ("bigint", lambda r: r.until_task),
+        ("bigint", lambda r: r.budget_micros),
+    ),
+    is_guarded=True,
+)
+
+_BREAKERS = _Table(
+    "circuit_breakers",
+    SaveBreaker,
+    """
+INSERT INTO circuit_breakers (agent_type, state, failures, opened_at)
+SELECT u.agent_type, u.state, u.failures, to_timestamp(u.opened_at / 1000.0)
+FROM unnest({}) AS u(agent_type, state, failures, opened_at)
+ON CONFLICT (tenant_id, agent_type) DO UPDATE
+SET state = excluded.state, failures = excluded.failures, opened_at = excluded.opened_at, updated_at = now()
+""",
+    (
+        ("text", lambda r: r.agent_type),
+        ("text", lambda r: r.state.value),
+        ("int", lambda r: r.failures),
+        ("bigint", lambda r: r.opened_at_ms),
+    ),
+    is_guarded=True,
+)
+
+_CONTROLS = _Table(
+    "controls",
+    SaveControls,
+    """
+INSERT INTO orchestrator_state (key, value) SELECT u.key, u.value FROM unnest({}) AS u(key, value)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now()
+""",
+    (
+        ("text", lambda r: CONTROLS),
+        ("jsonb", lambda r: json.dumps({"is_paused": r.is_paused, "limits": r.overrides.as_json()})),
+    ),
+    is_guarded=True,
+)
+
+#: A key that a submission took in the same moment stays that submission's.
+_ANSWERS = _Table(
+    "answers",
+    SaveAnswer,
+    """
+INSERT INTO idempotency_keys (tenant_id, key, body_digest, response) SELECT u.* FROM unnest({}) AS u
+ON CONFLICT DO NOTHING
+""",
+    (
+        ("text", lambda r: r.tenant_id),
+        ("text", lambda r: r.key),
+        ("text", lambda r: r.digest),
+        ("jsonb", lambda r: json.dumps({"result": dict(r.result), "error": r.error})),
+    ),
+    is_guarded=False,
+)
+
+_EVENTS = _Table(
+    "events",
+    RecordEvent,
+    """
+WITH written AS (
+    INSERT INTO events (type, tenant_id, plan_id, task_id, token, payload, epoch)
+    SELECT u.type, u.tenant_id, u.plan_id, u.task_id, u.token, u.payload, %(epoch)s
+    FROM unnest({}) WITH ORDINALITY AS u(type, tenant_id, plan_id, task_id, token, payload, n) ORDER BY u.n
+    RETURNING seq
+)
+SELECT pg_notify(%(channel)s, max(seq)::text) FROM written
+""",
+    (
+        ("text", lambda r: r.type),
+        ("text", lambda r: r.tenant_id),
+        ("bigint", lambda r: r.plan_id or None),
+        ("bigint", lambda r: r.task_id or None),
+        ("bigint", lambda r: r.token or None),
+        ("jsonb", lambda r: json.dumps(dict(r.payload))),
+    ),
+    is_guarded=False,
+)
+
+#: In the order of the transaction.
+_TABLES = (_SAVED, _ENDED, _LEASED, _STARTED, _CANCELS, _PLANS, _BREAKERS, _CONTROLS, _ANSWERS, _EVENTS)
+
+
+def statements(rows: Iterable[RowCommand], constants: Mapping[str, object]) -> list[Statement]:
+    """Return what a transaction carries out for the rows.
+
+    Args:
+        constants: the parameters `epoch`, `cluster_id` and `channel`.
+    """
+    by_kind: dict[type[RowCommand], list[Any]] = defaultdict(list)
+    for row in rows:
+        by_kind[type(row)].append(row)
+    by_kind[SaveTask] = _last_saves(by_kind[SaveTask])
+    by_kind[MarkStarted] = _still_running(by_kind[MarkStarted], by_kind[EndAttempt])
+    by_kind[SavePlan] = list({save.plan_id: save for save in by_kind[SavePlan]}.values())
+    by_kind[SaveBreaker] = list({save.agent_type: save for save in by_kind[SaveBreaker]}.values())
+    by_kind[SaveControls] = by_kind[SaveControls][-1:]
+    return [table.statement(chosen, constants) for table in _TABLES if (chosen := by_kind[table.kind])]
+
+
+def _last_saves(saves: Iterable[SaveTask]) -> list[SaveTask]:
+    """Fold the writes of one task into one: the last values, guarded by the first version."""
+    folded: dict[int, SaveTask] = {}
+    for save in saves:
+        first = folded.get(save.task_id)
+        folded[save.task_id] = save if first is None else replace(save, expected=first.expected)
+    return list(folded.values())
+
+
+def _still_running(started: Iterable[MarkStarted], ended: Iterable[EndAttempt]) -> list[MarkStarted]:
+    """Leave out what ends in the same batch: its end also tells when it started."""
+    over = {row.token for row in ended}
+    return [row for row in started if row.token not in over]
