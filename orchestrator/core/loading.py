@@ -22,7 +22,7 @@ from orchestrator.core.moving import (
 )
 from orchestrator.core.reports import on_attempt_lost
 from orchestrator.core.state import Attempt, Plan, State, Task
-from orchestrator.core.words import AttemptState, PlanState, TaskState
+from orchestrator.core.words import AttemptState, HoldReason, PlanState, TaskState
 
 
 def on_slice_loaded(s: State, event: PlanSliceLoaded) -> None:
@@ -78,11 +78,16 @@ def _task_of(spec: TaskSpec, plan_id: int) -> Task:
     )
 
 
+#: Holds that come after a person's: what waits for means has been let through.
+_MEANS = frozenset({HoldReason.NO_CREDENTIALS.value, HoldReason.BUDGET.value})
+
+
 def _was_released(spec: TaskSpec) -> bool:
     """A person let it through already: it has run, may run, or was released while it waited."""
     never_ran = {TaskState.WAITING, TaskState.HELD, TaskState.CANCELLED, TaskState.SKIPPED}
     may_run = spec.state not in never_ran
-    return may_run or spec.work_number > 0 or spec.reason == RELEASED
+    lacks_means = spec.state is TaskState.HELD and spec.reason in _MEANS
+    return may_run or lacks_means or spec.work_number > 0 or spec.reason == RELEASED
 
 
 def on_plan_loaded(s: State, event: PlanLoaded, *, at_ms: int) -> None:
