@@ -81,11 +81,16 @@ def _take(s: State, plan: Plan, task: Task) -> None:
         parent.skipped_children += task.state is TaskState.SKIPPED
 
 
+#: Holds that come after a person's: what waits for means has been let through.
+_MEANS = frozenset({HoldReason.NO_CREDENTIALS.value, HoldReason.BUDGET.value})
+
+
 def _was_released(task: Task) -> bool:
     """A person let it through already: it has run, may run, or was released while it waited."""
     never_ran = {TaskState.WAITING, TaskState.HELD, TaskState.CANCELLED, TaskState.SKIPPED}
     may_run = task.state not in never_ran
-    return may_run or task.work_number > 0 or task.reason == RELEASED
+    lacks_means = task.state is TaskState.HELD and task.reason in _MEANS
+    return may_run or lacks_means or task.work_number > 0 or task.reason == RELEASED
 
 
 def _link(s: State, task_id: int, on_id: int) -> None:

@@ -65,6 +65,9 @@ class Leases(Protocol):
     def hold(self, token: int) -> None:
         """Keep the lease of a token from now on."""
 
+    def holds(self, token: int) -> bool:
+        """Tell whether the lease is kept, and can still be trusted."""
+
     def release(self, token: int) -> None:
         """Stop keeping it."""
 
@@ -212,9 +215,13 @@ class Executing:
         self._starting, self._to_start = self._to_start, []
         if not self._starting:
             return
-        assignments = await _patiently(lambda: self._store.start(self._starting))
+        for token in self._starting:  # now: when the answer comes, the lease may have become another's
+            self._leases.hold(token)
+        accepted = await _patiently(lambda: self._store.start(self._starting))
+        assignments = [assignment for assignment in accepted if self._leases.holds(assignment.token)]
+        for token in {*self._starting} - {assignment.token for assignment in assignments}:
+            self._leases.release(token)
         for assignment in assignments:
-            self._leases.hold(assignment.token)
             self._open(assignment)
         self._starting = []
         self._carry_out_wishes()

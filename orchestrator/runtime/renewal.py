@@ -82,6 +82,11 @@ class Renewal:
         with self._lock:
             self._trusted_until[token] = self._clock_s() + self._settings.ttl_s - self._settings.margin_s
 
+    def holds(self, token: int) -> bool:
+        """Tell whether a lease is kept, and can still be trusted."""
+        with self._lock:
+            return self._clock_s() < self._trusted_until.get(token, float("-inf"))
+
     def release(self, token: int) -> None:
         """Stop keeping a lease."""
         with self._lock:

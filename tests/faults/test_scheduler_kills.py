@@ -7,23 +7,20 @@ would show, whatever the tables say.
 from __future__ import annotations
 
 import random
-import shutil
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from orchestrator.store.embedded import purge
 from tests.support.actor_stack import ActorStack
 from tests.support.crashing_scheduler import BEFORE_DISPATCH, IN_RECOVERY, POINTS, Death, Deaths
 from tests.support.crashing_stack import crashing_stack
 from tests.support.extent import EXTENT, IS_FULL, seed
 from tests.support.history import Acknowledged, EffectLog, check_history
 from tests.support.host import wait_until
-from tests.support.postgres import private_home
+from tests.support.plans import threes
 from tests.support.rebuilding import differences, picture, rebuild
 from tests.support.rows import Rows
 
@@ -33,7 +30,7 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.postgres,
     pytest.mark.faults,
-    pytest.mark.timeout(4000 if IS_FULL else 300),
+    pytest.mark.timeout(4000 if IS_FULL else 600),
 ]
 
 #: Longest from a death to the next committed lease: three times the bar, for machines that others load too.
@@ -58,24 +55,6 @@ WAITING_PLAN = """\
   - depends: W.1
   - run: `true`
 """
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    home = private_home()
-    yield home
-    purge(home)
-    shutil.rmtree(home, ignore_errors=True)
-
-
-def plan_of(effects: EffectLog) -> str:
-    """Return a plan of threes: a task, one that needs it, and one that needs both."""
-    lines = ["# Threes\n"]
-    for n in range(1, PLAN_TASKS + 1, 3):
-        for offset, needs in enumerate(("", f"T.{n}", f"T.{n}, T.{n + 1}")):
-            lines += [f"- [ ] **T.{n + offset}** Task", "  - agent: worker", f"  - run: `{effects.line()}`"]
-            lines += [f"  - depends: {needs}"] if needs else []
-    return "\n".join(lines) + "\n"
 
 
 class Work:
@@ -103,7 +82,7 @@ class Work:
     def refill(self) -> None:
         """See to it that there is something to lease."""
         if self.open_tasks() < OPEN_MIN:
-            self._submit(plan_of(self._effects))
+            self._submit(threes(self._effects.line(), tasks=PLAN_TASKS))
 
 
 def _have_died(deaths: Deaths, count: int) -> bool:

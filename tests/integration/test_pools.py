@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.own_home import own_home
 
 from actors.options import node_name
 from tests.support.actor_stack import ActorStack
 from tests.support.cluster_stack import cluster_stack
 from tests.support.host import wait_until
+from tests.support.own_home import own_home
 from tests.support.rows import Rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(300)]

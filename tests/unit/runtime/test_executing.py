@@ -94,6 +94,9 @@ class RememberingLeases:
     def hold(self, token: int) -> None:
         self.held.add(token)
 
+    def holds(self, token: int) -> bool:
+        return token in self.held
+
     def release(self, token: int) -> None:
         self.held.discard(token)
 
@@ -178,6 +181,19 @@ async def test_a_refused_start_runs_nothing(stage: Stage) -> None:
     assert stage.started == [2]
     assert stage.leases.held == {2}
     assert stage.executing.tokens == [2]
+
+
+async def test_a_start_that_is_answered_after_its_lease_was_lost_runs_nothing(stage: Stage) -> None:
+    """It was frozen between asking and hearing: meanwhile the task may have been given to another."""
+    stage.store.may_start.clear()
+    stage.executing.start([1])
+    await stage.store.signal.until(lambda: stage.store.asked == [[1]])
+    assert stage.leases.held == {1}  # from before it asked
+    stage.leases.release(1)  # as a renewal that fences does
+    stage.store.may_start.set()
+    await stage.runs(2)
+    assert stage.backend.ran == [2]
+    assert stage.started == [2]
 
 
 async def test_a_result_is_stored_then_told_and_its_lease_let_go(stage: Stage) -> None:

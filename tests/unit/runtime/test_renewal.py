@@ -76,6 +76,16 @@ def test_a_lease_is_trusted_for_its_duration_less_the_margin() -> None:
     assert stage.after(1000) == [1]  # once
 
 
+def test_a_lease_is_held_for_as_long_as_it_is_trusted() -> None:
+    stage = Stage()
+    assert not stage.renewal.holds(1)
+    stage.hold(1)
+    stage.now_s += 104.9
+    assert stage.renewal.holds(1)
+    stage.now_s += 0.1
+    assert not stage.renewal.holds(1)  # before anybody has come to fence it
+
+
 def test_a_renewal_counts_from_when_it_was_sent_not_from_when_it_was_answered() -> None:
     stage = Stage()
     stage.hold(1)
