@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
+
+#: Largest budget of a plan: a million US dollars.
+BUDGET_MICROS_MAX = 10**12
 
 
 class View(BaseModel):
@@ -201,7 +204,7 @@ class SubmitRequest(BaseModel):
     workdir: str = ""
     base_dir: str = ""
     backend: str = "auto"
-    budget_micros: int = 0
+    budget_micros: Annotated[int, Field(ge=0, le=BUDGET_MICROS_MAX)] = 0
     until_key: str = ""
     take: bool = False
     retry: bool = False

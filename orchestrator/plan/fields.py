@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from orchestrator.errors import Finding
-from orchestrator.plan.amounts import duration_ms, is_duration, priority_of
+from orchestrator.plan.amounts import DURATION_MS_MAX, duration_ms, is_duration, priority_of
 from orchestrator.plan.draft import Node, Statement
 from orchestrator.plan.model import DependencyKind
 from orchestrator.plan.states import mark_of_status
@@ -32,6 +32,17 @@ FIELD_NAMES: Mapping[str, str] = {
     "run": "run", "verify": "verify", "manual": "manual", "approve": "approve", "touches": "touches",
     "timeout": "timeout", "attempts": "attempts", "simulate": "simulate",
 }  # fmt: skip
+
+#: Most attempts that a task may ask for.
+ATTEMPTS_MAX = 1000
+
+#: What a value that is out of bounds is to be; such a slip is refused, for it is never what was meant.
+_BOUNDS = {
+    "attempts": f"Write a number from 1 to {ATTEMPTS_MAX}, such as `attempts: 3`.",
+    "timeout": "Write a time above zero and below 1000 weeks, such as `timeout: 10 min`.",
+}
+_SIGNED = re.compile(r"[-−+]\s*\d")
+_LONG_NUMBER = re.compile(r"\d{8}")
 
 #: Fields whose values may stand in a list or a fence below them.
 LIST_FIELDS = frozenset(
@@ -246,9 +257,13 @@ def _manual(node: Node, name: str, value: str, line: int) -> Finding | None:
 
 def _option(node: Node, name: str, value: str, line: int) -> Finding | None:
     words = unquoted(value)
-    is_good = (
-        words.isdecimal() and int(words[:9]) > 0 if name == "attempts" else duration_ms(words) is not None
-    )
+    if name in _BOUNDS and not _is_within_bounds(name, words):
+        message = (
+            f"The `{name}` of {node.own_key or repr(node.title)} is {words[:60]!r}, which is out of bounds. "
+            f"{_BOUNDS[name]}"
+        )
+        return Finding(line=line, code="out-of-bounds", message=message, severity="error")
+    is_good = words.isdecimal() if name == "attempts" else duration_ms(words) is not None
     if not is_good:
         example = {
             "attempts": "attempts: 3",
@@ -258,6 +273,16 @@ def _option(node: Node, name: str, value: str, line: int) -> Finding | None:
         return _unreadable(name, value, line, f"Write `{example}`.")
     node.options[name] = words
     return None
+
+
+def _is_within_bounds(name: str, words: str) -> bool:
+    """Whether an amount can be meant; words that are no amount are not out of bounds but unreadable."""
+    if _SIGNED.match(words) or _LONG_NUMBER.search(words):
+        return False
+    if name == "attempts":
+        return not words.isdecimal() or 1 <= int(words) <= ATTEMPTS_MAX
+    timeout_ms = duration_ms(words)
+    return timeout_ms is None or 0 < timeout_ms < DURATION_MS_MAX
 
 
 _SETTERS: Mapping[str, Callable[[Node, str, str, int], Finding | None]] = {

@@ -65,8 +65,9 @@ def _refuse_errors(plan: Plan, *, source: str) -> None:
         return
     first = errors[0]
     others = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    place = f", line {first.line}" if first.line else ""
     raise PlanError(
-        f"{source or 'The plan'}, line {first.line}: {first.message}{others}",
+        f"{source or 'The plan'}{place}: {first.message}{others}",
         remedy="Mend what the findings name and submit the plan again; nothing was stored.",
         findings=plan.findings,
     )

@@ -11,6 +11,9 @@ Rule: unknown names are refused, and every fault is named with its path, such as
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,10 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from orchestrator.errors import Finding
 from orchestrator.plan.amounts import DURATION_MS_MAX
 from orchestrator.plan.draft import Draft, Node, Statement
-from orchestrator.plan.fields import apply_field
+from orchestrator.plan.fields import ATTEMPTS_MAX, apply_field
 from orchestrator.plan.formats.base import Detection
 from orchestrator.plan.model import Checkboxes, DependencyKind, Mark
 from orchestrator.plan.outline import TASKS_MAX
+from orchestrator.text import storable
 
 DEPTH_MAX = 50
 FAULTS_SHOWN_MAX = 50
@@ -69,7 +73,7 @@ class NativeTask(BaseModel):
     manual: str = ""
     approve: str = ""
     timeout: str = ""
-    attempts: int | None = Field(default=None, ge=1, le=1000)
+    attempts: int | None = Field(default=None, ge=1, le=ATTEMPTS_MAX)
     simulate: str = ""
     tasks: list[NativeTask] = []
 
@@ -133,9 +137,12 @@ def _parse(text: str) -> tuple[NativePlan | None, list[Finding]]:
     if isinstance(values, dict) and "plan_version" not in values:
         message = 'The JSON has no `plan_version`, so it is no native plan. Add `"plan_version": 1`.'
         return None, [_fault("unknown-format", message)]
-    if (depth := _depth(values)) > DEPTH_MAX:
+    if _depth(values) > DEPTH_MAX:
         message = f"The JSON is nested deeper than {DEPTH_MAX} levels of tasks. Flatten it."
-        return None, [_fault("too-deep", message)] if depth else []
+        return None, [_fault("too-deep", message)]
+    if unstorable := list(islice(_unstorable(values), FAULTS_SHOWN_MAX)):
+        message = "a character that no database stores (NUL or a lone surrogate). Remove it."
+        return None, [_fault("invalid-field", f"`{path}` has {message}") for path in unstorable]
     try:
         return NativePlan.model_validate(values), []
     except ValidationError as error:
@@ -154,6 +161,20 @@ def _depth(values: object) -> int:
         tasks = [value.get("tasks") for value in level if isinstance(value, dict)]
         level = [task for below in tasks if isinstance(below, list) for task in below]
     return depth
+
+
+def _unstorable(values: object) -> Iterator[str]:
+    """Yield the path of every text that cannot be stored, found without recursion."""
+    waiting: list[tuple[tuple[int | str, ...], object]] = [((), values)]
+    while waiting:
+        location, value = waiting.pop()
+        if isinstance(value, str) and storable(value) != value:
+            yield _path(location)
+        elif isinstance(value, dict):
+            waiting += [((*location, storable(name)), name) for name in value if storable(name) != name]
+            waiting += [((*location, name), below) for name, below in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*location, number), below) for number, below in enumerate(value)]
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -219,7 +240,7 @@ def _add_texts(node: Node, task: NativeTask) -> list[Finding]:
     }
     found = [apply_field(node, name, value, line=0) for name, value in texts.items() if value]
     return [
-        Finding(line=0, code=finding.code, message=f"{node.place}: {finding.message}")
+        replace(finding, message=f"{node.place}: {finding.message}")
         for finding in found
         if finding is not None
     ]

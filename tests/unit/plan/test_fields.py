@@ -109,7 +109,6 @@ def test_a_command_half_in_back_ticks_is_refused() -> None:
         "priority: soon",
         "estimate: a while",
         "timeout: never",
-        "attempts: 0",
         "attempts: many",
         "simulate: x",
         "status: fine",
@@ -119,6 +118,26 @@ def test_a_command_half_in_back_ticks_is_refused() -> None:
 def test_unreadable_values_are_warnings_with_their_line(field: str) -> None:
     plan = read_plan(f"# T\n- [ ] x\n  - {field}\n  text\n")
     assert _codes(plan) == [(3, "unknown-value", "warning")]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "timeout: -5 min",
+        "timeout: − 5 min",
+        "timeout: 0s",
+        "timeout: 99999999999 weeks",
+        "timeout: 5000 weeks",
+        "attempts: 0",
+        "attempts: -1",
+        "attempts: 1001",
+    ],
+)
+def test_amounts_that_cannot_be_meant_are_refused_with_field_and_task(field: str) -> None:
+    plan = read_plan(f"# T\n- [ ] A.1 x\n  - {field}\n  text\n")
+    assert _codes(plan) == [(3, "out-of-bounds", "error")]
+    assert f"`{field.partition(':')[0]}` of A.1" in plan.errors[0].message
+    assert plan.tasks[0].options == {}
 
 
 def test_a_run_field_without_a_command() -> None:

@@ -100,6 +100,10 @@ def test_hierarchy_and_dependencies() -> None:
         ({"key": "a", "title": "x", "mark": "ready"}, "tasks[1].mark"),
         ({"key": "a", "title": "x", "run": [""]}, "tasks[1].run[0]"),
         ({"key": "a", "title": "x", "colour": "red"}, "tasks[1].colour"),
+        ({"key": "a", "title": "x\0"}, "tasks[1].title"),
+        ({"key": "a", "title": "x", "run": ["a", "\ud800"]}, "tasks[1].run[1]"),
+        ({"key": "a", "title": "x", "\0": 1}, "tasks[1].\ufffd"),
+        ({"key": "a", "title": "x", "priority": float("nan")}, "tasks[1].priority"),
         ({"key": "a", "title": "x", "tasks": [{"key": "b"}]}, "tasks[1].tasks[0].title"),
     ],
 )
@@ -131,6 +135,13 @@ def test_faults_are_named_by_path(task: object, path: str) -> None:
 )
 def test_faults_of_the_whole(text: str, line: int, code: str) -> None:
     assert [(finding.line, finding.code) for finding in read_plan(text).errors] == [(line, code)]
+
+
+@pytest.mark.parametrize("timeout", ["-5 min", "0s", "1" + "0" * 400 + "h"])
+def test_a_timeout_out_of_bounds_is_refused(timeout: str) -> None:
+    plan = _read({"key": "a", "title": "x", "timeout": timeout})
+    assert [finding.code for finding in plan.errors] == ["out-of-bounds"]
+    assert plan.errors[0].message.startswith("tasks[0]: The `timeout` of a ")
 
 
 def test_faults_between_tasks_name_the_place() -> None:
