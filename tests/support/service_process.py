@@ -178,18 +178,20 @@ class ServiceProcess:
 def service_process(
     server: OwnServer,
     *,
+    home: Path | None = None,
     urls: DatabaseUrls | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Iterator[ServiceProcess]:
-    """A running service in the home of a server; ended afterwards.
+    """A running service; ended afterwards.
 
     Args:
+        home: where it keeps its files, if not beside the server's.
         urls: where it finds the database, if not where the server is.
         settings: what differs from SETTINGS.
     """
     changed = settings or {}
     merged = {name: {**SETTINGS.get(name, {}), **changed.get(name, {})} for name in {*SETTINGS, *changed}}
-    service = ServiceProcess(server.home, urls or server.urls, merged)
+    service = ServiceProcess(home or server.home, urls or server.urls, merged)
     try:
         service.start()
         yield service
@@ -253,7 +255,10 @@ def _make_scheduling(config: ActorConfig, executors: _Executors) -> Scheduling:
     from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling
     from orchestrator.store.scheduler import PostgresSchedulerStore
 
-    class ReportingExecutor(Executor):
+    class LocalExecutor(Executor):
+        async def _meet_node(self) -> None:
+            self._has_node.set()
+
         async def _report(self, *, started: Sequence[int], ended: Sequence[AttemptEnded]) -> None:
             scheduling.started(started)
             scheduling.ended(ended)
@@ -275,7 +280,7 @@ def _make_scheduling(config: ActorConfig, executors: _Executors) -> Scheduling:
         executors_now=executors_now,
         settings=scheduling_settings(config.settings),
     )
-    executors.by_name = {name: ReportingExecutor(config, name, AGENT_TYPE) for name in names}
+    executors.by_name = {name: LocalExecutor(config, name, AGENT_TYPE) for name in names}
     return scheduling
 
 
