@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 from orchestrator.core import events as e
 from orchestrator.core.commands import LeaseAttempt
@@ -34,7 +35,7 @@ def test_a_small_plan_of_another_tenant_gets_every_second_start_beside_a_large_u
     world.join("a", slots=1)
     chosen = [lease.plan_id for lease in picks(world, 20)]
     assert Counter(chosen) == {1: 10, 2: 10}
-    assert all(first != second for first, second in zip(chosen, chosen[1:], strict=False))
+    assert all(first != second for first, second in pairwise(chosen))
 
 
 def test_tenants_share_first_and_then_their_plans():
