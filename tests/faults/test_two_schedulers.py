@@ -6,7 +6,6 @@ is over before it writes anything, and stands by in turn.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orchestrator.store.embedded import purge
 from tests.support.actor_stack import ActorStack
 from tests.support.cluster_stack import cluster_stack
 from tests.support.extent import IS_FULL, only_in_full
 from tests.support.history import EffectLog, check_history
 from tests.support.host import wait_until
-from tests.support.postgres import private_home
+from tests.support.own_home import own_home
 from tests.support.rows import LOCKED, Rows
 from tests.support.stopping import stopped
 
@@ -88,17 +86,12 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    home = private_home()
-    try:
-        with cluster_stack(home, SETTINGS) as stack:
-            stack.do("add_node", {"executor": 2}, {})
-            stack.do("start_scheduler", NAMESPACES["other"], "other")
-            effects = home / "effects"
-            effects.mkdir()
-            yield Pair(stack=stack, rows=Rows(stack.urls), effects=EffectLog(effects), home=home)
-    finally:
-        purge(home)
-        shutil.rmtree(home, ignore_errors=True)
+    with own_home() as home, cluster_stack(home, SETTINGS) as stack:
+        stack.do("add_node", {"executor": 2}, {})
+        stack.do("start_scheduler", NAMESPACES["other"], "other")
+        effects = home / "effects"
+        effects.mkdir()
+        yield Pair(stack=stack, rows=Rows(stack.urls), effects=EffectLog(effects), home=home)
 
 
 def wait_for_takeover(pair: Pair, epoch: int) -> float:
