@@ -12,7 +12,9 @@ from itertools import pairwise
 
 from orchestrator.core.retry import POLICIES
 from orchestrator.core.words import (
+    CLOSED,
     LIVE,
+    SATISFIED,
     AttemptKind,
     AttemptState,
     FailureClass,
@@ -22,11 +24,16 @@ from orchestrator.core.words import (
 )
 from tests.support.history_rows import AttemptRow, EventRow, History, TaskRow
 
-_CLOSED = {TaskState.DONE, TaskState.CANCELLED, TaskState.SKIPPED}
+#: End of an attempt whose executor stored a result; any other was ended without it.
+_REPORTED = "reported"
+
 _GOES_ON = {TaskState.READY, TaskState.RUNNING, TaskState.VERIFYING, TaskState.MERGING}
 _HOLDS = {reason.value for reason in HoldReason}
 
 _TASK_MOVES = {f"task.{state.value}" for state in TaskState}
+
+#: What lets those start that need the task.
+_RELEASING = {f"task.{state.value}" for state in SATISFIED}
 
 #: A task that went through one of these had been given up or accepted; somebody asked for it again.
 _SETTLING = {"task.failed", "task.held", "task.cancelled", "task.done"}
@@ -129,16 +136,16 @@ def results_are_taken_once(h: History) -> Iterator[str]:
         elif attempt.state not in LIVE and attempt.state != state:
             yield f"attempt {token} is {attempt.state}, its stored result says {state}"
     for attempt in h.attempts.values():
-        is_reported = attempt.state not in LIVE and attempt.state != AttemptState.LOST
-        if is_reported and attempt.token not in h.results:
+        if attempt.end_reason == _REPORTED and attempt.token not in h.results:
             yield f"attempt {attempt.token} is {attempt.state} and has no stored result"
 
 
 def done_tasks_have_an_accepted_result(h: History) -> Iterator[str]:
     """Unless a person made them done; that it is one result, every_next_attempt_was_allowed says."""
+    at_work = {"task.running", "task.verifying"}
     for task_id, attempts in h.attempts_by_task.items():
         moves = [event.type for event in h.events_by_task.get(task_id, ()) if event.type in _TASK_MOVES]
-        if h.tasks[task_id].state != TaskState.DONE or moves[-2:] == ["task.held", "task.done"]:
+        if h.tasks[task_id].state != TaskState.DONE or not at_work & set(moves[-2:-1]):
             continue
         if attempts[-1].state != AttemptState.SUCCEEDED:
             yield f"task {task_id} is done, and its last attempt {attempts[-1].token} {attempts[-1].state}"
@@ -149,7 +156,7 @@ def done_tasks_have_an_accepted_result(h: History) -> Iterator[str]:
 
 def every_unfinished_task_has_a_reason(h: History) -> Iterator[str]:
     live = {a.task_id: a for a in h.attempts.values() if a.state in LIVE}
-    open_children = {t.parent_id for t in h.tasks.values() if t.state not in _CLOSED}
+    open_children = {t.parent_id for t in h.tasks.values() if t.state not in CLOSED}
     for task in h.tasks.values():
         if h.plans[task.plan_id].state == PlanState.SUBMITTED:
             continue
@@ -159,16 +166,14 @@ def every_unfinished_task_has_a_reason(h: History) -> Iterator[str]:
 
 
 def _why_stuck(h: History, task: TaskRow, live: AttemptRow | None, *, has_open_children: bool) -> str:
-    unmet = sum(h.tasks[on_id].state != TaskState.DONE for on_id in h.needs.get(task.task_id, ()))
+    unmet = sum(h.tasks[on_id].state not in SATISFIED for on_id in h.needs.get(task.task_id, ()))
     if task.is_container:
-        is_open = task.state not in _CLOSED
+        is_open = task.state not in CLOSED
         return "" if is_open == has_open_children else f"and open children: {has_open_children}"
     if live is not None and task.state not in {TaskState.RUNNING, TaskState.VERIFYING}:
         return f"with the live attempt {live.token}"
-    if task.unmet != unmet:
-        return f"and counts {task.unmet} unmet dependencies, there are {unmet}"
-    if task.state in _GOES_ON and unmet:
-        return f"with {unmet} unmet dependencies"
+    if task.state in _GOES_ON and (unmet or task.unmet):  # the stored count is that of its last move
+        return f"with {unmet} unmet dependencies, and counts {task.unmet}"
     if task.state == TaskState.WAITING and not unmet:
         return "for nothing"
     if task.state == TaskState.RUNNING and (live is None or live.kind != AttemptKind.WORK):
@@ -185,8 +190,8 @@ def plans_fit_their_tasks(h: History) -> Iterator[str]:
             states[task.plan_id].add(task.state)
     for plan in h.plans.values():
         found = states[plan.plan_id]
-        if plan.state == PlanState.DONE and not found <= _CLOSED:
-            yield f"plan {plan.plan_id} is done with tasks that are {sorted(found - _CLOSED)}"
+        if plan.state == PlanState.DONE and not found <= CLOSED:
+            yield f"plan {plan.plan_id} is done with tasks that are {sorted(found - CLOSED)}"
         if plan.state == PlanState.ACTIVE and not found & _GOES_ON:
             yield f"plan {plan.plan_id} is active and nothing in it can go on"
 
@@ -228,10 +233,12 @@ def every_next_attempt_was_allowed(h: History) -> Iterator[str]:
                 yield f"{follows} for no reason"
             if after.kind == AttemptKind.WORK and "task.ready" not in moves:
                 yield f"{follows}, and the task was not ready again"
-            if before.state == AttemptState.SUCCEEDED:
-                is_due = "task.verifying" in moves if after.kind == AttemptKind.GATE else moves & _SETTLING
+            if before.state != AttemptState.SUCCEEDED:
+                is_due = _is_retryable(before) or bool(moves & _SETTLING)
+            elif after.kind == AttemptKind.WORK:
+                is_due = bool(moves & _SETTLING)
             else:
-                is_due = _is_retryable(before) or moves & _SETTLING
+                is_due = _is_next_judge(before, after) and "task.verifying" in moves
             if not is_due:
                 yield f"{follows} {before.failure_class or 'as accepted'}"
 
@@ -244,21 +251,27 @@ def _moves_between(h: History, task_id: int, before: AttemptRow, after: AttemptR
     return {event.type for event in events if first < event.seq < last}
 
 
+def _is_next_judge(before: AttemptRow, after: AttemptRow) -> bool:
+    """Work is judged by its gate, then by its review; either may be the only one."""
+    order = (AttemptKind.WORK, AttemptKind.GATE, AttemptKind.REVIEW)
+    return order.index(AttemptKind(before.kind)) < order.index(AttemptKind(after.kind))
+
+
 def _is_retryable(attempt: AttemptRow) -> bool:
     return not attempt.failure_class or POLICIES[FailureClass(attempt.failure_class)].is_retryable
 
 
 def dependencies_are_done_first(h: History) -> Iterator[str]:
-    """By the order of events: nothing is ready, let alone leased, before all that it needs is done."""
+    """By the order of events: nothing is ready, let alone leased, before all that it needs is met."""
     moved = {event.task_id for event in h.events if event.type in _TASK_MOVES}
-    done = {t.task_id for t in h.tasks.values() if t.state == TaskState.DONE and t.task_id not in moved}
+    met = {t.task_id for t in h.tasks.values() if t.state in SATISFIED and t.task_id not in moved}
     for event in h.events:
         if event.type in _TASK_MOVES:
-            (done.add if event.type == "task.done" else done.discard)(event.task_id)
+            (met.add if event.type in _RELEASING else met.discard)(event.task_id)
         if event.type in {"task.ready", "attempt.leased"}:
             for on_id in h.needs.get(event.task_id, ()):
-                if on_id not in done:
-                    yield f"event {event.seq}: {event.type} of task {event.task_id} before {on_id} was done"
+                if on_id not in met:
+                    yield f"event {event.seq}: {event.type} of task {event.task_id} before {on_id} was met"
 
 
 def epochs_do_not_go_back(h: History) -> Iterator[str]:

@@ -208,7 +208,10 @@ BAD: dict[str, tuple[str, Callable[[History], History]]] = {
         "every_unfinished_task_has_a_reason",
         lambda h: with_task(h, 2, state="held", reason="because"),
     ),
-    "a task counts wrongly": ("every_unfinished_task_has_a_reason", lambda h: with_task(h, 2, unmet=1)),
+    "a ready task counts wrongly": (
+        "every_unfinished_task_has_a_reason",
+        lambda h: with_task(h, 2, state="ready", unmet=1),
+    ),
     "a ready task needs another": (
         "every_unfinished_task_has_a_reason",
         lambda h: with_task(with_task(h, 1, state="failed", reason="no"), 2, state="ready", unmet=1),
@@ -259,6 +262,12 @@ BAD: dict[str, tuple[str, Callable[[History], History]]] = {
     "an attempt follows that the task did not ask for": (
         "every_next_attempt_was_allowed",
         lambda h: without_events(h, 6),
+    ),
+    "a review comes before its gate": (
+        "every_next_attempt_was_allowed",
+        lambda h: with_attempt(
+            with_attempt(h, 11, state="succeeded", failure_class="", kind="review"), 12, kind="gate"
+        ),
     ),
     "a gate runs before the work is in": (
         "every_next_attempt_was_allowed",
