@@ -146,8 +146,7 @@ class Executing:
         self._starting: list[int] = []
         self._wishes: dict[int, str] = {}  #: reasons to cancel what is not open yet
         self._is_draining = False
-        self._finished: list[tuple[int, Outcome]] = []
-        self._started: list[int] = []
+        self._ended: list[_Session] = []
         self._work = asyncio.Event()
         self._changed = asyncio.Event()  #: `tokens` may be fewer
         self._tasks: set[asyncio.Task[None]] = set()
@@ -192,8 +191,10 @@ class Executing:
             while self._defect is None:
                 await self._work.wait()
                 self._work.clear()
-                await self._take_starts()
-                await self._store_results()
+                started = await self._take_starts()
+                ended = await self._store_results()
+                if started or ended:
+                    self._spawn(self._report(started=started, ended=ended))  # the next turn waits for nobody
             raise self._defect
         finally:
             for task in self._tasks:
@@ -211,10 +212,11 @@ class Executing:
                     self._changed.clear()
                     await self._changed.wait()
 
-    async def _take_starts(self) -> None:
+    async def _take_starts(self) -> list[int]:
+        """Store the starts of what came, open its sessions, and return their tokens."""
         self._starting, self._to_start = self._to_start, []
         if not self._starting:
-            return
+            return []
         for token in self._starting:  # now: when the answer comes, the lease may have become another's
             self._leases.hold(token)
         accepted = await _patiently(lambda: self._store.start(self._starting))
@@ -226,8 +228,7 @@ class Executing:
         self._starting = []
         self._carry_out_wishes()
         self._changed.set()
-        if assignments:
-            self._tell(started=[a.token for a in assignments], ended=[])
+        return [assignment.token for assignment in assignments]
 
     def _carry_out_wishes(self) -> None:
         """Cancel what was to be cancelled before it was open; a start that was refused needs no cancel."""
@@ -239,11 +240,15 @@ class Executing:
         session = _Session(assignment=assignment, transcript=TranscriptBuffer(assignment.token))
         self._sessions[assignment.token] = session
         session.task = asyncio.create_task(self._run_session(session), name=f"session {assignment.key}")
-        self._spawn(self._watch(session))
+        session.task.add_done_callback(lambda _: self._note_end(session))
 
-    def _tell(self, *, started: Sequence[int], ended: Sequence[AttemptEnded]) -> None:
-        """Report, and wait for nobody: the next batch is not held up."""
-        self._spawn(self._report(started=started, ended=ended))
+    def _note_end(self, session: _Session) -> None:
+        if session.is_fenced:
+            del self._sessions[session.assignment.token]
+            self._changed.set()
+        else:
+            self._ended.append(session)
+            self._work.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -271,40 +276,20 @@ class Executing:
                 state=AttemptState.FAILED, failure_class=FailureClass.WORKSPACE, summary=str(fault)
             )
 
-    async def _watch(self, session: _Session) -> None:
-        """Turn however the session ends into its outcome."""
-        assert session.task is not None
-        token = session.assignment.token
-        await asyncio.wait({session.task})
-        if session.is_fenced:
-            del self._sessions[token]
-            self._changed.set()
-            return
-        if session.task.cancelled():
-            reason = session.cancel_reason or STOPS
-            outcome = Outcome(state=AttemptState.CANCELLED, summary=reason)
-        elif (error := session.task.exception()) is not None:
-            log.error("session backend failed", token=token, exc_info=error)
-            outcome = _defect(error)
-        else:
-            outcome = session.task.result()
-        self._finished.append((token, _storable(outcome)))
-        self._work.set()
-
-    async def _store_results(self) -> None:
-        if not self._finished:
-            return
-        results, self._finished = self._finished, []
-        taken = [self._sessions[token].transcript.take() for token, _ in results]
+    async def _store_results(self) -> list[AttemptEnded]:
+        """Store what the sessions that ended came to, and return what was taken of it."""
+        ended, self._ended = self._ended, []
+        if not ended:
+            return []
+        results = [(session.assignment.token, _storable(_outcome_of(session))) for session in ended]
+        taken = [session.transcript.take() for session in ended]
         await self._save_chunks([chunk for chunk in taken if chunk is not None])
         stored = await _patiently(lambda: self._store.save_results(results))
         for token, _ in results:
             self._leases.release(token)
             del self._sessions[token]
         self._changed.set()
-        ended = [_ended(token, outcome) for token, outcome in results if token in stored]
-        if ended:
-            self._tell(started=[], ended=ended)
+        return [_report_of(token, outcome) for token, outcome in results if token in stored]
 
     async def _flush_for_ever(self) -> None:
         while True:
@@ -325,6 +310,17 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
         except DatabaseUnavailable as error:
             log.warning("database is away", reason=str(error))
             await asyncio.sleep(RETRY_S)
+
+
+def _outcome_of(session: _Session) -> Outcome:
+    """Turn however the session ended into its outcome."""
+    assert session.task is not None
+    if session.task.cancelled():
+        return Outcome(state=AttemptState.CANCELLED, summary=session.cancel_reason or STOPS)
+    if (error := session.task.exception()) is not None:
+        log.error("session backend failed", token=session.assignment.token, exc_info=error)
+        return _defect(error)
+    return session.task.result()
 
 
 def _storable(outcome: Outcome) -> Outcome:
@@ -350,7 +346,7 @@ def _defect(error: BaseException) -> Outcome:
     )
 
 
-def _ended(token: int, outcome: Outcome) -> AttemptEnded:
+def _report_of(token: int, outcome: Outcome) -> AttemptEnded:
     return AttemptEnded(
         at_ms=0,
         token=token,

@@ -22,6 +22,10 @@ TOKEN_BLOCK = 1000
 
 REMEDY = "Check that the server runs and that the database URL names it; `orchestrator doctor` tells more."
 
+#: Bounded waits, so that none of ours can block another; and no reading of whole tables: every statement here
+#: goes by key, but while tables grow, the statistics of a moment ago make the server think them small.
+_OPTIONS = "-c statement_timeout=15s -c idle_in_transaction_session_timeout=10s -c enable_seqscan=off"
+
 
 class HotConnection:
     """A connection of the service role: opened when it is wanted, and again after it broke.
@@ -70,13 +74,12 @@ class HotConnection:
             await connection.close()
 
     async def _open(self) -> psycopg.AsyncConnection[Any]:
-        """Connect with bounded waits, so that none of ours can block another."""
         connection = await psycopg.AsyncConnection.connect(
             self._url,
             application_name=self._name,
             connect_timeout=5,
             keepalives_idle=5,
-            options="-c statement_timeout=15s -c idle_in_transaction_session_timeout=10s",
+            options=_OPTIONS,
         )
         connection.row_factory = self._row_factory
         if self._prepare:
