@@ -219,13 +219,17 @@ class Page(View, Generic[T]):
 
 
 class PoolView(View):
-    """Executors of one agent type. `waits_for` says what keeps another one from starting."""
+    """Executors of one agent type. `waits_for` says what keeps another one from starting.
+
+    `breaker` is `closed`, `open` or `half-open`.
+    """
 
     agent_type: str
     executors: int
     slots: int
     running: int
     queued: int
+    breaker: str = "closed"
     waits_for: str = ""
 
 
