@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from actors.factory import find
+from actors.factory import find, names
 from actors.options import NODE_PREFIX, POOLS, node_name
 from orchestrator.core.words import Proof
 from orchestrator.runtime.scheduling import ExecutorInfo
@@ -60,10 +60,10 @@ class RayExecutors:
         return self._handles.get(executor)
 
     async def start(self, executor: str, tokens: Sequence[int]) -> None:
-        """Ask the executor to start leased attempts."""
+        """Ask the executor to start leased attempts. Its answer would say nothing, so none is sent."""
         if (handle := await self._handle(executor)) is not None:
             with contextlib.suppress(RayActorError):
-                await handle.start.remote(list(tokens))
+                handle.start.options(num_returns=0).remote(list(tokens))
 
     async def cancel(self, executor: str, token: int, reason: str) -> None:
         """Ask the executor to stop an attempt."""
@@ -74,8 +74,8 @@ class RayExecutors:
     async def kill_tree(self, executor: str, token: int) -> Proof:
         """Have the tree ended on the node where the executor ran; on every node if that is not known."""
         node_id = self._nodes.get(executor)
-        names = [node_name(node_id)] if node_id else await asyncio.to_thread(_node_names)
-        verdicts = [await self._kill_on(name, token) for name in names]
+        nodes = [node_name(node_id)] if node_id else await asyncio.to_thread(names, NODE_PREFIX)
+        verdicts = [await self._kill_on(node, token) for node in nodes]
         if verdicts and all(verdicts):
             return Proof.GONE
         is_dead = node_id is not None and await asyncio.to_thread(_is_dead, node_id)
@@ -116,8 +116,3 @@ def _is_dead(node_id: str) -> bool:
     """Tell whether the cluster has declared the node dead; it never comes back under this id."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return any(node["NodeID"] == node_id and not node["Alive"] for node in nodes)
-
-
-def _node_names() -> list[str]:
-    named = ray.util.list_named_actors()
-    return [name for name in named if name.startswith(NODE_PREFIX)]

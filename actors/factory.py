@@ -28,6 +28,12 @@ def find(name: str) -> Handle:
     return ray.get_actor(name, namespace=NAMESPACE)
 
 
+def names(prefix: str) -> list[str]:
+    """Return the names of our actors that begin so, whatever namespace this process is in. Blocks."""
+    found = ray.util.list_named_actors(all_namespaces=True)
+    return [one["name"] for one in found if one["namespace"] == NAMESPACE and one["name"].startswith(prefix)]
+
+
 def is_pending(actor: Handle) -> bool:
     """Tell whether Ray still seeks a place for an actor, or starts its process. Blocks."""
     row = actor_table(actor._actor_id.hex())  # noqa: SLF001 - the public call needs the dashboard

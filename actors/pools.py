@@ -22,7 +22,7 @@ import structlog
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from actors.executor import Executor
-from actors.factory import find, is_pending, make
+from actors.factory import find, is_pending, make, names
 from actors.logs import log_json
 from actors.options import (
     EXECUTOR_PREFIX,
@@ -54,6 +54,9 @@ WAITS_FOR_NODE = "the Node actor of its node does not answer yet"
 #: Longest wait for a new executor; on a cluster that grows, a node may have to be made first.
 START_TIMEOUT_S = 600.0
 
+#: For so long one that did not start keeps its place: each try leaves Ray a dead actor to remember.
+START_RETRY_S = 5.0
+
 #: Longest wait for an answer of the scheduler.
 ANSWER_TIMEOUT_S = 10.0
 
@@ -81,7 +84,7 @@ class _Starting:
     handle: Any
     since_s: float
     needed_s: float  #: when its pool last lacked it
-    is_up: bool = False
+    has_answered: bool = False  #: it is up, or it failed
     waits_for: str = ""  #: what it waits for without costing anything
 
 
@@ -106,12 +109,11 @@ class Pools:
     async def ping(self) -> dict[str, Any]:
         """Say what it holds."""
         state = "ready" if self._is_found.is_set() else "starting"
-        names = sorted(self._present)
         return {
             "version": __version__,
             "state": state,
             "pid": os.getpid(),
-            "executors": names,
+            "executors": sorted(self._present),
             "waits": self._waits(),
         }
 
@@ -160,10 +162,9 @@ class Pools:
 
     async def _find_again(self) -> None:
         """After a restart: meet the executors that an earlier incarnation made."""
-        named = await asyncio.to_thread(ray.util.list_named_actors)
+        named = await asyncio.to_thread(names, EXECUTOR_PREFIX)
         known = self._present.keys() | self._starting.keys()
-        new = [name for name in named if name.startswith(EXECUTOR_PREFIX) and name not in known]
-        await asyncio.gather(*(self._meet(name) for name in new))
+        await asyncio.gather(*(self._meet(name) for name in named if name not in known))
         self._is_found.set()
 
     async def _meet(self, name: str) -> None:
@@ -225,7 +226,7 @@ class Pools:
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 answer = await one.handle.ping.remote()
-                one.is_up = True
+                one.has_answered = True
                 if answer["state"] != "ready":
                     one.waits_for = WAITS_FOR_NODE
                     answer = await one.handle.ready.remote()
@@ -234,7 +235,8 @@ class Pools:
             ray.kill(one.handle)
             if name in self._starting and not self._is_stopping:
                 log.error("executor did not start", executor=name, reason=_first_line(error))
-                await asyncio.sleep(LOOK_S)
+                one.has_answered, one.waits_for = True, f"one did not start: {_first_line(error)}"
+                await asyncio.sleep(START_RETRY_S)
         else:
             await self._tell("executor_joined", present.info, present.node_id, one.handle)
         finally:
@@ -245,7 +247,9 @@ class Pools:
         """Find out which new executors have no place, and why."""
         now_s = time.monotonic()
         silent = [
-            one for one in self._starting.values() if not one.is_up and now_s - one.since_s > PLACE_PATIENCE_S
+            one
+            for one in self._starting.values()
+            if not one.has_answered and now_s - one.since_s > PLACE_PATIENCE_S
         ]
         if not silent:
             return

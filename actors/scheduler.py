@@ -11,19 +11,23 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from actors import wire
 from actors.dispatch import RayExecutors
 from actors.logs import log_json
-from actors.options import ActorConfig
+from actors.options import CONCURRENCY, ActorConfig
 from orchestrator import __version__
-from orchestrator.core.events import AttemptEnded, LimitsSet
+from orchestrator.core.events import LimitsSet
 from orchestrator.core.limits import Limits
 from orchestrator.core.state import Policy
-from orchestrator.errors import PlanError
+from orchestrator.errors import PlanError, QueueFull
 from orchestrator.ports import MICROS
 from orchestrator.routing.backends import COMMAND, choose_backend
 from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, SchedulingSettings
 from orchestrator.settings import Settings
 from orchestrator.store.scheduler import PostgresSchedulerStore
+
+#: Requests that wait side by side. Ray lets in `CONCURRENCY` calls, and reports and pings need room.
+REQUESTS_MAX = CONCURRENCY // 2
 
 
 class Scheduler:
@@ -32,6 +36,7 @@ class Scheduler:
     def __init__(self, config: ActorConfig) -> None:
         log_json(config.settings)
         self._executors = RayExecutors()
+        self._requests = 0
         self._scheduling = Scheduling(
             store=PostgresSchedulerStore(
                 config.direct_url,
@@ -59,7 +64,13 @@ class Scheduler:
 
     async def request(self, kind: str, args: Mapping[str, object], idempotency_key: str) -> dict[str, Any]:
         """Carry out one request; answered after its commit. Raises Conflict, NotFound, Overloaded."""
-        return dict(await self._scheduling.request(kind, args, idempotency_key))
+        if self._requests >= REQUESTS_MAX:
+            raise QueueFull(f"{REQUESTS_MAX} requests wait already.", remedy="Try again in a moment.")
+        self._requests += 1
+        try:
+            return dict(await self._scheduling.request(kind, args, idempotency_key))
+        finally:
+            self._requests -= 1
 
     async def status(self) -> dict[str, Any]:
         """Return what only memory knows. Raises Overloaded while starting."""
@@ -68,10 +79,10 @@ class Scheduler:
         pools = [{**pool, "waits_for": waits.get(pool["agent_type"], "")} for pool in status["pools"]]
         return status | {"pools": pools}
 
-    async def report(self, started: Sequence[int], ended: Sequence[AttemptEnded]) -> None:
+    async def report(self, started: Sequence[int], ended: Sequence[wire.Ended]) -> None:
         """Take what an executor has stored."""
         self._scheduling.started(started)
-        self._scheduling.ended(ended)
+        self._scheduling.ended(wire.unpack(ended))
 
     async def executor_joined(self, info: ExecutorInfo, node_id: str, handle: Any) -> None:
         """Take an executor into service."""

@@ -19,6 +19,8 @@ _OURS = {
     "RAY_gcs_storage": "rocksdb",
     # Actors are what this machine is for; by default Ray gives them the lowest priority but four.
     "RAY_worker_niceness": "0",
+    # Without it a call of Serve to a GCS that has died hangs for ever.
+    "RAY_SERVE_KV_TIMEOUT_S": "10",
     # Under `uv run` Ray would build the environment anew for every worker.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }

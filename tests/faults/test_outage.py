@@ -7,6 +7,8 @@ gone. In full the leases and the outage are those of a real stack.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,9 @@ from tests.support.stopping import stopped
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(600)]
 
 PATIENCE_S = 120.0
+
+#: More requests than Ray lets into an actor at a time.
+FLOOD = 1_200
 
 #: A lease is trusted for `ttl_s` less `margin_s` from its last beat, which may be `beat_s` old already.
 LEASES: dict[str, float] = (
@@ -44,6 +49,14 @@ PLAN = """# Outage
 """
 
 
+@contextmanager
+def frozen_database(home: Path) -> Iterator[None]:
+    """Freeze every process of the server of a home."""
+    postmaster = postmaster_pid(home)
+    with stopped(postmaster, *(one.pid for one in descendants({postmaster}, living_processes()))):
+        yield
+
+
 def test_a_database_that_is_away_for_less_than_a_lease_ends_no_session(home: Path) -> None:
     folder = home / "effects"
     folder.mkdir()
@@ -60,8 +73,7 @@ def test_a_database_that_is_away_for_less_than_a_lease_ends_no_session(home: Pat
         wait_until(lambda: len(effects.read()) == 2, timeout_s=PATIENCE_S, what="both sessions run")
         executor = stack.do("call", "pools", "ping")["executors"][0]
         pid = stack.do("call", executor, "ping")["pid"]
-        postmaster = postmaster_pid(home)
-        with stopped(postmaster, *(one.pid for one in descendants({postmaster}, living_processes()))):
+        with frozen_database(home):
             away_s = time.monotonic()
             (folder / "short").touch()
             wait_until(lambda: len(effects.read()) == 3, timeout_s=PATIENCE_S, what="one session has ended")
@@ -78,3 +90,17 @@ def test_a_database_that_is_away_for_less_than_a_lease_ends_no_session(home: Pat
         history = check_history(stack.urls.service, effects=effects)
     print(f"{EXTENT}: away for {away_s:.1f} s, leases of {LEASES['ttl_s']:.0f} s: {history.summary}")
     assert ended == [{"number": 1, "state": "succeeded"}] * 3
+
+
+def test_requests_that_wait_for_the_database_leave_room_for_reports_and_pings(home: Path) -> None:
+    with actor_stack(home) as stack:
+        plan_id = stack.do("submit", "# Idle\n\n- [ ] **T.1** Wait\n  - manual: wait\n", "idle", "", "auto")
+        wait_until(
+            lambda: Rows(stack.urls).column("SELECT state FROM plans") != ["submitted"],
+            timeout_s=PATIENCE_S,
+            what="the plan is taken",
+        )
+        with frozen_database(home):
+            answer = stack.do("flood", "pause_plan", {"plan_id": plan_id}, FLOOD)
+    assert "QueueFull: 500 requests wait already" in answer["refusal"]
+    assert answer["state"] == "ready"

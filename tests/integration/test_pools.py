@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.options import node_name
+from actors.options import executor_name, node_name
 from tests.support.actor_stack import ActorStack
 from tests.support.cluster_stack import cluster_stack
 from tests.support.host import wait_until
@@ -20,11 +20,18 @@ PATIENCE_S = 90.0
 
 #: Agent types whose executors need what no node has at first; as many as may start at the same time.
 BOXED = ("boxed-1", "boxed-2")
+
+#: Agent types whose executors are soon given up.
+BRIEF = ("short-lived", "unlucky")
+
 SETTINGS = {
     "retry": {"backoff_ms": [100]},
     "pools": {
         "default": {"slots": 1, "idle_s": 600},
-        "agent_types": {**{name: {"resource": "gpu-box"} for name in BOXED}, "short-lived": {"idle_s": 1}},
+        "agent_types": {
+            **{name: {"resource": "gpu-box"} for name in BOXED},
+            **{name: {"idle_s": 1} for name in BRIEF},
+        },
     },
     "logging": {"level": "warning"},
 }
@@ -98,6 +105,26 @@ def test_an_executor_without_a_place_is_given_up_when_nobody_needs_it(stack: Act
     wait_until(
         lambda: not stack.do("call", "pools", "ping")["waits"], timeout_s=PATIENCE_S, what="it is given up"
     )
+
+
+def test_an_executor_that_does_not_start_is_told_of_and_tried_again(stack: ActorStack) -> None:
+    plan_id = submit(stack, "unlucky", "unlucky")
+
+    def made() -> set[str]:
+        return set(stack.do("names", executor_name("unlucky", "")))
+
+    wait_until(lambda: bool(made()), timeout_s=PATIENCE_S, what="an executor is made")
+    dead = made()
+    for name in dead:
+        stack.do("end_actor", name)
+    wait_until(
+        lambda: "one did not start" in waits(stack).get("unlucky", ""),
+        timeout_s=PATIENCE_S,
+        what="the status tells it",
+    )
+    wait_until(lambda: bool(made() - dead), timeout_s=PATIENCE_S, what="another one is made")
+    stack.do("request", "cancel_plan", {"plan_id": plan_id})
+    wait_until(lambda: not made(), timeout_s=PATIENCE_S, what="it is given up")
 
 
 def test_an_executor_takes_no_session_before_the_node_actor_of_its_node_answers(

@@ -160,6 +160,24 @@ class Operations:
 
         await ensure_node(self.config, node_id).ping.remote()
 
+    async def op_flood(self, kind: str, ids: dict[str, int], count: int) -> Any:
+        """Ask the scheduler so often at once; return the first refusal, and how the scheduler is then."""
+        from actors.factory import find
+        from actors.options import SCHEDULER
+
+        scheduler = find(SCHEDULER)
+        asked = [asyncio.ensure_future(scheduler.request.remote(kind, ids, "")) for _ in range(count)]
+        done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        refusal = str(done.pop().exception())
+        async with asyncio.timeout(20):
+            return {"refusal": refusal, "state": (await scheduler.ping.remote())["state"]}
+
+    async def op_names(self, prefix: str) -> Any:
+        """Return the names of the actors, dead ones apart, that begin so."""
+        from actors.factory import names
+
+        return await asyncio.to_thread(names, prefix)
+
     async def op_actors(self) -> Any:
         import ray
         from ray.util.state import list_actors
