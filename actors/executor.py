@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 from actors.factory import find
 from actors.logs import log_json
 from actors.options import SCHEDULER, ActorConfig, node_name
+from actors.wire import pack
 from orchestrator import __version__
 from orchestrator import settings as settings_module
 from orchestrator.core.events import AttemptEnded
@@ -158,7 +159,7 @@ class Executor:
         try:
             if self._scheduler is None:
                 self._scheduler = await asyncio.to_thread(find, SCHEDULER)
-            await self._scheduler.report.remote(list(started), list(ended))
+            await self._scheduler.report.remote(list(started), pack(ended))
         except (RayError, ValueError) as error:
             self._scheduler = None  # it finds starts and results in the tables
             log.info("scheduler did not take a report", reason=str(error).partition("\n")[0])
