@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -45,9 +47,24 @@ class Bench:
         """Hand in a plan."""
         return self.service.ask("POST", "/api/v1/plans", {"text": text, "name": name}, key=key)
 
+    def change(self, what: str, task_id: int, *, key: str, reason: str = "") -> Answer:
+        """Ask for a change of a task."""
+        return self.service.ask("POST", f"/api/v1/tasks/{task_id}/{what}", {"reason": reason}, key=key)
+
     def plans(self, name: str) -> list[int]:
         """Return the ids of the plans of that name."""
         return self.rows.column("SELECT id FROM plans WHERE name = %s", name)
+
+    def tasks(self, name: str) -> list[int]:
+        """Hand in a plan and return the ids of its tasks, once the scheduler has taken it."""
+        plan_id = self.post(name, key="").body["plan_id"]
+        while self.service.ask("GET", f"/api/v1/plans/{plan_id}").body["state"] == "submitted":
+            time.sleep(0.05)
+        return self.rows.column("SELECT id FROM tasks WHERE plan_id = %s ORDER BY id", plan_id)
+
+    def happened(self, task_id: int) -> Counter[str]:
+        """Count the events about a task by type."""
+        return Counter(self.rows.column("SELECT type FROM events WHERE task_id = %s", task_id))
 
     def crash_before_answering(self, proxy: CommitProxy, words: bytes, ask: Any) -> None:
         """Have the service killed when it has committed a transaction with these words, but told nobody."""
@@ -115,3 +132,29 @@ def test_a_post_is_answered_after_a_crash_as_it_would_have_been(bench: Bench) ->
     assert (again.body["plan_id"], again.body["is_new"]) == (stored, True)
     assert bench.post("crash 2", key="k-crash").status == 409
     assert bench.plans("crash") == [stored]
+
+
+def test_a_change_is_answered_alike_after_a_restart_and_carried_out_once(bench: Bench) -> None:
+    _, second, third = bench.tasks("changed")
+    first = bench.change("cancel", second, key="k-cancel")
+    assert first.status == 200
+    assert bench.change("retry", second, key="k-retry").status == 200
+    bench.service.kill()
+    bench.service.start()
+    assert bench.change("cancel", second, key="k-cancel") == first
+    assert bench.change("cancel", third, key="k-cancel").status == 409
+    assert bench.happened(second)["task.cancelled"] == 1
+    assert bench.happened(third)["task.cancelled"] == 0
+    assert bench.service.ask("GET", f"/api/v1/tasks/{second}").body["state"] == "waiting"
+
+
+def test_a_change_is_carried_out_once_over_a_crash_before_its_answer(bench: Bench) -> None:
+    _, second, third = bench.tasks("crashed")
+    bench.crash_before_answering(
+        bench.writer, b"UPDATE task_states", lambda: bench.change("cancel", second, key="k-crashed")
+    )
+    assert bench.happened(second)["task.cancelled"] == 1
+    again = bench.change("cancel", second, key="k-crashed")
+    assert again.status == 200
+    assert again.body == bench.change("cancel", third, key="k-same").body
+    assert bench.happened(second)["task.cancelled"] == 1
