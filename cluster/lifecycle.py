@@ -78,7 +78,7 @@ class Host:
             start_time=process_start_time(pid) or 0,
             version=__version__,
             mode="run" if is_run else "up",
-            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            since=datetime.now(UTC).isoformat(timespec="seconds"),  # noqa: TID251 - for people
         )
 
     async def run(self) -> None:

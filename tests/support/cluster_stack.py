@@ -1,9 +1,10 @@
 """PostgreSQL and a Ray cluster whose nodes come and go, with the real actors, in a process of its own.
 
-    python -m tests.support.cluster_stack HOME SETTINGS
+    python -m tests.support.cluster_stack HOME WISHES
 
-It is told what to do like `tests.support.actor_stack`, whose operations it has too. The head node carries
-the singletons and no executor: those run where a node offers the resource of their pool.
+WISHES is a JSON object: `settings`, and `head_environment` of the head's processes. It is told what to do
+like `tests.support.actor_stack`, whose operations it has too. The head node carries the singletons and no
+executor: those run where a node offers the resource of their pool.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -42,9 +44,16 @@ _NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 8
 
 
 @contextmanager
-def cluster_stack(home: Path, settings: Mapping[str, object]) -> Iterator[ActorStack]:
-    """Run a stack for `home` that has no node but the head; afterwards nothing of it is left."""
-    with actor_stack(home, program="tests.support.cluster_stack", settings=settings) as stack:
+def cluster_stack(
+    home: Path, settings: Mapping[str, object], *, head_environment: Mapping[str, str] | None = None
+) -> Iterator[ActorStack]:
+    """Run a stack for `home` that has no node but the head; afterwards nothing of it is left.
+
+    Args:
+        head_environment: variables of the processes of the head node, the scheduler among them.
+    """
+    wishes = {"settings": settings, "head_environment": head_environment or {}}
+    with actor_stack(home, program="tests.support.cluster_stack", settings=wishes) as stack:
         yield stack
 
 
@@ -74,6 +83,15 @@ class ClusterOperations(Operations):
         """Return the pid of a node's raylet."""
         return int(self._nodes[node_id].all_processes["raylet"][0].process.pid)
 
+    async def op_clock(self, node_id: str) -> float:
+        """Return the wall clock of the processes of a node, in seconds since 1970; empty = of the head."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        place = NodeAffinitySchedulingStrategy(node_id or ray.get_runtime_context().get_node_id(), soft=False)
+        read = ray.remote(_clock).options(num_cpus=0, scheduling_strategy=place)
+        return float(await read.remote())
+
     async def op_living_nodes(self) -> list[str]:
         """Return the nodes that Ray takes for alive."""
         import ray
@@ -99,14 +117,23 @@ class ClusterOperations(Operations):
         return dict(await ray.get_actor(SCHEDULER, namespace=namespace).ping.remote())
 
 
+def _clock() -> float:
+    return time.time()
+
+
 @contextmanager
-def _running_cluster() -> Iterator[Any]:
+def _running_cluster(environment: Mapping[str, str]) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
     from actors.options import NAMESPACE
 
-    head = {"include_dashboard": False, "dashboard_host": "127.0.0.1", "_system_config": _HEALTH_CHECKS}
+    head = {
+        "include_dashboard": False,
+        "dashboard_host": "127.0.0.1",
+        "env_vars": dict(environment),
+        "_system_config": _HEALTH_CHECKS,
+    }
     cluster = Cluster(initialize_head=True, head_node_args={**_NODE, **head})
     try:
         ray.init(
@@ -119,10 +146,10 @@ def _running_cluster() -> Iterator[Any]:
         cluster.shutdown()
 
 
-def _main(home: Path, settings: Mapping[str, object]) -> None:
+def _main(home: Path, wishes: Mapping[str, Any]) -> None:
     os.environ |= ray_environment(home)
-    with own_database(home) as urls, _running_cluster() as cluster:
-        asyncio.run(serve(ClusterOperations(cluster, home, urls, load_settings(home, settings))))
+    with own_database(home) as urls, _running_cluster(wishes["head_environment"]) as cluster:
+        asyncio.run(serve(ClusterOperations(cluster, home, urls, load_settings(home, wishes["settings"]))))
 
 
 if __name__ == "__main__":
