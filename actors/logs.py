@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
+from typing import TextIO, cast
 
 import structlog
 
+from actors.lossy import Lossy
 from orchestrator.settings import Settings
 
 
@@ -22,5 +25,5 @@ def log_json(settings: Settings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.logging.level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Lossy(sys.stdout))),
     )

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, NoReturn, TextIO, cast
 
+from actors.lossy import Lossy
 from cluster.guard import become_guarded
 
 _GUARDED = "--guarded"
@@ -92,33 +93,12 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-class _Lossy:
-    """A stream whose writes may fail without a word: a full disk must not end what only wanted to log."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Write if it can be written."""
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush if it can be flushed."""
-        with contextlib.suppress(OSError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
 def _configure_log(level: str) -> None:
     """Write the log for people to stderr; the command line leads it to logs/host.log."""
     import structlog
 
     number = logging.getLevelNamesMapping()[level.upper()]
-    sys.stderr = cast(TextIO, _Lossy(sys.stderr))
+    sys.stderr = cast(TextIO, Lossy(sys.stderr))
     logging.basicConfig(stream=sys.stderr, level=max(number, logging.WARNING))
     structlog.configure(
         processors=[
