@@ -125,7 +125,7 @@ def on_plan_loaded(s: State, event: PlanLoaded, *, at_ms: int) -> None:
         if live.state is AttemptState.LOST:  # fenced, and the scheduler died before the task followed
             lost = AttemptLost(at_ms=at_ms, token=live.token, reason=live.end_reason)
             on_attempt_lost(s, lost, at_ms=at_ms)
-    if s.has_credentials and plan.counts[TaskState.HELD]:
+    if s.has_credentials and (plan.counts[TaskState.HELD] or plan.wanted is not None):
         release_holds(s, plan, HoldReason.NO_CREDENTIALS)
     fairness.offer_all(s, plan)
     s.touched.add(plan.plan_id)
