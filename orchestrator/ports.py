@@ -64,7 +64,8 @@ class Assignment:
         run: shell lines of the plan for the command backend, in order.
         verify: shell lines of the gate, in order.
         workdir: absolute folder of the plan's work; empty if the plan has none.
-        feedback: output of the failed gate or the failure of the attempt before; empty at first.
+        feedback: what the failed gate, the refusing review or the failed attempt before said; empty at first.
+            Of a review: what the work that it judges reported.
         options: field lines of the task as written, such as `simulate` for the simulated backend.
     """
 

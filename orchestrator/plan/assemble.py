@@ -97,10 +97,12 @@ def _free(key: str, owners: Mapping[str, Node], counts: dict[str, int]) -> str:
 
 
 def _inherit(nodes: Sequence[Node]) -> None:
-    """Agent and priority of a section hold for what stands below it, unless that says otherwise."""
+    """Agent, review and priority of a section hold for what stands below it, unless that says otherwise."""
     for node in nodes:
         if node.parent is not None:
             node.agent = node.agent or node.parent.agent
+            if review := node.parent.options.get("review"):
+                node.options.setdefault("review", review)
             node.priority = node.parent.priority if node.priority is None else node.priority
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from orchestrator.core.words import RetryLost
 from orchestrator.errors import Finding
 from orchestrator.plan.amounts import DURATION_MS_MAX, duration_ms, is_duration, priority_of
 from orchestrator.plan.draft import Node, Statement
@@ -30,16 +31,26 @@ FIELD_NAMES: Mapping[str, str] = {
     "completion criteria": "acceptance", "definition of done": "acceptance", "done when": "acceptance",
     "deliverables": "deliverables", "legend": "legend",
     "run": "run", "verify": "verify", "manual": "manual", "approve": "approve", "touches": "touches",
-    "timeout": "timeout", "attempts": "attempts", "simulate": "simulate",
+    "timeout": "timeout", "idle timeout": "idle timeout", "start timeout": "start timeout", "grace": "grace",
+    "attempts": "attempts", "retry lost": "retry lost", "review": "review", "simulate": "simulate",
 }  # fmt: skip
 
 #: Most attempts that a task may ask for.
 ATTEMPTS_MAX = 1000
 
-#: What a value that is out of bounds is to be; such a slip is refused, for it is never what was meant.
-_BOUNDS = {
+#: Longest grace of a task. The scheduler allows for so much before it ends an overdue session itself.
+GRACE_MS_MAX = 30_000
+
+_TIME = "Write a time above zero and below 1000 weeks, such as `{name}: 10 min`."
+#: What the value of an option is to be. One that is out of bounds is refused: it is never what was meant.
+_OPTION_REMEDIES = {
     "attempts": f"Write a number from 1 to {ATTEMPTS_MAX}, such as `attempts: 3`.",
-    "timeout": "Write a time above zero and below 1000 weeks, such as `timeout: 10 min`.",
+    "timeout": _TIME.format(name="timeout"),
+    "idle timeout": _TIME.format(name="idle timeout"),
+    "start timeout": _TIME.format(name="start timeout"),
+    "grace": f"Write a time of at most {GRACE_MS_MAX // 1000} s, such as `grace: 10 s`.",
+    "retry lost": f"Write {', '.join(RetryLost)}: may it start again after its session was lost?",
+    "simulate": "Write `simulate: 1s fail 1`.",
 }
 _SIGNED = re.compile(r"[-−+]\s*\d")
 _LONG_NUMBER = re.compile(r"\d{8}")
@@ -174,9 +185,12 @@ def _unreadable(name: str, value: str, line: int, remedy: str) -> Finding:
 def _agent(node: Node, name: str, value: str, line: int) -> Finding | None:
     span = _SPANS.search(value)
     words = (span[2] if span else re.split(r"\s*[(,]|\s[-–—]\s", value)[0]).strip(" *_")
-    if not 0 < len(words) <= _AGENT_CHARS_MAX:
+    if len(words) > _AGENT_CHARS_MAX or not re.search(r"[A-Za-z0-9]", words):
         return _unreadable(name, value, line, "Name one agent type.")
-    node.agent = words
+    if name == "review":
+        node.options[name] = words
+    else:
+        node.agent = words
     return None
 
 
@@ -257,32 +271,40 @@ def _manual(node: Node, name: str, value: str, line: int) -> Finding | None:
 
 def _option(node: Node, name: str, value: str, line: int) -> Finding | None:
     words = unquoted(value)
-    if name in _BOUNDS and not _is_within_bounds(name, words):
+    if not _is_within_bounds(name, words):
         message = (
             f"The `{name}` of {node.own_key or repr(node.title)} is {words[:60]!r}, which is out of bounds. "
-            f"{_BOUNDS[name]}"
+            f"{_OPTION_REMEDIES[name]}"
         )
         return Finding(line=line, code="out-of-bounds", message=message, severity="error")
     is_good = words.isdecimal() if name == "attempts" else duration_ms(words) is not None
     if not is_good:
-        example = {
-            "attempts": "attempts: 3",
-            "timeout": "timeout: 10 min",
-            "simulate": "simulate: 1s fail 1",
-        }[name]
-        return _unreadable(name, value, line, f"Write `{example}`.")
+        return _unreadable(name, value, line, _OPTION_REMEDIES[name])
     node.options[name] = words
     return None
 
 
 def _is_within_bounds(name: str, words: str) -> bool:
     """Whether an amount can be meant; words that are no amount are not out of bounds but unreadable."""
+    if name == "simulate":
+        return True
     if _SIGNED.match(words) or _LONG_NUMBER.search(words):
         return False
     if name == "attempts":
         return not words.isdecimal() or 1 <= int(words) <= ATTEMPTS_MAX
-    timeout_ms = duration_ms(words)
-    return timeout_ms is None or 0 < timeout_ms < DURATION_MS_MAX
+    time_ms = duration_ms(words)
+    if name == "grace":
+        return time_ms is None or time_ms <= GRACE_MS_MAX
+    return time_ms is None or 0 < time_ms < DURATION_MS_MAX
+
+
+def _retry_lost(node: Node, name: str, value: str, line: int) -> Finding | None:
+    word = unquoted(value).lower()
+    if word not in {choice.value for choice in RetryLost}:
+        # never left out: what its author forbids must not be done by default
+        return replace(_unreadable(name, value, line, _OPTION_REMEDIES[name]), severity="error")
+    node.options[name] = word
+    return None
 
 
 _SETTERS: Mapping[str, Callable[[Node, str, str, int], Finding | None]] = {
@@ -290,5 +312,6 @@ _SETTERS: Mapping[str, Callable[[Node, str, str, int], Finding | None]] = {
     "status": _status, "type": _kind, "domain": _kind, "depends": _statement, "blocks": _statement,
     "informs": _statement, "relates": _statement, "acceptance": _criterion, "deliverables": _criterion,
     "legend": _criterion, "run": _shell, "verify": _shell, "touches": _touches, "manual": _manual,
-    "approve": _manual, "timeout": _option, "attempts": _option, "simulate": _option,
+    "approve": _manual, "timeout": _option, "idle timeout": _option, "start timeout": _option,
+    "grace": _option, "attempts": _option, "retry lost": _retry_lost, "review": _agent, "simulate": _option,
 }  # fmt: skip

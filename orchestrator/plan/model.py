@@ -73,7 +73,8 @@ class PlanTask:
         run: shell lines that are the work; verify: shell lines that check it.
         manual: what a person must do; empty if the task is not manual.
         approve: what a person must approve before it starts; empty if nothing.
-        options: `timeout`, `attempts`, `simulate` and such field lines, as written.
+        options: field lines on how it is run, by name and as written: `timeout`, `attempts`, `retry lost`,
+            `review` and such.
     """
 
     key: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
@@ -77,16 +77,31 @@ class Routing:
         """Return a warning for each agent type that the plan names and no file defines, at its first task."""
         first: dict[str, PlanTask] = {}
         for task in _leaves(plan):
-            route = self._by_override(task)
-            if route and route.agent_type not in self._catalogue:
-                first.setdefault(route.agent_type, task)
+            for annotation in (task.agent, task.options.get("review", "")):
+                name = self._meant(agent_name(annotation))
+                if name and name not in self._catalogue:
+                    first.setdefault(name, task)
         return tuple(_unknown_agent(name, task) for name, task in first.items())
+
+    def with_reviewers(self, plan: Plan) -> Plan:
+        """Return the plan with the reviewers that its authors mean, in place of what they call them."""
+        return replace(plan, tasks=tuple(self._with_reviewer(task) for task in plan.tasks))
+
+    def _with_reviewer(self, task: PlanTask) -> PlanTask:
+        if "review" not in task.options:
+            return task
+        meant = self._meant(agent_name(task.options["review"]))
+        return replace(task, options={**task.options, "review": meant})
+
+    def _meant(self, name: str) -> str:
+        """Return the agent type that a name means, which may be an alias of it."""
+        return name if name in self._catalogue else self._tables.aliases.get(name, name)
 
     def _by_override(self, task: PlanTask) -> Route | None:
         name = agent_name(task.agent)
         if not name:
             return None
-        meant = self._tables.aliases.get(name, name) if name not in self._catalogue else name
+        meant = self._meant(name)
         alias = f", an alias of `{meant}`" if meant != name else ""
         evidence = f"the plan names `{name}`{alias}"
         return Route(agent_type=meant, rule=Rule.OVERRIDE, evidence=evidence)

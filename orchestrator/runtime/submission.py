@@ -29,17 +29,17 @@ def read_submission(request: SubmitRequest, *, routing: Routing, settings: Setti
 
     Raises:
         PlanError: it has errors, no name, an unknown backend or `until_key`, a workdir that leads nowhere, or
-            nothing to run where `command` is to run it.
+            nothing to run, or a review to give, where `command` is to run it.
     """
     plan = read_plan(request.text, source=request.source, format=request.format)
     _refuse_errors(plan, source=request.source)
     backend = wanted_backend(request.backend, plan=plan, settings=settings)
-    _refuse_nothing_to_run(plan, backend)
+    _refuse_what_commands_cannot(plan, backend)
     graph = PlanGraph(plan.tasks, plan.dependencies)
     if request.until_key:
         graph.needed_for(request.until_key)
     return NewPlan(
-        plan=replace(plan, findings=(*plan.findings, *routing.findings(plan))),
+        plan=replace(routing.with_reviewers(plan), findings=(*plan.findings, *routing.findings(plan))),
         name=_name(plan, request),
         workdir=_workdir(plan, request),
         backend=backend,
@@ -101,7 +101,7 @@ def _workdir(plan: Plan, request: SubmitRequest) -> str:
     return str(path)
 
 
-def _refuse_nothing_to_run(plan: Plan, backend: str) -> None:
+def _refuse_what_commands_cannot(plan: Plan, backend: str) -> None:
     if backend != COMMAND:
         return
     for task in plan.tasks:
@@ -110,4 +110,9 @@ def _refuse_nothing_to_run(plan: Plan, backend: str) -> None:
             raise PlanError(
                 f"Line {task.line}: the task {task.key} has no `run:` lines for the backend `command`.",
                 remedy="Add a `run:` line below the task, or choose the backend `auto`.",
+            )
+        if is_work and "review" in task.options:
+            raise PlanError(
+                f"Line {task.line}: the backend `command` cannot do the `review:` of the task {task.key}.",
+                remedy="Remove it, or choose the backend `auto`.",
             )

@@ -30,9 +30,8 @@ from orchestrator.sessions.api_errors import API_ERRORS, failure_of
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.pricing import cost_micros, price_of
 from orchestrator.sessions.prompt import CONTINUE, REMINDER, role_prompt, task_prompt
-from orchestrator.sessions.report import outcome_of
 from orchestrator.sessions.shell import Shell
-from orchestrator.sessions.tools import Toolbox, tool_definitions
+from orchestrator.sessions.tools import Toolbox, tool_definitions, tools_for
 from orchestrator.sessions.watch import TimedOut, effective_limits, watched
 
 if TYPE_CHECKING:
@@ -78,7 +77,9 @@ class AnthropicBackend:
                     client,
                     request=self._request(model, assignment),
                     task=task_prompt(assignment),
-                    toolbox=Toolbox(workspace.path, shell=shell, transcript=transcript),
+                    toolbox=Toolbox(
+                        workspace.path, tools=tools_for(assignment.kind), shell=shell, transcript=transcript
+                    ),
                     meter=meter,
                     transcript=transcript,
                     touch=touch,
@@ -107,7 +108,7 @@ class AnthropicBackend:
             "model": model,
             "max_tokens": self._config.max_output_tokens,
             "system": [{"type": "text", "text": role_prompt(assignment), "cache_control": _CACHED}],
-            "tools": tool_definitions(),
+            "tools": tool_definitions(tools_for(assignment.kind)),
             "cache_control": _CACHED,  # the conversation so far, so that each turn pays for what is new
         }
         if self._config.effort:
@@ -239,7 +240,7 @@ class _Conversation:
             self._say(
                 [await self._answer(call, is_cut=is_cut and call is message.content[-1]) for call in calls]
             )
-            return outcome_of(self._toolbox.report) if self._toolbox.report else None
+            return self._toolbox.report.outcome() if self._toolbox.report else None
         if message.stop_reason == "pause_turn":
             return None  # the model goes on from its own words
         if is_cut:

@@ -29,6 +29,8 @@ class CommandBackend:
 
     async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
         """Run the lines of the attempt's kind to the first failure, a timeout or the end."""
+        if assignment.kind is AttemptKind.REVIEW:
+            return _failed(FailureClass.PLAN_DEFECT, "Commands cannot review; a `verify:` line can check.")
         is_gate = assignment.kind is AttemptKind.GATE
         lines = assignment.verify if is_gate else assignment.run
         if not lines:

@@ -1,13 +1,14 @@
-"""The report with which a model session ends: what it did, in a shape that can be stored and judged.
+"""The report with which a model session ends, in a shape that can be stored and judged: what it did, or, of
+a review, what it thinks of the work.
 
 Rule: a session that gives no valid report has not succeeded, whatever else it said.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Outcome
@@ -30,16 +31,50 @@ class Report(BaseModel):
     tests: list[str] = Field(default_factory=list, description="Checks that were run, each with its result.")
     follow_ups: list[str] = Field(default_factory=list, description="Work that was found and not done.")
 
+    def outcome(self) -> Outcome:
+        """Return what it means; the usage is added by the backend."""
+        is_done = self.status == "done"
+        return Outcome(
+            state=AttemptState.SUCCEEDED if is_done else AttemptState.FAILED,
+            failure_class=None if is_done else FailureClass.AGENT,
+            summary=_one_line(self.summary if is_done else f"{self.status}: {self.summary}"),
+            detail=self.model_dump_json(indent=2)[:_DETAIL_CHARS],
+            report=self.model_dump(),
+        )
 
-def outcome_of(report: Report) -> Outcome:
-    """Return the outcome that a report means; its usage is added by the backend."""
-    is_done = report.status == "done"
-    return Outcome(
-        state=AttemptState.SUCCEEDED if is_done else AttemptState.FAILED,
-        failure_class=None if is_done else FailureClass.AGENT,
-        summary=" ".join(f"{'' if is_done else f'{report.status}: '}{report.summary}".split())[
-            :_SUMMARY_CHARS
-        ],
-        detail=report.model_dump_json(indent=2)[:_DETAIL_CHARS],
-        report=report.model_dump(),
+
+class Review(BaseModel):
+    """End the session with your judgement of the work. Call this exactly once, when you have seen enough."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    verdict: Literal["accepted", "refused"] = Field(
+        description="accepted: every acceptance criterion is met; refused: the work must be mended first."
     )
+    summary: str = Field(min_length=1, description="Why, in one to three sentences.")
+    reasons: list[str] = Field(
+        default_factory=list,
+        description="What must change before it can be accepted, one point each; none if it is accepted.",
+    )
+
+    @model_validator(mode="after")
+    def _says_what_must_change(self) -> Self:
+        if self.verdict == "refused" and not self.reasons:
+            raise ValueError("refused work needs `reasons`: say what must change")
+        return self
+
+    def outcome(self) -> Outcome:
+        """Return what it means: refused work goes back with the reasons, like work that failed its gate."""
+        is_accepted = self.verdict == "accepted"
+        points = "\n".join(f"- {reason}" for reason in self.reasons)
+        return Outcome(
+            state=AttemptState.SUCCEEDED if is_accepted else AttemptState.FAILED,
+            failure_class=None if is_accepted else FailureClass.GATE,
+            summary=_one_line(f"{self.verdict}: {self.summary}"),
+            detail=f"{self.summary}\n{points}"[:_DETAIL_CHARS],
+            report=self.model_dump(),
+        )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_SUMMARY_CHARS]

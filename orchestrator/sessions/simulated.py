@@ -18,14 +18,17 @@ from orchestrator.sessions.watch import effective_limits
 
 LABEL = "[simulated]"
 _DURATIONS_MS = (200, 2_000)
-_SIMULATE = re.compile(r"(?P<duration>(?:(?!fail).)*?)\s*(?:\bfail\s+(?P<fails>\d{1,6}))?")
+_SIMULATE = re.compile(
+    r"(?P<duration>(?:(?!fail|refuse).)*?)\s*(?:\bfail\s+(?P<fails>\d{1,6}))?"
+    r"\s*(?:\brefuse\s+(?P<refuses>\d{1,6}))?"
+)
 
 
 def parse_simulate(text: str) -> dict[str, int]:
-    """Read a plan's `simulate:` value, such as `1s`, `250ms fail 1` or `fail 2`.
+    """Read a plan's `simulate:` value, such as `1s`, `250ms fail 1`, `fail 2` or `1s refuse 1`.
 
     Returns:
-        The options `duration_ms` and `fail_attempts`, as far as the text gives them.
+        The options `duration_ms`, `fail_attempts` and `refuse_reviews`, as far as the text gives them.
 
     Raises:
         ValueError: it says something else.
@@ -33,20 +36,24 @@ def parse_simulate(text: str) -> dict[str, int]:
     match = _SIMULATE.fullmatch(text.strip())
     wanted_ms = duration_ms(match["duration"]) if match else None
     if match is None or (match["duration"] and wanted_ms is None):
-        raise ValueError(f"simulate: {text!r} is not a duration and `fail N`; write for example `1s fail 1`.")
+        raise ValueError(
+            f"simulate: {text!r} is not a duration, `fail N` and `refuse N`; write for example `1s fail 1`."
+        )
     options: dict[str, int] = {}
     if wanted_ms is not None:
         options["duration_ms"] = wanted_ms
     if match["fails"]:
         options["fail_attempts"] = int(match["fails"])
+    if match["refuses"]:
+        options["refuse_reviews"] = int(match["refuses"])
     return options
 
 
 class SimulatedBackend:
     """Implements `ports.Backend` with a timer.
 
-    The option `simulate` of the assignment says how long it takes (drawn from the seed when missing) and how
-    many work attempts fail first; see `parse_simulate`.
+    The option `simulate` of the assignment says how long it takes (drawn from the seed when missing), and how
+    many work attempts fail and how many reviews refuse first; see `parse_simulate`.
     """
 
     name = "simulated"
@@ -59,9 +66,7 @@ class SimulatedBackend:
         try:
             options = parse_simulate(str(assignment.options.get("simulate", "")))
         except ValueError as error:
-            return Outcome(
-                state=AttemptState.FAILED, failure_class=FailureClass.PLAN_DEFECT, summary=f"{LABEL} {error}"
-            )
+            return _failed(FailureClass.PLAN_DEFECT, str(error))
         duration_s = self._duration_ms(assignment, options) / 1000
         limit_s = effective_limits(assignment.limits).total_timeout_s
         transcript.write(
@@ -74,13 +79,10 @@ class SimulatedBackend:
                 failure_class=FailureClass.TIMEOUT,
                 summary=f"{LABEL} It took longer than {limit_s:g} s in total.",
             )
-        fails = assignment.kind is AttemptKind.WORK and options.get("fail_attempts", 0)
-        if assignment.number <= fails:
-            return Outcome(
-                state=AttemptState.FAILED,
-                failure_class=FailureClass.AGENT,
-                summary=f"{LABEL} Attempt {assignment.number} was to fail.",
-            )
+        if assignment.kind is AttemptKind.WORK and assignment.number <= options.get("fail_attempts", 0):
+            return _failed(FailureClass.AGENT, f"Attempt {assignment.number} was to fail.")
+        if assignment.kind is AttemptKind.REVIEW and assignment.number <= options.get("refuse_reviews", 0):
+            return _failed(FailureClass.GATE, f"Review {assignment.number} was to refuse.")
         return Outcome(state=AttemptState.SUCCEEDED, summary=f"{LABEL} Pretended for {duration_s:g} s.")
 
     def _duration_ms(self, assignment: Assignment, options: Mapping[str, int]) -> int:
@@ -88,3 +90,8 @@ class SimulatedBackend:
         draw = int.from_bytes(blake2b(identity.encode(), digest_size=8).digest())
         shortest, longest = _DURATIONS_MS
         return options.get("duration_ms", shortest + draw % (longest - shortest))
+
+
+def _failed(failure_class: FailureClass, why: str) -> Outcome:
+    summary = f"{LABEL} {why}"
+    return Outcome(state=AttemptState.FAILED, failure_class=failure_class, summary=summary, detail=summary)

@@ -8,15 +8,17 @@ the model why and never ends the session.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from orchestrator.core.words import AttemptKind
 from orchestrator.errors import EnvironmentFault
 from orchestrator.ports import Transcript
 from orchestrator.sessions.output import Excerpt
-from orchestrator.sessions.report import Report
+from orchestrator.sessions.report import Report, Review
 from orchestrator.sessions.shell import Shell
 
 _FILE_BYTES_MAX = 1_000_000
@@ -61,13 +63,14 @@ class EditFile(_Input):
     new: str
 
 
-_TOOLS: dict[str, type[BaseModel]] = {
+_TO_WORK: dict[str, type[BaseModel]] = {
     "bash": Bash,
     "read_file": ReadFile,
     "write_file": WriteFile,
     "edit_file": EditFile,
     "report": Report,
 }
+_TO_REVIEW: dict[str, type[BaseModel]] = {"bash": Bash, "read_file": ReadFile, "report": Review}
 
 
 class ToolResult(NamedTuple):
@@ -81,8 +84,13 @@ class ToolRefused(Exception):
     """Raised when a call cannot be carried out; the message is for the model."""
 
 
-def tool_definitions() -> list[dict[str, object]]:
-    """Return the tools as the Messages API wants them: name, description and JSON schema of the input."""
+def tools_for(kind: AttemptKind) -> dict[str, type[BaseModel]]:
+    """Return the tools of a session by name: who reviews changes no files."""
+    return _TO_REVIEW if kind is AttemptKind.REVIEW else _TO_WORK
+
+
+def tool_definitions(tools: Mapping[str, type[BaseModel]]) -> list[dict[str, object]]:
+    """Return tools as the Messages API wants them: name, description and JSON schema of the input."""
     return [
         {
             "name": name,
@@ -91,7 +99,7 @@ def tool_definitions() -> list[dict[str, object]]:
                 key: part for key, part in model.model_json_schema().items() if key != "description"
             },
         }
-        for name, model in _TOOLS.items()
+        for name, model in tools.items()
     ]
 
 
@@ -100,22 +108,26 @@ class Toolbox:
 
     Args:
         root: folder of the workspace.
+        tools: those that it may call, by name.
         shell: for `bash`.
         transcript: gets a line per call.
     """
 
-    def __init__(self, root: Path, *, shell: Shell, transcript: Transcript) -> None:
+    def __init__(
+        self, root: Path, *, tools: Mapping[str, type[BaseModel]], shell: Shell, transcript: Transcript
+    ) -> None:
         self._root = root.resolve()
+        self._tools = tools
         self._shell = shell
         self._transcript = transcript
-        self.report: Report | None = None
+        self.report: Report | Review | None = None
 
     async def call(self, name: str, arguments: object) -> ToolResult:
         """Carry out one call. What is wrong with it becomes an error result."""
         try:
-            if name not in _TOOLS:
-                raise ToolRefused(f"There is no tool {name!r}; there are {', '.join(_TOOLS)}.")
-            request = _TOOLS[name].model_validate(arguments)
+            if name not in self._tools:
+                raise ToolRefused(f"There is no tool {name!r}; there are {', '.join(self._tools)}.")
+            request = self._tools[name].model_validate(arguments)
             self._transcript.write("tool", f"{name}: {_headline(request)}\n")
             return ToolResult(await self._carry_out(request))
         except ValidationError as error:
@@ -140,7 +152,7 @@ class Toolbox:
                 return self._write(request)
             case EditFile():
                 return self._edit(request)
-            case Report():
+            case Report() | Review():
                 self.report = request
                 return "The report is recorded."
         raise AssertionError(f"no way to carry out {type(request).__name__}")

@@ -49,7 +49,7 @@ class NativeTask(BaseModel):
         touches: files that it changes, as patterns.
         run: shell lines that are the work; verify: shell lines that check it.
         manual: what a person must do; approve: what a person must approve before it starts.
-        timeout, attempts, simulate: as in Markdown.
+        timeout, idle_timeout, start_timeout, grace, attempts, retry_lost, review, simulate: as in Markdown.
         tasks: the tasks below, which make this one a container.
     """
 
@@ -73,7 +73,12 @@ class NativeTask(BaseModel):
     manual: str = ""
     approve: str = ""
     timeout: str = ""
+    idle_timeout: str = ""
+    start_timeout: str = ""
+    grace: str = ""
     attempts: int | None = Field(default=None, ge=1, le=ATTEMPTS_MAX)
+    retry_lost: str = ""
+    review: str = ""
     simulate: str = ""
     tasks: list[NativeTask] = []
 
@@ -235,7 +240,12 @@ def _add_texts(node: Node, task: NativeTask) -> list[Finding]:
     texts = {
         "estimate": task.estimate if isinstance(task.estimate, str) else "",
         "timeout": task.timeout,
+        "idle timeout": task.idle_timeout,
+        "start timeout": task.start_timeout,
+        "grace": task.grace,
         "attempts": str(task.attempts) if task.attempts else "",
+        "retry lost": task.retry_lost,
+        "review": task.review,
         "simulate": task.simulate,
     }
     found = [apply_field(node, name, value, line=0) for name, value in texts.items() if value]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from orchestrator.plan.model import Mark, Plan, PlanTask
@@ -27,6 +29,8 @@ def test_every_field_as_a_sub_bullet() -> None:
         "  - manual: press the button\n  - approve: yes\n"
         "  - touches: `src/**`, `docs/*.md`\n"
         "  - timeout: 10 min\n  - attempts: 3\n  - simulate: 1s fail 1\n"
+        "  - idle timeout: 90 s\n  - start timeout: 1 min\n  - grace: 0 s\n"
+        "  - retry lost: Never\n  - review: `code-reviewer` (strict)\n"
         "  - type: test\n  - domain: data\n  - Note: this is prose\n"
     )
     assert (task.key, task.title, task.estimate_ms, task.priority) == (
@@ -40,7 +44,16 @@ def test_every_field_as_a_sub_bullet() -> None:
     assert task.verify == ("test -d src",)
     assert (task.manual, task.approve) == ("press the button", "Lay out the package")
     assert task.touches == ("src/**", "docs/*.md")
-    assert task.options == {"timeout": "10 min", "attempts": "3", "simulate": "1s fail 1"}
+    assert task.options == {
+        "timeout": "10 min",
+        "attempts": "3",
+        "simulate": "1s fail 1",
+        "idle timeout": "90 s",
+        "start timeout": "1 min",
+        "grace": "0 s",
+        "retry lost": "never",
+        "review": "code-reviewer",
+    }
     assert (task.task_type, task.domain) == ("test", "data")
     assert task.body == "- Note: this is prose"
 
@@ -113,6 +126,9 @@ def test_a_command_half_in_back_ticks_is_refused() -> None:
         "simulate: x",
         "status: fine",
         "agent: ()",
+        "agent: ?",
+        "review: —",
+        "idle timeout: a while",
     ],
 )
 def test_unreadable_values_are_warnings_with_their_line(field: str) -> None:
@@ -131,6 +147,10 @@ def test_unreadable_values_are_warnings_with_their_line(field: str) -> None:
         "attempts: 0",
         "attempts: -1",
         "attempts: 1001",
+        "idle timeout: 0 min",
+        "start timeout: -1 s",
+        "grace: 31 s",
+        "grace: -1 s",
     ],
 )
 def test_amounts_that_cannot_be_meant_are_refused_with_field_and_task(field: str) -> None:
@@ -138,6 +158,22 @@ def test_amounts_that_cannot_be_meant_are_refused_with_field_and_task(field: str
     assert _codes(plan) == [(3, "out-of-bounds", "error")]
     assert f"`{field.partition(':')[0]}` of A.1" in plan.errors[0].message
     assert plan.tasks[0].options == {}
+
+
+@pytest.mark.parametrize("value", ["sometimes", "", "proven always", "neverever"])
+def test_a_wrong_retry_lost_is_refused_with_the_three_words(value: str) -> None:
+    native = {"plan_version": 1, "tasks": [{"key": "a", "title": "x", "retry_lost": f"{value} "}]}
+    for text in (json.dumps(native), f"# T\n- [ ] A.1 x\n  - retry lost: `{value} `\n"):
+        plan = read_plan(text)
+        assert [finding.code for finding in plan.errors] == ["unknown-value"]
+        assert "proven, always, never" in plan.errors[0].message
+        assert plan.tasks[0].options == {}
+
+
+def test_the_review_of_a_section_holds_for_what_stands_below_it() -> None:
+    plan = read_plan("# T\n## S\n**Review:** code-reviewer\n- [ ] A.1 x\n- [ ] A.2 y\n  - review: poet\n")
+    reviews = {task.key: task.options.get("review") for task in plan.tasks}
+    assert (reviews["A.1"], reviews["A.2"]) == ("code-reviewer", "poet")
 
 
 def test_a_run_field_without_a_command() -> None:

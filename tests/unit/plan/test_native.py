@@ -26,7 +26,12 @@ TASK = {
     "manual": "press",
     "approve": "the cost",
     "timeout": "10 min",
+    "idle_timeout": "90 s",
+    "start_timeout": "1 min",
+    "grace": "2 s",
     "attempts": 2,
+    "retry_lost": "always",
+    "review": "code-reviewer",
     "simulate": "1s fail 1",
 }
 
@@ -59,7 +64,16 @@ def test_every_field() -> None:
         "press",
         "the cost",
     )
-    assert task.options == {"timeout": "10 min", "attempts": "2", "simulate": "1s fail 1"}
+    assert task.options == {
+        "timeout": "10 min",
+        "idle timeout": "90 s",
+        "start timeout": "1 min",
+        "grace": "2 s",
+        "attempts": "2",
+        "retry lost": "always",
+        "review": "code-reviewer",
+        "simulate": "1s fail 1",
+    }
     assert plan.with_id == 1
 
 
@@ -135,6 +149,12 @@ def test_faults_are_named_by_path(task: object, path: str) -> None:
 )
 def test_faults_of_the_whole(text: str, line: int, code: str) -> None:
     assert [(finding.line, finding.code) for finding in read_plan(text).errors] == [(line, code)]
+
+
+@pytest.mark.parametrize("name", ["idle_timeout", "start_timeout", "grace"])
+def test_other_times_out_of_bounds_are_refused(name: str) -> None:
+    plan = _read({"key": "a", "title": "x", name: "-1 s"})
+    assert [finding.code for finding in plan.errors] == ["out-of-bounds"]
 
 
 @pytest.mark.parametrize("timeout", ["-5 min", "0s", "1" + "0" * 400 + "h"])

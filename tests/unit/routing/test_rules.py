@@ -10,7 +10,8 @@ from orchestrator.core.words import TaskKind
 from orchestrator.plan.model import Checkboxes, Plan, PlanTask
 from orchestrator.routing import Route, Routing, Rule
 from orchestrator.routing.rules import agent_name
-from orchestrator.settings import Settings
+from orchestrator.routing.tables import load_tables
+from orchestrator.settings import RoutingTables, Settings
 
 
 @pytest.fixture
@@ -112,3 +113,17 @@ def test_settings_add_tracks_and_aliases(tmp_path: Path) -> None:
     assert routing.route_task(task(key="E001-T004")).agent_type == "backend-development"
     assert routing.route_task(task(agent="Ann")).agent_type == "code-reviewer"
     assert routing.route_task(task(key="C.1.1")).agent_type == "devops-engineer"
+
+
+def test_a_reviewer_is_meant_like_an_agent_and_one_without_a_file_is_a_warning(routing: Routing) -> None:
+    alias, meant = next(iter(load_tables(RoutingTables()).aliases.items()))
+    given = plan(
+        task(key="1", options={"review": alias, "attempts": "2"}),
+        task(key="2", options={"review": "`Stern Poet` (Python)"}, line=7),
+        task(key="3", options={"attempts": "2"}),
+    )
+    options = [found.options for found in routing.with_reviewers(given).tasks]
+    assert options == [{"review": meant, "attempts": "2"}, {"review": "stern-poet"}, {"attempts": "2"}]
+    (finding,) = routing.findings(given)
+    assert (finding.line, finding.code, finding.severity) == (7, "unknown-agent", "warning")
+    assert "`stern-poet`" in finding.message

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.errors import SettingsError
 from orchestrator.ports import Assignment, Backend, Outcome
 from orchestrator.sessions.config import SessionConfig
@@ -45,6 +45,19 @@ CASES = {
         {"simulate": "1ms fail 1"},
         (Reply([call("report", status="failed", summary="No way.")]),),
     ),
+    "acceptance": Case(
+        ("false",),
+        {"simulate": "1ms fail 1"},
+        (
+            Reply([call("bash", command="test -d .")]),
+            Reply([call("report", verdict="accepted", summary="It holds.")]),
+        ),
+    ),
+    "refusal": Case(
+        ("true",),
+        {"simulate": "1ms refuse 1"},
+        (Reply([call("report", verdict="refused", summary="Not yet.", reasons=["Name the units."])]),),
+    ),
     "hang": Case((HANG,), {"simulate": "5 min"}, (Reply([call("bash", command=HANG)]),)),
 }
 
@@ -59,10 +72,12 @@ class Bench:
     transcript: Recorder
     api: MessagesApi
 
-    def start(self, case: str, **limits: Any) -> asyncio.Task[Outcome]:
+    def start(
+        self, case: str, *, kind: AttemptKind = AttemptKind.WORK, **limits: Any
+    ) -> asyncio.Task[Outcome]:
         asked = CASES[case]
         self.api.scenario = script(*asked.replies)
-        given: Assignment = assignment(run=asked.run, options=asked.options, limits=limits)
+        given: Assignment = assignment(run=asked.run, options=asked.options, limits=limits, kind=kind)
         return asyncio.create_task(self.backend.run(given, workspace(self.folder), self.transcript))
 
 
@@ -99,6 +114,20 @@ async def test_failure_is_charged_to_the_agent(bench: Bench):
     outcome = await bench.start("failure")
     check_fields(outcome)
     assert (outcome.state, outcome.failure_class) == (AttemptState.FAILED, FailureClass.AGENT)
+
+
+async def test_a_review_accepts_refuses_or_is_no_work_for_commands(bench: Bench):
+    accepted = await bench.start("acceptance", kind=AttemptKind.REVIEW)
+    refused = await bench.start("refusal", kind=AttemptKind.REVIEW)
+    for outcome in (accepted, refused):
+        check_fields(outcome)
+    ends = [(outcome.state, outcome.failure_class) for outcome in (accepted, refused)]
+    if bench.backend.name == "command":
+        assert ends == [(AttemptState.FAILED, FailureClass.PLAN_DEFECT)] * 2
+        assert bench.transcript.entries == []  # it ran nothing: the lines are the work, not a judgement
+        return
+    assert ends == [(AttemptState.SUCCEEDED, None), (AttemptState.FAILED, FailureClass.GATE)]
+    assert refused.detail  # the feedback of the next work attempt
 
 
 async def test_timeout(bench: Bench):

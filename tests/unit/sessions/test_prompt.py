@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.core.words import AttemptKind
 from orchestrator.sessions.prompt import role_prompt, task_prompt
 from tests.support.sessions import assignment
 
@@ -25,3 +26,26 @@ def test_the_task_is_told_with_its_criteria_its_checks_and_what_went_wrong_befor
     )
     parts = ["Task A.1: Greet", "Nicely.", "- It is short", "    test -s a", "attempt 2", "No."]
     assert [told.index(part) for part in parts] == sorted(told.index(part) for part in parts)
+
+
+def test_a_reviewer_is_told_to_judge_and_what_the_agent_reported() -> None:
+    review = assignment(
+        kind=AttemptKind.REVIEW,
+        acceptance=("It is short",),
+        verify=("test -s a",),
+        number=2,
+        feedback="I wrote a.",
+    )
+    assert "Change nothing" in role_prompt(review)
+    assert "Change nothing" not in role_prompt(assignment())
+    told = task_prompt(review)
+    parts = [
+        "Task A.1: Greet",
+        "- It is short",
+        "Checks that passed",
+        "    test -s a",
+        "reported",
+        "I wrote a.",
+    ]
+    assert [told.index(part) for part in parts] == sorted(told.index(part) for part in parts)
+    assert "attempt before" not in told
