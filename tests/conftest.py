@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.support.extent import EXTENT
 
@@ -23,12 +23,16 @@ LOOPBACK = ("127.", "::1", "localhost")
 
 _getaddrinfo = socket.getaddrinfo
 
-settings.register_profile("quick", max_examples=50, deadline=None)
+settings.register_profile("bounded", max_examples=50, deadline=None)
+settings.register_profile("full", max_examples=2_000, deadline=None)
+settings.register_profile(  # for who only wants to know whether something fails
+    "unshrunk", max_examples=100, deadline=None, derandomize=True, phases=[Phase.generate], database=None
+)
 settings.register_profile(
     "ci", max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(
-    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") == "true" else "quick")
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") == "true" else "bounded")
 )
 
 

@@ -1,0 +1,73 @@
+"""The whole space of the lease protocol: everything that can happen, and nothing in it that must not.
+
+Each bound is searched to its end. `python -m pytest tests/model -rP` prints what was visited.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.model.lease_protocol import Bounds, LeaseProtocol
+from tests.model.search import Violation, search
+from tests.support.extent import IS_FULL
+
+BOUNDED = {
+    "one scheduler, two attempts, deaths unproven": Bounds(epochs=1, crashes=0, cancels=0, unproven=1),
+    "one scheduler, two attempts, a cancel": Bounds(epochs=1, crashes=0),
+    "one scheduler, one attempt, a crash and a cancel": Bounds(attempts=1, epochs=1),
+    "a takeover, one attempt": Bounds(attempts=1, crashes=0, cancels=0),
+}
+FULL = {
+    "one scheduler, two attempts, a crash": Bounds(epochs=1, cancels=0),
+    "a takeover, one attempt, a cancel": Bounds(attempts=1, crashes=0),
+    "a takeover, one attempt, a crash": Bounds(attempts=1, cancels=0),
+    "a takeover, two attempts": Bounds(crashes=0, cancels=0),
+}
+
+#: What must have happened somewhere: a search that never comes there proves nothing.
+SEEN = {
+    "commit",
+    "act",
+    "store-start",
+    "start-refused",
+    "start-too-late",
+    "launch",
+    "store-result",
+    "hear-result",
+}
+SEEN |= {"lose-trust", "expire", "time-out", "run-out", "ask", "kill", "fence"}
+
+
+@pytest.mark.timeout(3600 if IS_FULL else 300)
+@pytest.mark.parametrize("name", [*BOUNDED, *(FULL if IS_FULL else ())])
+def test_nothing_that_can_happen_breaks_the_lease_protocol(name: str) -> None:
+    bounds = (BOUNDED | FULL)[name]
+    protocol, began_s = LeaseProtocol(bounds), time.monotonic()
+    found = search(protocol.first(), steps=protocol.steps, check=protocol.check, is_rest=protocol.is_rest)
+    took_s = time.monotonic() - began_s
+    print(
+        f"{name}: {len(found.states):,} states, {sum(found.steps.values()):,} transitions, "
+        f"depth {found.depth}, {took_s:.0f} s"
+    )
+    expected = SEEN | ({"fenced"} if bounds.epochs > 1 else set())
+    assert expected <= set(found.steps), f"never happened: {expected - set(found.steps)}"
+
+
+def test_a_search_tells_the_shortest_way_to_what_is_wrong() -> None:
+    def check(state: int) -> None:
+        if state == 4:
+            raise Violation("four")
+
+    with pytest.raises(Violation, match="four\n  1 add\n  2 double\n"):
+        search(1, steps=_doubles_and_adds, check=check, is_rest=lambda _: True)
+
+
+def test_a_search_finds_what_leads_nowhere() -> None:
+    with pytest.raises(Violation, match="nothing leads to a rest"):
+        search(1, steps=_doubles_and_adds, check=lambda _: None, is_rest=lambda state: state == 3)
+
+
+def _doubles_and_adds(state: int) -> list[tuple[str, int]]:
+    return [("add", state + 1), ("double", state * 2)] if state < 4 else []
