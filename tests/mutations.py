@@ -1,0 +1,256 @@
+"""Break the product on purpose, one defect at a time, and see that the tests notice.
+
+    python tests/mutations.py                 every defect
+    python tests/mutations.py epoch probe     those whose names hold one of the words
+
+Each defect is a small change to a copy of the source tree. Prints `defect -> the first test that failed`.
+Ends with 1 if one survives, with 2 if a change no longer fits the source or a test fails without any.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("orchestrator", "actors", "cluster", "serve_app", "tests", "examples", "docs", "pyproject.toml")
+
+#: Asked one after the other until one has failed.
+GROUPS = {
+    "unit": ("tests/unit/core", "tests/unit/runtime"),
+    "property": ("tests/property/core",),
+    "contract": ("tests/contract/test_store_contract.py",),
+    "model": ("tests/model",),
+    "simulation": ("tests/simulation",),
+}
+WORKERS = 2
+TIMEOUT_S = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defect:
+    """A change that must be noticed. `old` stands exactly once in `path`."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+
+
+DEFECTS = (
+    Defect(
+        name="a fenced attempt may store its result",
+        path="orchestrator/store/executors.py",
+        old="WHERE l.state IN ('leased', 'started')\nON CONFLICT",
+        new="ON CONFLICT",
+    ),
+    Defect(
+        name="a start of another incarnation is accepted",
+        path="orchestrator/store/executors.py",
+        old="AND s.incarnation = %(incarnation)s",
+        new="AND %(incarnation)s <> ''",
+    ),
+    Defect(
+        name="a result that is stored does not win over the fence",
+        path="orchestrator/store/scheduler.py",
+        old='(fate.verdict == "result" or not may_fence)',
+        new="not may_fence",
+    ),
+    Defect(
+        name="the epoch is not checked",
+        path="orchestrator/store/committer.py",
+        old="WHERE epoch = %(epoch)s AND NOT is_released\n",
+        new="WHERE NOT is_released\n",
+    ),
+    Defect(
+        name="a task is written whatever its version",
+        path="orchestrator/store/batches.py",
+        old="WHERE t.task_id = u.id AND t.version = u.expected",
+        new="WHERE t.task_id = u.id",
+    ),
+    Defect(
+        name="starts are sent before they are committed",
+        path="orchestrator/runtime/driver.py",
+        old="""                    await self._commit([c for c in commands if isinstance(c, _ROWS)])
+                await self._act([c for c in commands if isinstance(c, _EFFECTS)])
+""",
+        new="""                    await self._act([c for c in commands if isinstance(c, _EFFECTS)])
+                    await self._commit([c for c in commands if isinstance(c, _ROWS)])
+""",
+    ),
+    Defect(
+        name="a commit whose end is unknown is sent again unasked",
+        path="orchestrator/runtime/driver.py",
+        old="            return is_committed\n",
+        new="            return False\n",
+    ),
+    Defect(
+        name="leases are renewed on the main loop",
+        path="orchestrator/runtime/renewal.py",
+        old="threading.Thread(target=self._repeat, args=(every_s, work), name=name, daemon=True).start()",
+        new='del name; __import__("asyncio").get_event_loop().call_later(every_s, work)',
+    ),
+    Defect(
+        name="a token that comes twice is started twice",
+        path="orchestrator/runtime/executing.py",
+        old="new = [token for token in dict.fromkeys(tokens) if token not in self._seen]",
+        new="new = list(tokens)",
+    ),
+    Defect(
+        name="a session is opened though its lease was lost meanwhile",
+        path="orchestrator/runtime/executing.py",
+        old="if self._leases.holds(assignment.token)]",
+        new="]",
+    ),
+    Defect(
+        name="dependents are released before the gate",
+        path="orchestrator/core/moving.py",
+        old="""        move_task(s, task, TaskState.VERIFYING)
+    elif passed""",
+        new="""        move_task(s, task, TaskState.VERIFYING)
+        _release_dependents(s, task)
+    elif passed""",
+    ),
+    Defect(
+        name="a loss is charged as an attempt",
+        path="orchestrator/core/retry.py",
+        old="FailureClass.INFRASTRUCTURE: ClassPolicy(is_retryable=True, is_charged=False,",
+        new="FailureClass.INFRASTRUCTURE: ClassPolicy(is_retryable=True, is_charged=True,",
+    ),
+    Defect(
+        name="the back-off has no jitter",
+        path="orchestrator/core/retry.py",
+        old="(1.0 + jitter * unit)",
+        new="(1.0 + 0 * jitter * unit)",
+    ),
+    Defect(
+        name="a half-open breaker lets two probes through",
+        path="orchestrator/core/breaker.py",
+        old="return breaker.state is BreakerState.OPEN or breaker.probe != 0",
+        new="return breaker.state is BreakerState.OPEN",
+    ),
+    Defect(
+        name="a probe that says nothing keeps its place",
+        path="orchestrator/core/breaker.py",
+        old="    if breaker is not None and is_probe:\n",
+        new="    if breaker is not None and is_probe and effect is not BreakerEffect.NEUTRAL:\n",
+    ),
+    Defect(
+        name="the result of a cancelled attempt makes its task done",
+        path="orchestrator/core/reports.py",
+        old="    elif is_cancelled:\n        move_task(s, task, TaskState.CANCELLED,",
+        new="    elif is_cancelled:\n        move_task(s, task, TaskState.DONE,",
+    ),
+    Defect(
+        name="what is ready starts in any priority",
+        path="orchestrator/core/ready.py",
+        old="(task.priority, -task.rank, ticket, task)",
+        new="(0, -task.rank, ticket, task)",
+    ),
+    Defect(
+        name="a tenant gets no turn of its own",
+        path="orchestrator/core/assign.py",
+        old="turn = (s.tenants[plan.tenant_id].ran, plan.tenant_id,",
+        new="turn = (0, plan.tenant_id,",
+    ),
+    Defect(
+        name="leases expire at once after the database was away",
+        path="orchestrator/core/leases.py",
+        old="attempt.leased_at_ms = attempt.beat_at_ms = at_ms",
+        new="attempt.leased_at_ms = at_ms",
+    ),
+    Defect(
+        name="recovery does not adopt what runs",
+        path="orchestrator/core/loading.py",
+        old="    for live in event.attempts:\n        _adopt(s, plan, live, at_ms=at_ms)\n",
+        new="",
+    ),
+    Defect(
+        name="recovery forgets what was fenced just before the crash",
+        path="orchestrator/core/loading.py",
+        old="if live.state is AttemptState.LOST:  #",
+        new="if live.state is AttemptState.REJECTED:  #",
+    ),
+    Defect(
+        name="a restart forgets that everything is paused",
+        path="orchestrator/core/machine.py",
+        old="self.is_paused = event.is_paused",
+        new="self.is_paused = False",
+    ),
+)
+
+
+def main() -> int:
+    """Try the defects that the command line names, or all."""
+    words = sys.argv[1:]
+    chosen = [d for d in DEFECTS if not words or any(word in d.name for word in words)]
+    misfits = [d.name for d in chosen if (ROOT / d.path).read_text().count(d.old) != 1]
+    if misfits:
+        print("These changes no longer fit the source:", *misfits, sep="\n  ")
+        return 2
+    with _copied() as copy:
+        failing = [test for paths in GROUPS.values() if (test := _failing(copy, paths))]
+    if failing:
+        print("These fail without any defect:", *failing, sep="\n  ")
+        return 2
+    with ThreadPoolExecutor(WORKERS) as workers:
+        caught = list(workers.map(_try, chosen))
+    survivors = [defect.name for defect, tests in zip(chosen, caught, strict=True) if not tests]
+    print(f"\n{len(chosen)} defects, {len(survivors)} survived", *survivors, sep="\n  ")
+    return 1 if survivors else 0
+
+
+def _try(defect: Defect) -> str:
+    """Return the first test that fails with the defect."""
+    caught = ""
+    with _copied() as copy:
+        broken = copy / defect.path
+        broken.write_text(broken.read_text().replace(defect.old, defect.new))
+        for paths in GROUPS.values():
+            caught = caught or _failing(copy, paths)
+    print(f"{defect.name} -> {caught or 'SURVIVED'}", flush=True)
+    return caught
+
+
+@contextmanager
+def _copied() -> Iterator[Path]:
+    """Give a copy of the source tree."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        for name in COPIED:
+            source, to = ROOT / name, Path(folder) / name
+            if source.is_dir():
+                shutil.copytree(source, to, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, to)
+        yield Path(folder)
+
+
+def _failing(copy: Path, paths: tuple[str, ...]) -> str:
+    """Run tests in the copy until one fails; return it."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *paths]
+    environment = {**os.environ, "HYPOTHESIS_PROFILE": "unshrunk", "PYTHONPATH": str(copy)}
+    try:
+        ended = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"{paths[0]} (does not end)"
+    if ended.returncode == 0:
+        return ""
+    named = re.search(r"^(?:FAILED|ERROR) (\S+)", ended.stdout, flags=re.MULTILINE)
+    if named is None:
+        raise RuntimeError(f"the tests of {paths} did not run:\n{ended.stdout}\n{ended.stderr}")
+    return named[1].removeprefix("tests/")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
