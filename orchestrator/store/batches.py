@@ -161,7 +161,7 @@ _STARTED = _Table(
     """
 UPDATE attempts AS a SET state = 'started', started_at = coalesce(s.at, now())
 FROM unnest({}) AS u(token) LEFT JOIN starts AS s ON s.token = u.token
-WHERE a.token = u.token AND a.state = 'leased'
+WHERE a.token = u.token AND a.started_at IS NULL AND a.ended_at IS NULL
 """,
     (("bigint", lambda r: r.token),),
     is_guarded=False,

@@ -21,12 +21,14 @@ from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChu
 from orchestrator.store.arrays import array
 from orchestrator.store.hot import HotConnection, unavailable
 
+#: The lock is asked for by token alone: what is asked of the state is asked of what is locked. In one condition
+#: the server would go through the index of live attempts, with all that ended since its last vacuum.
 _START_SQL = """
-WITH live AS (
-    SELECT token, tenant_id FROM attempts
-    WHERE token = ANY(%(tokens)s::bigint[]) AND state = 'leased' AND executor = %(executor)s FOR SHARE
+WITH locked AS (
+    SELECT token, tenant_id, state, executor FROM attempts WHERE token = ANY(%(tokens)s::bigint[]) FOR SHARE
 )
-INSERT INTO starts (token, tenant_id, incarnation) SELECT token, tenant_id, %(incarnation)s FROM live
+INSERT INTO starts (token, tenant_id, incarnation) SELECT token, tenant_id, %(incarnation)s FROM locked
+WHERE state = 'leased' AND executor = %(executor)s
 ON CONFLICT (token) DO NOTHING
 """
 
@@ -38,29 +40,30 @@ FROM starts AS s JOIN attempts AS a USING (token) JOIN tasks AS t ON t.id = a.ta
     JOIN plans AS p ON p.id = a.plan_id
     LEFT JOIN LATERAL (
         SELECT b.summary || E'\\n' || b.detail AS feedback FROM attempts AS b
-        WHERE a.number > 1 AND b.task_id = a.task_id AND b.token < a.token
-            AND b.state IN ('failed', 'timed_out')
+        WHERE (a.number > 1 OR a.kind = 'review') AND b.task_id = a.task_id AND b.token < a.token
+            AND CASE WHEN a.kind = 'review' THEN b.kind = 'work' AND b.state = 'succeeded'
+                ELSE b.state IN ('failed', 'timed_out') END
         ORDER BY b.token DESC LIMIT 1
     ) AS f ON true
 WHERE s.token = ANY(%(tokens)s::bigint[]) AND s.incarnation = %(incarnation)s
-    AND a.state IN ('leased', 'started')
+    AND a.ended_at IS NULL
 """
 
 _RESULTS_SQL = """
-WITH live AS (
-    SELECT token, tenant_id FROM attempts
-    WHERE token = ANY(%(tokens)s::bigint[]) AND state IN ('leased', 'started') FOR SHARE
+WITH locked AS (
+    SELECT token, tenant_id, state FROM attempts WHERE token = ANY(%(tokens)s::bigint[]) FOR SHARE
 )
 INSERT INTO results (token, tenant_id, state, failure_class, summary, detail, exit_code, report, input_tokens,
                      output_tokens, cache_read_tokens, cache_write_tokens, cost_micros, requests)
-SELECT u.token, live.tenant_id, u.state, u.class, u.summary, u.detail, u.exit_code, u.report, u.input,
+SELECT u.token, l.tenant_id, u.state, u.class, u.summary, u.detail, u.exit_code, u.report, u.input,
        u.output, u.cache_read, u.cache_write, u.cost, u.requests
 FROM unnest(%(tokens)s::bigint[], %(1)s::text[], %(2)s::text[], %(3)s::text[], %(4)s::text[], %(5)s::int[],
             %(6)s::jsonb[], %(7)s::bigint[], %(8)s::bigint[], %(9)s::bigint[], %(10)s::bigint[],
             %(11)s::bigint[], %(12)s::int[])
     AS u(token, state, class, summary, detail, exit_code, report, input, output, cache_read, cache_write,
          cost, requests)
-    JOIN live USING (token)
+    JOIN locked AS l USING (token)
+WHERE l.state IN ('leased', 'started')
 ON CONFLICT (token) DO NOTHING
 """
 
@@ -77,6 +80,9 @@ ON CONFLICT (token, seq) DO NOTHING
 _BEAT_SQL = """
 UPDATE leases SET beat = beat + 1 WHERE token = ANY(%(tokens)s::bigint[]) RETURNING token, cancel_reason
 """
+
+#: Options of a task → the limits of a session that they set.
+_OWN_LIMITS = {"timeout": "total_timeout_s", "idle timeout": "idle_timeout_s", "grace": "grace_s"}
 
 _RESULT_COLUMNS: tuple[Callable[[Outcome], str | int | None], ...] = (
     lambda o: o.state.value,
@@ -131,8 +137,6 @@ class ExecutorStore:
 
     def _assignment(self, row: Mapping[str, Any]) -> Assignment:
         options = row["options"]
-        timeout_ms = duration_ms(str(options.get("timeout", "")))
-        limits = replace(self._limits, total_timeout_s=timeout_ms / 1000) if timeout_ms else self._limits
         return Assignment(
             token=row["token"],
             number=row["number"],
@@ -153,9 +157,18 @@ class ExecutorStore:
             verify=tuple(row["verify"]),
             workdir=row["workdir"],
             feedback=row["feedback"],
-            limits=limits,
+            limits=self._limits_of(options),
             options=options,
         )
+
+    def _limits_of(self, options: Mapping[str, str]) -> SessionLimits:
+        if options.keys().isdisjoint(_OWN_LIMITS):
+            return self._limits
+        own: dict[str, Any] = {}
+        for name, limit in _OWN_LIMITS.items():
+            if (time_ms := duration_ms(options.get(name, ""))) is not None:
+                own[limit] = time_ms / 1000
+        return replace(self._limits, **own)
 
     async def save_results(self, results: Sequence[tuple[int, Outcome]]) -> set[int]:
         """Store results; return the tokens that are stored now, by this call or an earlier one.
