@@ -29,6 +29,7 @@ from orchestrator.store.embedded_layout import (
 )
 from orchestrator.store.embedded_os import server_processes
 from tests.support.postgres import VERSIONS, private_home
+from tests.support.small_disk import small_disk
 
 pytestmark = pytest.mark.postgres
 ROOT = Path(__file__).parents[2]
@@ -421,18 +422,6 @@ def test_moved_home_does_not_silently_start_empty(home):
 
 
 # -- faults -----------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def small_disk(folder, *, size_mb):
-    arguments = ["-t", "tmpfs", "-o", f"size={size_mb}m,mode=755", "tmpfs", folder]
-    mount = subprocess.run(["mount", *arguments], check=False, capture_output=True, text=True)
-    if mount.returncode != 0:
-        pytest.skip(f"NOT RUN: no tmpfs can be mounted here: {mount.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.parametrize("size_mb", [1, 20])

@@ -27,6 +27,7 @@ class Load:
     Args:
         sleep_max_s: longest session.
         pause_s: between two plans of a client, on average.
+        padding: characters that each plan has beside its tasks, as its author may be a talker.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Load:
         clients: int = 2,
         sleep_max_s: float = 1.0,
         pause_s: float = 0.5,
+        padding: int = 0,
     ) -> None:
         self._service = service
         self._effects = effects
         self._seed = seed
         self._sleep_max_s = sleep_max_s
         self._pause_s = pause_s
+        self._padding = padding
         self._is_over = threading.Event()
         self._threads = [
             threading.Thread(target=self._hand_in_plans, args=(client,), name=f"client-{client}")
@@ -124,7 +127,8 @@ class Load:
 
     def _plan(self, name: str, dice: random.Random) -> str:
         """Return a plan of two to five tasks, some of which need others."""
-        lines = [f"# {name}", ""]
+        padding = dice.randbytes(self._padding // 2).hex()  # hardly to be compressed
+        lines = [f"# {name}", "", padding, ""]
         for n in range(1, dice.randint(2, 5) + 1):
             work = self._effects.line(f"sleep {dice.uniform(0, self._sleep_max_s):.2f}")
             lines += [f"- [ ] **{name}.{n}** Task {n}", f"  - agent: {AGENT_TYPE}", f"  - run: `{work}`"]

@@ -26,6 +26,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from orchestrator.core.words import Proof
 from orchestrator.settings import load_settings
 from orchestrator.store.urls import DatabaseUrls
 from tests.support.own_server import OwnServer
@@ -222,9 +223,9 @@ class _Executors:
         if executor in self.by_name:
             await self.by_name[executor].cancel(token, reason)
 
-    async def kill_tree(self, executor: str, token: int) -> bool:
+    async def kill_tree(self, executor: str, token: int) -> Proof:
         del executor
-        return await self._node.kill_tree(token)
+        return Proof.GONE if await self._node.kill_tree(token) else Proof.UNPROVEN
 
     async def want(self, sessions: Mapping[str, int]) -> None:
         """There are no pools: the executors are what they are."""
