@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core.words import AttemptState
+from orchestrator.ports import Outcome, SessionLimits
+from orchestrator.store.executors import Beats, ExecutorStore
+from orchestrator.store.urls import DatabaseUrls
 from orchestrator.workspace import tree
 from tests.support.actor_stack import SETTINGS, ActorStack, actor_stack
 from tests.support.history import EffectLog, check_history
@@ -32,7 +36,23 @@ def stack(home: Path) -> Iterator[ActorStack]:
         yield running
 
 
-def test_a_stopped_executor_loses_its_attempt_and_cannot_report_it_later(
+async def what_is_taken(
+    urls: DatabaseUrls, attempt: dict[str, Any]
+) -> tuple[set[int], dict[int, str | None]]:
+    """Store a result and renew the lease as the executor does; return the tokens that were taken."""
+    store = ExecutorStore(
+        urls.service, executor=attempt["executor"], incarnation="late", limits=SessionLimits()
+    )
+    beats = Beats(urls.service, name="late")
+    outcome = Outcome(state=AttemptState.SUCCEEDED, summary="too late")
+    try:
+        return await store.save_results([(attempt["token"], outcome)]), beats.renew([attempt["token"]])
+    finally:
+        await store.close()
+        beats.close()
+
+
+async def test_a_stopped_executor_loses_its_attempt_and_cannot_report_it_later(
     home: Path, stack: ActorStack
 ) -> None:
     rows, effects, records = Rows(stack.urls), EffectLog(home), home / "records"
@@ -58,6 +78,7 @@ def test_a_stopped_executor_loses_its_attempt_and_cannot_report_it_later(
         timeout_s=PATIENCE_S,
         what="the executor has let go of what is not its own",
     )
+    assert await what_is_taken(stack.urls, first) == (set(), {})
     assert rows.column("SELECT token FROM results WHERE token = %s", first["token"]) == []
     done = "SELECT state FROM plans WHERE id = %s"
     wait_until(lambda: rows.column(done, plan_id) == ["done"], timeout_s=PATIENCE_S, what="the plan is done")
