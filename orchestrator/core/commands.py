@@ -31,7 +31,6 @@ class SaveTask(Command):
     task_id: int
     state: TaskState
     reason: str
-    unmet_dependencies: int
     not_before_ms: int
     attempts_used: int
     losses: int

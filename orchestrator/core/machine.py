@@ -142,7 +142,6 @@ class SchedulerState(State):
                     task_id=task_id,
                     state=task.state,
                     reason=task.reason,
-                    unmet_dependencies=task.unmet,
                     not_before_ms=task.not_before_ms,
                     attempts_used=task.attempts_used,
                     losses=task.losses,

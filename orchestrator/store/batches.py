@@ -75,17 +75,16 @@ _SAVED = _Table(
     SaveTask,
     """
 UPDATE task_states AS t
-SET state = u.state, reason = u.reason, unmet_dependencies = u.unmet,
+SET state = u.state, reason = u.reason,
     not_before = CASE WHEN u.not_before = 0 THEN NULL ELSE to_timestamp(u.not_before / 1000.0) END,
     attempts_used = u.used, losses = u.losses, version = u.version, updated_at = now()
-FROM unnest({}) AS u(id, state, reason, unmet, not_before, used, losses, expected, version)
+FROM unnest({}) AS u(id, state, reason, not_before, used, losses, expected, version)
 WHERE t.task_id = u.id AND t.version = u.expected
 """,
     (
         ("bigint", lambda r: r.task_id),
         ("text", lambda r: r.state.value),
         ("text", lambda r: r.reason),
-        ("int", lambda r: r.unmet_dependencies),
         ("bigint", lambda r: r.not_before_ms),
         ("int", lambda r: r.attempts_used),
         ("int", lambda r: r.losses),

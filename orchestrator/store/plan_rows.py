@@ -117,7 +117,6 @@ def state_columns(new: NewPlan, *, plan_id: int, ids: Mapping[str, int]) -> dict
         "plan_id": [plan_id] * len(tasks),
         "state": [states[task.key][0].value for task in tasks],
         "reason": [str(states[task.key][1]) for task in tasks],
-        "unmet_dependencies": [unmet[task.key] for task in tasks],
         "priority": [task.priority for task in tasks],
         "rank": [new.ranks.get(task.key, 0) for task in tasks],
     }

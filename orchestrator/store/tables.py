@@ -144,7 +144,6 @@ task_states = Table(
     Column("plan_id", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
     _words("reason"),  # why it is held, failed, cancelled or done ("by import, no evidence")
-    _count("unmet_dependencies", Integer),
     _moment("not_before"),  # end of the back-off
     _count("attempts_used", Integer),
     _count("losses", Integer),  # in a row

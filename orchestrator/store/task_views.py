@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, func, select, true
 
-from orchestrator.core.words import TaskState
+from orchestrator.core.words import SATISFIED, TaskState
 from orchestrator.errors import Conflict, NotFound
+from orchestrator.plan.model import DependencyKind
 from orchestrator.store.engine import Connection
 from orchestrator.store.tables import (
     attempts,
@@ -23,6 +24,7 @@ from orchestrator.text import id_in, storable
 from orchestrator.views import AttemptView, DependencyView, Page, TaskDetail, TaskView
 
 _parents = tasks.alias("parents")
+_on_states = task_states.alias("on_states")
 
 
 async def task_page(
@@ -124,13 +126,25 @@ async def task_detail(connection: Connection, task_id: int) -> TaskDetail:
 def _listed() -> Select[Any]:
     t, s = tasks.c, task_states.c
     written = (t.id, t.plan_id, t.key, t.kind, t.title, t.agent_type, t.priority, t.line)
-    moving = (s.state, s.reason, s.unmet_dependencies, s.not_before, s.attempts_used, s.losses)
+    moving = (s.state, s.reason, _unmet(), s.not_before, s.attempts_used, s.losses)
     return (
         select(*written, *moving, func.coalesce(_parents.c.key, "").label("parent_key"))
         .select_from(tasks)
         .join(task_states, s.task_id == t.id)
         .outerjoin(_parents, _parents.c.id == t.parent_id)
     )
+
+
+def _unmet() -> ColumnElement[int]:
+    """Count what a task still waits for; the edges tell, so no row has to be kept in step."""
+    e, on = task_dependencies.c, _on_states.c
+    query = (
+        select(func.count())
+        .select_from(task_dependencies.join(_on_states, on.task_id == e.on_task_id))
+        .where(e.task_id == tasks.c.id, e.kind == DependencyKind.BLOCKS, on.state.not_in(SATISFIED))
+        .correlate(tasks)
+    )
+    return query.scalar_subquery().label("unmet_dependencies")
 
 
 def _without_ordinal(row: RowMapping) -> dict[str, Any]:

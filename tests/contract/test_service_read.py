@@ -240,6 +240,6 @@ async def test_status_joins_memory_and_tables(service, scheduler, plan_id):
     status = await service.status()
     assert (status.epoch, status.is_ready, status.sessions) == (3, True, 2)
     assert dict(status.plans) == {"submitted": 1}
-    assert dict(status.tasks) == {"done": 1, "waiting": 2, "held": 2}
+    assert dict(status.tasks) == {"done": 1, "ready": 1, "waiting": 1, "held": 2}
     scheduler.error = Overloaded("starting")
     assert not (await service.status()).is_ready

@@ -40,15 +40,15 @@ async def test_a_plan_is_stored_whole_and_inert(service, scheduler, database):
     assert (await service.plan("Ship it")).state == "submitted"
     states = execute(
         database,
-        "SELECT t.key, s.state, s.reason, s.unmet_dependencies, s.priority FROM task_states s"
+        "SELECT t.key, s.state, s.reason, s.priority FROM task_states s"
         " JOIN tasks t ON t.id = s.task_id WHERE t.kind = 'leaf' ORDER BY t.ordinal",
     )
-    assert [row[:4] for row in states] == [
-        ("A.1", "done", "by import, no evidence", 0),
-        ("A.2", "waiting", "", 0),
-        ("A.3", "waiting", "", 1),
-        ("A.4", "held", "in progress elsewhere", 0),
-        ("A.5", "held", "blocked in the plan", 0),
+    assert [row[:3] for row in states] == [
+        ("A.1", "done", "by import, no evidence"),
+        ("A.2", "ready", ""),
+        ("A.3", "waiting", ""),
+        ("A.4", "held", "in progress elsewhere"),
+        ("A.5", "held", "blocked in the plan"),
     ]
     ranks = dict(
         execute(database, "SELECT t.key, s.rank FROM task_states s JOIN tasks t ON t.id = s.task_id")
@@ -59,7 +59,7 @@ async def test_a_plan_is_stored_whole_and_inert(service, scheduler, database):
 
 async def test_taken_tasks_wait_like_the_others(service):
     submitted = await service.submit(SubmitRequest(text=PLAN, take=True))
-    assert (await service.task("A.4", plan_id=submitted.plan_id)).state == "waiting"
+    assert (await service.task("A.4", plan_id=submitted.plan_id)).state == "ready"
 
 
 async def test_a_container_is_done_when_nothing_below_it_is_open(service):

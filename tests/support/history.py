@@ -37,7 +37,7 @@ _PLANS_SQL = "SELECT id, state, tasks_total FROM plans ORDER BY id"
 
 _TASKS_SQL = """
 SELECT t.id, t.plan_id, t.key, coalesce(t.parent_id, 0), t.kind = 'container', s.state, s.reason,
-       s.unmet_dependencies, %(script)s <> '' AND strpos(t.run::text, %(script)s) > 0
+       %(script)s <> '' AND strpos(t.run::text, %(script)s) > 0
 FROM tasks AS t JOIN task_states AS s ON s.task_id = t.id ORDER BY t.id
 """
 

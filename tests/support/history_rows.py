@@ -27,7 +27,6 @@ class TaskRow(NamedTuple):
     is_container: bool
     state: str
     reason: str
-    unmet: int
     has_effects: bool
 
 

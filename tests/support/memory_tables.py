@@ -36,7 +36,14 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.limits import Overrides
 from orchestrator.core.task import Task
-from orchestrator.core.words import FINISHED, LIVE, AttemptKind, AttemptState, FailureClass, PlanState
+from orchestrator.core.words import (
+    FINISHED,
+    LIVE,
+    AttemptKind,
+    AttemptState,
+    FailureClass,
+    PlanState,
+)
 from orchestrator.errors import Fenced, InvariantViolation, NotFound
 from orchestrator.ports import Fate, Outcome, PlanSlice, StoredAnswer
 
@@ -128,7 +135,7 @@ class MemoryTables:
 
     Attributes:
         clock_ms: what time the database says it is.
-        tasks: with the numbers of their last attempts; `unmet` holds what was written beside.
+        tasks: with the numbers of their last attempts.
         edges: of `blocks` dependencies by the task at which they end: task → tasks it waits for.
     """
 
@@ -137,7 +144,6 @@ class MemoryTables:
     plans: dict[int, PlanSpec] = field(default_factory=dict)
     tasks: dict[int, Task] = field(default_factory=dict)
     plan_of: dict[int, int] = field(default_factory=dict)
-    unmet: dict[int, int] = field(default_factory=dict)
     edges: dict[int, tuple[int, ...]] = field(default_factory=dict)
     attempts: dict[int, AttemptRow] = field(default_factory=dict)
     leases: dict[int, LeaseRow] = field(default_factory=dict)
@@ -172,7 +178,6 @@ class MemoryTables:
         for task in tasks:
             self.tasks[task.task_id] = task
             self.plan_of[task.task_id] = plan.plan_id
-            self.unmet[task.task_id] = 0
         for task_id, on_id in edges:
             self.edges[task_id] = (*self.edges.get(task_id, ()), on_id)
 
@@ -265,7 +270,6 @@ class MemoryTables:
         for row in rows:
             changes = {name: getattr(row, name) for name in _SAVED}
             self.tasks[row.task_id] = replace(self.tasks[row.task_id], **changes)
-            self.unmet[row.task_id] = row.unmet_dependencies
 
     def _save_plan(self, row: SavePlan) -> None:
         if row.plan_id not in self.plans:

@@ -22,9 +22,8 @@ SELECT %(plan)s, 'T' || n, n, 'leaf', 'Task ' || n, 'coder', '["true"]', %(optio
 FROM generate_series(1, %(count)s) AS n RETURNING id
 """
 STATES = """
-INSERT INTO task_states (task_id, plan_id, state, priority, rank, unmet_dependencies)
-SELECT id, plan_id, 'waiting', 2, 0, (SELECT count(*) FROM task_dependencies WHERE task_id = tasks.id)
-FROM tasks WHERE plan_id = %(plan)s
+INSERT INTO task_states (task_id, plan_id, state, priority, rank)
+SELECT id, plan_id, 'waiting', 2, 0 FROM tasks WHERE plan_id = %(plan)s
 """
 EDGES = """
 INSERT INTO task_dependencies (plan_id, task_id, on_task_id, kind, is_explicit)
@@ -103,7 +102,6 @@ def save(task_id: int, *, expected: int = 0, version: int = 1, **changes: Any) -
         task_id=task_id,
         state=TaskState.READY,
         reason="",
-        unmet_dependencies=0,
         not_before_ms=0,
         attempts_used=0,
         losses=0,

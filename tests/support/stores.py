@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from orchestrator.core.words import PlanState
 from orchestrator.errors import DatabaseUnavailable
-from orchestrator.plan.model import ESTIMATE_MS_DEFAULT
 from orchestrator.ports import SchedulerStore, SessionLimits
 from orchestrator.runtime.executing import AttemptStore
 from orchestrator.runtime.renewal import Renewer
@@ -186,7 +185,7 @@ class MemoryStores(Stores):
         ids = list(range(first, first + count))
         pairs = [(ids[task], ids[on]) for task, on in edges]
         plan = replace(PLAN, plan_id=plan_id, state=PlanState(state))
-        bare = {"task_type": "", "domain": "", "estimate_ms": ESTIMATE_MS_DEFAULT}
+        bare = {"task_type": "", "domain": ""}
         self.tables.add_plan(plan, [spec(task_id, **bare) for task_id in ids], pairs)
         return plan_id, ids
 

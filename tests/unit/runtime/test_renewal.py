@@ -198,15 +198,17 @@ def test_a_renewal_that_gets_no_answer_keeps_no_lease_alive(quick: Stage) -> Non
     answer.set()
 
 
-def test_what_goes_wrong_in_one_round_does_not_end_the_next(quick: Stage) -> None:
+def test_what_goes_wrong_in_one_round_does_not_end_the_next() -> None:
     again = threading.Event()
+    stage = Stage(QUICK)  # its clock stands still, so the lease is trusted however long a round takes
 
     def broken() -> None:
-        if len(quick.renewer.asked) > 1:
+        if len(stage.renewer.asked) > 1:
             again.set()
         raise RuntimeError("a defect")
 
-    quick.renewer.during = broken
-    quick.hold(1)
-    quick.renewal.start()
+    stage.renewer.during = broken
+    stage.hold(1)
+    stage.renewal.start()
     assert again.wait(30)
+    stage.renewal.stop()

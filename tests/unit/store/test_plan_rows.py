@@ -103,7 +103,7 @@ def test_only_blocking_dependencies_on_what_is_not_done_are_unmet():
     new = new_plan(leaf("a"), leaf("b", Mark.DONE), leaf("c"), dependencies=edges)
     ids = {"a": 1, "b": 2, "c": 3}
     states = state_columns(new, plan_id=9, ids=ids)
-    assert states["unmet_dependencies"] == [0, 0, 1]
+    assert states["state"] == ["ready", "done", "waiting"]
     assert states["rank"] == [5, 0, 0]
     rows = dependency_columns(new, plan_id=9, ids=ids)
     assert list(zip(rows["task_id"], rows["on_task_id"], rows["kind"], strict=True)) == [

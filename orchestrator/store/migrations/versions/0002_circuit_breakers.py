@@ -1,4 +1,4 @@
-"""Circuit breakers of agent types."""
+"""Circuit breakers of agent types; unmet dependencies are counted, not kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Make the table, and drop what the edges tell."""
+    op.drop_column("task_states", "unmet_dependencies")
     op.create_table(
         "circuit_breakers",
         sa.Column("tenant_id", sa.Text(), server_default="local", nullable=False),
