@@ -25,7 +25,7 @@ _ON_TERM = {"commit", "last batch", "look at term", "take term", "release term"}
 
 
 class Database:
-    """The server. `on_commit` hears of each commit: its process and whether it has taken place yet."""
+    """The server. `on_sent` hears which process sends what, `on_committed` whose commit has taken place."""
 
     def __init__(self, loop: VirtualLoop, dice: Dice) -> None:
         self._loop = loop
@@ -34,7 +34,8 @@ class Database:
         self.away_until_s = 0.0
         self.clock_offset_ms = 0  #: of what it tells a new term, against its first
         self.tables = MemoryTables(clock_ms=lambda: 1_700_000_000_000 + int(loop.time() * 1000))
-        self.on_commit: Callable[[Process, bool], None] = lambda process, is_done: None
+        self.on_sent: Callable[[Process, str], None] = lambda process, what: None
+        self.on_committed: Callable[[Process], None] = lambda process: None
 
     @property
     def is_away(self) -> bool:
@@ -50,10 +51,9 @@ class Database:
         self, process: Process, what: str, transaction: Callable[[], Any], answer: asyncio.Future[Any]
     ) -> None:
         """Take a transaction in; `answer` gets its result, its error or DatabaseUnavailable."""
-        if what == "commit":
-            self.on_commit(process, False)
-            if process.is_dead:
-                return
+        self.on_sent(process, what)
+        if process.is_dead:
+            return
         arrives_s = self.latency_s()
         if self.is_away or self._dice.befalls("transaction lost"):
             self._loop.later(arrives_s, _fail, answer)
@@ -82,7 +82,7 @@ class Database:
         except Exception as raised:  # noqa: BLE001 - it goes to whoever asked
             error = raised
         if what == "commit" and error is None:
-            self.on_commit(process, True)
+            self.on_committed(process)
         if answer is None:
             return
         if self._dice.befalls("answer cut"):

@@ -18,6 +18,7 @@ STRIKES = {
     "executor killed": 20.0,
     "executor frozen": 30.0,
     "executor's loop stuck": 40.0,
+    "executor frozen at a start": 40.0,
     "executor cut off from the database": 40.0,
     "database outage": 40.0,
     "clock jump": 40.0,

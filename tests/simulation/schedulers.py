@@ -102,7 +102,7 @@ class Gateway:
         self._process = process
 
     async def start(self, executor: str, tokens: Sequence[int]) -> None:
-        self._world.dispatching(self._process)
+        self._world.dispatching(self._process, tokens)
         found = self._world.executors.get(executor)
         if found is not None and not self._process.is_dead:
             self._world.send("start", found.main, found.executing.start, list(tokens))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from tests.simulation.loop import Process
 from tests.simulation.schedulers import SimulatedScheduler
 from tests.simulation.world import World
 
@@ -24,6 +23,7 @@ class Trouble:
             "executor killed": self._kill_executor,
             "executor frozen": lambda: self._freeze_executor(with_leases=True),
             "executor's loop stuck": lambda: self._freeze_executor(with_leases=False),
+            "executor frozen at a start": self._freeze_at_start,
             "executor cut off from the database": self._cut_executor_off,
             "database outage": self._database_outage,
             "clock jump": self._clock_jump,
@@ -61,7 +61,7 @@ class Trouble:
     def _freeze_scheduler(self) -> bool:
         found = self._scheduler()
         if found is not None:
-            self._freeze(self._throw.uniform(0.5, 15.0), found.process)
+            self._world.freeze(self._throw.uniform(0.5, 15.0), found.process)
             if self._throw.random() < 0.5:  # whoever watches it takes it for dead
                 self._world.start_scheduler()
         return found is not None
@@ -80,10 +80,10 @@ class Trouble:
         self._world.start_scheduler(cluster_id=self._throw.choice(["c1", "c2"]))
         return True
 
-    def _freeze(self, for_s: float, *processes: Process) -> None:
-        for process in processes:
-            process.is_frozen = True
-            self._world.loop.later(for_s, self._world.loop.thaw, process)
+    def _freeze_at_start(self) -> bool:
+        """Have the next executor that stores a start freeze before it hears the answer; counted then."""
+        self._world.freeze_s = self._throw.uniform(1.0, 25.0)
+        return False
 
     def _kill_executor(self) -> bool:
         names = list(self._world.executors)
@@ -96,7 +96,7 @@ class Trouble:
             return False
         executor = self._world.executors[self._throw.choice(list(self._world.executors))]
         chosen = executor.processes if with_leases else (executor.main,)
-        self._freeze(self._throw.uniform(0.5, 25.0), *chosen)
+        self._world.freeze(self._throw.uniform(0.5, 25.0), *chosen)
         return True
 
     def _cut_executor_off(self) -> bool:
@@ -119,7 +119,7 @@ class Trouble:
 def make_peace(world: World) -> None:
     """End every fault: from now on everything works, and stays."""
     world.dice.is_peace = True
-    world.crash_at = ""
+    world.crash_at, world.freeze_s = "", 0.0
     world.database.away_until_s = 0.0
     for executor in world.executors.values():
         executor.line.cut_until_s = 0.0

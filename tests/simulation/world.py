@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator.core.words import Proof
@@ -32,12 +32,14 @@ class World:
         self.loop = VirtualLoop()
         self.dice = Dice(seed)
         self.database = Database(self.loop, self.dice)
-        self.database.on_commit = self._committing
+        self.database.on_sent = self._sending
+        self.database.on_committed = self._committed
         self.trees = Trees(self)
         self.schedulers: list[SimulatedScheduler] = []
         self.executors: dict[str, SimulatedExecutor] = {}
         self.processes: list[Process] = []
         self.crash_at = ""  #: the point at which the next scheduler that comes by dies
+        self.freeze_s = 0.0  #: how long the next executor that stores a start freezes then; 0 = not at all
         self.trace: list[str] = []
         self.digest = hashlib.sha256()
         self.violations: list[str] = []
@@ -125,14 +127,33 @@ class World:
             self.dice.counts[f"scheduler killed {point}"] += 1
             self.kill_scheduler(found, point)
 
-    def _committing(self, process: Process, is_done: bool) -> None:
+    def _sending(self, process: Process, what: str) -> None:
+        if what == "commit":
+            self._crash(process, "before a commit")
+        elif what == "start" and self.freeze_s:
+            executor = next(x for x in self.executors.values() if x.main is process)
+            self.dice.counts["executor frozen at a start"] += 1
+            self.note("executor freezes at a start", name=process.name, seconds=self.freeze_s)
+            self.freeze(self.freeze_s, *executor.processes)
+            self.freeze_s = 0.0
+
+    def freeze(self, for_s: float, *processes: Process) -> None:
+        """Stop processes for a while."""
+        for process in processes:
+            process.is_frozen = True
+            self.loop.later(for_s, self.loop.thaw, process)
+
+    def _committed(self, process: Process) -> None:
         found = next((s for s in self.schedulers if s.process is process), None)
         if found is not None and not found.scheduling.is_ready:
             self._crash(process, "while it recovers")
-        self._crash(process, "after a commit" if is_done else "before a commit")
+        self._crash(process, "after a commit")
 
-    def dispatching(self, process: Process) -> None:
+    def dispatching(self, process: Process, tokens: Sequence[int]) -> None:
         """Hear that a scheduler is about to send starts."""
+        for token in tokens:
+            if token not in self.database.tables.attempts:
+                self.violation(f"token {token} is sent before it is committed")
         self._crash(process, "at a dispatch")
 
     # --- executors, pools, nodes
