@@ -42,6 +42,7 @@ def test_commits_whose_answer_is_lost_are_written_once() -> None:
     print(f"{EXTENT}: seed {number}, commits {commits}, {resolved} unknown ones looked up")
     print(f"  answers {dict(clients.statuses)}, {history.summary}")
     assert_each_ran_once(history)
+    assert len({event.epoch for event in history.events}) == 1, "a term ended: memory and tables disagreed"
     told = [(event.token, event.type) for event in history.events if event.token]
     assert len(told) == len(set(told)), "an event of an attempt was written twice"
 
