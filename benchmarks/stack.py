@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 import ray
@@ -36,8 +37,6 @@ from tests.support.postgres import running_server
 EXECUTORS = 5
 PATIENCE_S = 600.0
 POLL_S = 0.1
-
-T = TypeVar("T")
 
 _PLAN = """
 INSERT INTO plans (name, source, source_digest, backend, state, tasks_total)
@@ -68,6 +67,7 @@ class MeasuredStack:
     urls: DatabaseUrls
     config: ActorConfig
     scheduler: Handle
+    executors: Sequence[Handle] = ()
 
     def store_plan(self, shape: Shape, *, state: str = "submitted") -> int:
         """Store a plan that no scheduler has been told of; return its id."""
@@ -99,6 +99,19 @@ class MeasuredStack:
         wait_for(lambda: self.state_of(plan_id) == "done")
         return plan_id
 
+    def submit(self, plan_id: int) -> float:
+        """Let the scheduler take a plan that was stored inert; return when that was, in monotonic seconds."""
+        with psycopg.connect(self.urls.service) as connection:
+            connection.execute("UPDATE plans SET state = 'submitted' WHERE id = %s", (plan_id,))
+        now_s = time.monotonic()
+        ray.get(self.scheduler.nudge.remote())
+        return now_s
+
+    def done_of(self, plan_id: int) -> int:
+        """Return how many tasks of a plan are done."""
+        query = "SELECT count(*) FROM task_states WHERE plan_id = %(plan)s AND state = 'done'"
+        return int(self.rows(query, plan=plan_id)[0][0])
+
     def state_of(self, plan_id: int) -> str:
         """Return the state of a plan."""
         return str(self.rows("SELECT state FROM plans WHERE id = %(plan)s", plan=plan_id)[0][0])
@@ -115,7 +128,7 @@ def ray_cluster() -> Iterator[None]:
             _temp_dir=folder,
             namespace=NAMESPACE,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
             resources={"executor": 2 * EXECUTORS},
             object_store_memory=100 * 2**20,
         )
@@ -130,16 +143,19 @@ def measured_stack(
     concurrency: int,
     *,
     executor_kind: type = IdleExecutor,
+    executor_arguments: tuple[object, ...] = (),
     scheduler_kind: type = Scheduler,
-    overrides: dict[str, Any] | None = None,
 ) -> Iterator[MeasuredStack]:
     """The product's actors over a database of its own, warmed by a small plan; needs `ray_cluster`."""
     with running_server() as address, tempfile.TemporaryDirectory() as folder:
         urls = address.urls()
         prepare(urls)
-        config = _config(Path(folder), urls, concurrency=concurrency, overrides=overrides or {})
-        with executors(executor_kind, config), actor(scheduler_kind, SCHEDULER, config) as scheduler:
-            stack = MeasuredStack(urls=urls, config=config, scheduler=scheduler)
+        config = make_config(Path(folder), urls, concurrency=concurrency)
+        with (
+            executors(executor_kind, config, *executor_arguments) as handles,
+            actor(scheduler_kind, SCHEDULER, config) as scheduler,
+        ):
+            stack = MeasuredStack(urls=urls, config=config, scheduler=scheduler, executors=handles)
             stack.run_plan(Shape(tasks=10 * concurrency))
             yield stack
 
@@ -149,7 +165,7 @@ def reference_ends(shapes: list[Shape], *, concurrency: int) -> list[float]:
     nowhere = DatabaseUrls(admin="", owner="", service="", api="", direct="")
     tasks = sum(shape.tasks for shape in shapes)
     with tempfile.TemporaryDirectory() as folder:
-        config = _config(Path(folder), nowhere, concurrency=concurrency, overrides={})
+        config = make_config(Path(folder), nowhere, concurrency=concurrency)
         with (
             executors(ReferenceExecutor, config),
             actor(ReferenceScheduler, SCHEDULER, config, shapes) as scheduler,
@@ -159,13 +175,13 @@ def reference_ends(shapes: list[Shape], *, concurrency: int) -> list[float]:
 
 
 @contextlib.contextmanager
-def executors(kind: type, config: ActorConfig) -> Iterator[list[Handle]]:
+def executors(kind: type, config: ActorConfig, *more: object) -> Iterator[list[Handle]]:
     """Five executors, and the pools that hold them."""
     pool, agent_type = config.settings.pools.default, Shape(tasks=0).agent_type
     names = [executor_name(agent_type, str(n)) for n in range(EXECUTORS)]
     node = node_id()
     with actor(Node, node_name(node), config, node):
-        handles = [make(kind, executor(name, pool), config, name, agent_type) for name in names]
+        handles = [make(kind, executor(name, pool), config, name, agent_type, *more) for name in names]
         ray.get([handle.ready.remote() for handle in handles])
         infos = [ExecutorInfo(executor=name, agent_type=agent_type, slots=pool.slots) for name in names]
         present = [(info, node, handle) for info, handle in zip(infos, handles, strict=True)]
@@ -195,11 +211,12 @@ def wait_for(condition: Callable[[], bool], *, every_s: float = POLL_S) -> None:
         time.sleep(every_s)
 
 
-def _config(folder: Path, urls: DatabaseUrls, *, concurrency: int, overrides: dict[str, Any]) -> ActorConfig:
+def make_config(folder: Path, urls: DatabaseUrls, *, concurrency: int) -> ActorConfig:
+    """Return what actors are made with, for so many sessions at once."""
     for name in ("records", "workspaces"):
         (folder / name).mkdir()
     return ActorConfig(
-        settings=_settings(folder, concurrency, overrides),
+        settings=_settings(folder, concurrency),
         service_url=urls.service,
         direct_url=urls.direct,
         api_url=urls.api,
@@ -209,10 +226,10 @@ def _config(folder: Path, urls: DatabaseUrls, *, concurrency: int, overrides: di
     )
 
 
-def _settings(home: Path, concurrency: int, overrides: dict[str, Any]) -> Settings:
+def _settings(home: Path, concurrency: int) -> Settings:
     given = {
         "limits": {"sessions_max": concurrency, "agent_default_max": concurrency},
         "pools": {"default": {"slots": -(-concurrency // EXECUTORS)}},
         "logging": {"level": "warning"},
     }
-    return load_settings(home, given | overrides)
+    return load_settings(home, given)

@@ -1,0 +1,96 @@
+"""The real actors with notes of when what happened, on the clock that all processes of a machine share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from actors import wire
+from actors.options import ActorConfig
+from actors.scheduler import Scheduler
+from benchmarks.actors import IdleExecutor, NoSession
+from orchestrator.core.commands import Command, StartAttempt
+from orchestrator.core.events import AttemptEnded
+from orchestrator.core.machine import AnyEvent, SchedulerState
+from orchestrator.core.words import AttemptState
+from orchestrator.ports import Assignment, Outcome, Transcript, Workspace
+from orchestrator.runtime import scheduling
+
+
+class PacedSession:
+    """Implements ports.Backend: it takes its time, between half and one and a half times `session_s`."""
+
+    name = NoSession.name
+
+    def __init__(self, session_s: float) -> None:
+        self._session_s = session_s
+
+    async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
+        """Sleep, for a time that the token chooses, and succeed."""
+        share = assignment.token * 0.6180339887 % 1.0  # spread evenly, the same in every run
+        await asyncio.sleep(self._session_s * (0.5 + share))
+        return Outcome(state=AttemptState.SUCCEEDED)
+
+
+class TimedExecutor(IdleExecutor):
+    """Notes when each start reached it."""
+
+    def __init__(self, config: ActorConfig, name: str, agent_type: str, session_s: float) -> None:
+        super().__init__(config, name, agent_type)
+        self._executing._backends = {PacedSession.name: PacedSession(session_s)}
+        self._received: dict[int, float] = {}
+
+    async def start(self, tokens: Sequence[int]) -> None:
+        """Take leased attempts."""
+        now_s = time.monotonic()
+        for token in tokens:
+            self._received.setdefault(token, now_s)
+        await super().start(tokens)
+
+    async def received(self) -> dict[int, float]:
+        """Return when each token was received first, in seconds."""
+        return self._received
+
+
+class TimedScheduler(Scheduler):
+    """Notes when it heard of the end that let an attempt start: that a slot is free, or a task ready."""
+
+    def __init__(self, config: ActorConfig) -> None:
+        self._born_s = time.monotonic()
+        self._heard: dict[int, float] = {}
+        self._causes: dict[int, float] = {}
+        scheduling.__dict__["SchedulerState"] = self._timed_state
+        super().__init__(config)
+
+    def _timed_state(self, **given: object) -> SchedulerState:
+        return _TimedState(self._heard, self._causes, **given)
+
+    async def report(self, started: Sequence[int], ended: Sequence[wire.Ended]) -> None:
+        """Take what an executor has stored."""
+        now_s = time.monotonic()
+        for token, *_ in ended:
+            self._heard.setdefault(token, now_s)
+        await super().report(started, ended)
+
+    async def causes(self) -> dict[int, float]:
+        """Return, for each attempt that an end let start, when that end was heard of, in seconds."""
+        return self._causes
+
+    async def born_s(self) -> float:
+        """Return when this process began to be the scheduler."""
+        return self._born_s
+
+
+class _TimedState(SchedulerState):
+    def __init__(self, heard: dict[int, float], causes: dict[int, float], **given: object) -> None:
+        super().__init__(**given)  # type: ignore[arg-type]
+        self._heard = heard
+        self._causes = causes
+
+    def handle(self, event: AnyEvent) -> list[Command]:
+        commands = super().handle(event)
+        if isinstance(event, AttemptEnded) and event.token in self._heard:
+            heard_s = self._heard[event.token]
+            self._causes.update({c.token: heard_s for c in commands if isinstance(c, StartAttempt)})
+        return commands
