@@ -81,6 +81,7 @@ class Scheduler(NamedTuple):
     is_written: bool = False
     proofs: frozenset[Proof] = frozenset()
     inbox: frozenset[AnyEvent] = frozenset()  #: what its proofs have found out
+    is_fenced: bool = False  #: it waits for the answer to a commit that is refused; its proofs go on
 
 
 class Session(NamedTuple):
@@ -166,6 +167,8 @@ class LeaseProtocol:
         yield from self._take_over(world)
         for scheduler in world.schedulers:
             yield from self._prove(world, scheduler)
+            if scheduler.is_fenced:
+                continue
             if scheduler.core == -1:
                 yield self._recover(world, scheduler)
             elif scheduler.batch == -1:
@@ -239,7 +242,8 @@ class LeaseProtocol:
             tables, epoch = self._write(world, "take", take)
             assert epoch == seen + 1
             schedulers = (*world.schedulers, Scheduler(epoch=seen + 1))
-            yield f"take-term {epoch}", world._replace(tables=tables, schedulers=schedulers)
+            after = world._replace(tables=tables, schedulers=schedulers)
+            yield f"take-term {epoch}", self._fenced(after)
 
     def _recover(self, world: World, scheduler: Scheduler) -> tuple[str, World]:
         alive = [executor.name for executor in world.executors]
@@ -332,9 +336,24 @@ class LeaseProtocol:
             rows = [c for c in self.batches[after.batch] if isinstance(c, RowCommand)]
             after = after._replace(is_written=not rows)
         schedulers = tuple(after if s is scheduler else s for s in world.schedulers)
-        return world._replace(schedulers=schedulers)
+        return self._fenced(world._replace(schedulers=schedulers))
 
-    def _commit(self, world: World, scheduler: Scheduler) -> tuple[str, World]:
+    def _fenced(self, world: World) -> World:
+        """What a scheduler without the term would commit is refused, whenever that is: so let it be now."""
+        term = self.tables[world.tables].term
+        left: list[Scheduler] = []
+        for scheduler in world.schedulers:
+            is_refused = scheduler.batch != -1 and not scheduler.is_written
+            if term is None or scheduler.epoch == term.epoch or not (is_refused or scheduler.is_fenced):
+                left.append(scheduler)
+                continue
+            if is_refused and self._try_commit(world, scheduler)[1] != "fenced":
+                raise Violation(f"epoch {scheduler.epoch} writes in epoch {term.epoch}")
+            if scheduler.proofs:
+                left.append(Scheduler(epoch=scheduler.epoch, proofs=scheduler.proofs, is_fenced=True))
+        return world._replace(schedulers=tuple(left))
+
+    def _try_commit(self, world: World, scheduler: Scheduler) -> tuple[int, Any]:
         rows = [c for c in self.batches[scheduler.batch] if isinstance(c, RowCommand)]
 
         def commit(tables: MemoryTables) -> str:
@@ -346,11 +365,12 @@ class LeaseProtocol:
                 raise Violation(f"the tables refuse a batch of the scheduler in office: {error}") from error
             return "commit"
 
-        tables, answer = self._write(world, ("commit", scheduler.epoch, scheduler.batch), commit)
-        if answer == "fenced":
-            left = tuple(s for s in world.schedulers if s is not scheduler)
-            return f"fenced {scheduler.epoch}", world._replace(schedulers=left)
-        if world.cancel == "answered" and any(isinstance(row, LeaseAttempt) for row in rows):
+        return self._write(world, ("commit", scheduler.epoch, scheduler.batch), commit)
+
+    def _commit(self, world: World, scheduler: Scheduler) -> tuple[str, World]:
+        tables, _ = self._try_commit(world, scheduler)
+        is_lease = any(isinstance(row, LeaseAttempt) for row in self.batches[scheduler.batch])
+        if world.cancel == "answered" and is_lease:
             raise Violation("a task is leased whose cancel was granted")
         return f"commit {scheduler.epoch}", self._next(world, scheduler, is_written=True)._replace(
             tables=tables

@@ -51,8 +51,7 @@ def test_nothing_that_can_happen_breaks_the_lease_protocol(name: str) -> None:
         f"{name}: {len(found.states):,} states, {sum(found.steps.values()):,} transitions, "
         f"depth {found.depth}, {took_s:.0f} s"
     )
-    expected = SEEN | ({"fenced"} if bounds.epochs > 1 else set())
-    assert expected <= set(found.steps), f"never happened: {expected - set(found.steps)}"
+    assert set(found.steps) >= SEEN, f"never happened: {SEEN - set(found.steps)}"
 
 
 def test_a_search_tells_the_shortest_way_to_what_is_wrong() -> None:
