@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -188,7 +189,11 @@ class Driver:
             await self._turn.wait()
 
     async def _read(self, plan_id: int) -> list[PlanSlice]:
-        return [part async for part in self._store.load_plan(plan_id)]
+        parts = []
+        async for part in self._store.load_plan(plan_id):
+            parts.append(part)
+            gc.freeze()  # tasks stay, and form no cycles: a collector that visits them all holds up dispatch
+        return parts
 
     def repeat_demand(self) -> None:
         """Tell the pools again how many sessions they could run, for the case that they have forgotten."""
