@@ -21,6 +21,7 @@ import structlog
 
 from cluster.database import HostDatabase
 from cluster.home import HostHome
+from cluster.orders import open_stdin, read_orders
 from cluster.progress import Progress
 from cluster.ray_cluster import JoinedRay, OwnRay, RayCluster
 from orchestrator import __version__
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from actors.options import ActorConfig
     from cluster.supervise import Supervisor
     from orchestrator.runtime.service import Service
+    from orchestrator.views import SubmitRequest
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +67,7 @@ class Host:
         self._is_served = is_served
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
+        self._request: asyncio.Queue[SubmitRequest] = asyncio.Queue()
         self._database = HostDatabase(settings)
         self._cluster: RayCluster = (
             JoinedRay(settings) if settings.ray.address else OwnRay(settings, home=home)
@@ -89,8 +92,9 @@ class Host:
         """
         self._heed_signals()
         self._write_stack()
+        front = [self._heed_command_line()] if self._is_run else []
         try:
-            await first_of(self._work(), self._stop.wait())
+            await first_of(self._work(), self._stop.wait(), *front)
         finally:
             await self._end()
 
@@ -193,17 +197,20 @@ class Host:
 
     # --- mode `run`
 
-    async def _plan_front(self, urls: DatabaseUrls) -> None:
-        """Work on the plan that the command line hands in; end with it, or when stdin ends."""
-        from cluster.stdio import Dialogue, open_stdin, read_orders
-
+    async def _heed_command_line(self) -> None:
+        """Take the plan that the command line hands in; end with stdin, however far the start has come."""
         orders = read_orders(await open_stdin())
-        request = await anext(orders, None)
-        if request is None:
-            return
+        async for request in orders:
+            self._request.put_nowait(request)
+            await _exhaust(orders)
+
+    async def _plan_front(self, urls: DatabaseUrls) -> None:
+        """Work on the plan of the command line, and end with it."""
+        from cluster.stdio import Dialogue
+
         async with _open_service(urls.api, scheduler=self._scheduler, settings=self._settings) as service:
             dialogue = Dialogue(service=service, progress=self._progress, has_started=self._first_start)
-            await first_of(dialogue.run(request), _exhaust(orders))
+            await dialogue.run(await self._request.get())
 
     # --- the end
 

@@ -1,26 +1,20 @@
-"""The dialogue of mode `run`: the command line hands in one plan and hears what becomes of it.
+"""What the command line hears in mode `run` of the plan that it handed in (cluster/orders.py).
 
-In: `{"op": "submit", "request": SubmitRequest}`, one line; the end of stdin means stop. Out: the lines of
-`orchestrator.cli.messages`, the views of `orchestrator.views` under their kinds.
+Out go the lines of `orchestrator.cli.messages`, the views of `orchestrator.views` under their kinds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import uuid
-from collections.abc import AsyncIterator
-
-from pydantic import BaseModel, ValidationError
 
 from cluster.progress import Progress
 from orchestrator.core.words import AT_REST, TaskKind, TaskState
-from orchestrator.errors import DatabaseUnavailable, OrchestratorError, Overloaded
+from orchestrator.errors import DatabaseUnavailable, Overloaded
 from orchestrator.runtime.service import Service
 from orchestrator.views import EventView, PlanView, SubmitRequest, TaskView
 
-_LINE_BYTES_MAX = 64 * 2**20
 _PLAN_PERIOD_S = 1.0
 _RETRY_S = 0.5
 _PAGE = 1000
@@ -29,39 +23,6 @@ _STARTED = "attempt.started"
 #: At the end: so many failed tasks, and of each so many lines.
 _LOGS_MAX = 20
 _LOG_LINES_MAX = 20
-
-
-class _Order(BaseModel):
-    """A line of stdin."""
-
-    op: str
-    request: SubmitRequest
-
-
-async def read_orders(stdin: asyncio.StreamReader) -> AsyncIterator[SubmitRequest]:
-    """Yield the plans that are handed in, until stdin ends.
-
-    Raises:
-        OrchestratorError: a line is not understood.
-    """
-    while line := await stdin.readline():
-        try:
-            order = _Order.model_validate_json(line)
-        except ValidationError as error:
-            raise OrchestratorError(
-                f"The Host does not understand {line[:200]!r}: {error}",
-                remedy="Use the same version of both.",
-            ) from error
-        yield order.request
-
-
-async def open_stdin() -> asyncio.StreamReader:
-    """Return stdin as a stream."""
-    reader = asyncio.StreamReader(limit=_LINE_BYTES_MAX)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
-    )
-    return reader
 
 
 class Dialogue:
