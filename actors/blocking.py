@@ -15,6 +15,7 @@ from actors.client import AsyncOrchestrator, PlanLike, PlanResult, aconnect
 from orchestrator.views import (
     EventView,
     LogView,
+    NewLimits,
     PlanView,
     StatusView,
     Submitted,
@@ -132,12 +133,52 @@ class Orchestrator:
         return self._loop.run(self._async.cancel_task(task_id, reason=reason))
 
     def retry(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
-        """Give a failed or cancelled task new attempts."""
+        """Give a failed, cancelled or skipped task new attempts."""
         return self._loop.run(self._async.retry(task_id, reason=reason))
+
+    def skip(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Give up on a task; what depends on it goes on without it."""
+        return self._loop.run(self._async.skip(task_id, reason=reason))
+
+    def finish(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Say that a task is done, by hand."""
+        return self._loop.run(self._async.finish(task_id, reason=reason))
+
+    def reopen(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Have a task done again; what depends on it and has not started waits for it again."""
+        return self._loop.run(self._async.reopen(task_id, reason=reason))
+
+    def hold(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Keep a task that waits or is ready from starting until it is released."""
+        return self._loop.run(self._async.hold(task_id, reason=reason))
 
     def release(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
         """Say that what a task was held for is settled."""
         return self._loop.run(self._async.release(task_id, reason=reason))
+
+    def approve(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Let a task start that is held for approval."""
+        return self._loop.run(self._async.approve(task_id, reason=reason))
+
+    def reject(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Refuse what is held for approval: the task fails, and may be retried."""
+        return self._loop.run(self._async.reject(task_id, reason=reason))
+
+    def set_budget(self, plan: PlanLike, usd: float) -> Mapping[str, object]:
+        """Set the most that a plan may spend, what it has spent included; 0 = no limit."""
+        return self._loop.run(self._async.set_budget(plan, usd))
+
+    def pause_all(self, *, reason: str = "") -> Mapping[str, object]:
+        """Start nothing more in any plan, also after a restart; what runs may end."""
+        return self._loop.run(self._async.pause_all(reason=reason))
+
+    def resume_all(self, *, reason: str = "") -> Mapping[str, object]:
+        """Take back the pause of everything."""
+        return self._loop.run(self._async.resume_all(reason=reason))
+
+    def set_limits(self, limits: NewLimits) -> Mapping[str, object]:
+        """Change how many sessions may be live at once; a lowered limit ends nothing."""
+        return self._loop.run(self._async.set_limits(limits))
 
 
 class _LoopThread:

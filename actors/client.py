@@ -23,6 +23,7 @@ from actors.joining import join_ray
 from orchestrator.core.words import AT_REST, PlanState
 from orchestrator.errors import EnvironmentFault
 from orchestrator.plan.read import read_path
+from orchestrator.ports import MICROS
 from orchestrator.routing import Routing
 from orchestrator.runtime.service import Service
 from orchestrator.settings import Settings, load_settings
@@ -33,6 +34,7 @@ from orchestrator.store.urls import settings_urls
 from orchestrator.views import (
     EventView,
     LogView,
+    NewLimits,
     PlanView,
     StatusView,
     SubmitRequest,
@@ -213,12 +215,53 @@ class AsyncOrchestrator:
         return await self.service.request("cancel_task", task_id=task_id, reason=reason)
 
     async def retry(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
-        """Give a failed or cancelled task new attempts."""
+        """Give a failed, cancelled or skipped task new attempts."""
         return await self.service.request("retry_task", task_id=task_id, reason=reason)
+
+    async def skip(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Give up on a task; what depends on it goes on without it."""
+        return await self.service.request("skip_task", task_id=task_id, reason=reason)
+
+    async def finish(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Say that a task is done, by hand."""
+        return await self.service.request("finish_task", task_id=task_id, reason=reason)
+
+    async def reopen(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Have a task done again; what depends on it and has not started waits for it again."""
+        return await self.service.request("reopen_task", task_id=task_id, reason=reason)
+
+    async def hold(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Keep a task that waits or is ready from starting until it is released."""
+        return await self.service.request("hold_task", task_id=task_id, reason=reason)
 
     async def release(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
         """Say that what a task was held for is settled."""
         return await self.service.request("release_task", task_id=task_id, reason=reason)
+
+    async def approve(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Let a task start that is held for approval."""
+        return await self.service.request("approve_task", task_id=task_id, reason=reason)
+
+    async def reject(self, task_id: int, *, reason: str = "") -> Mapping[str, object]:
+        """Refuse what is held for approval: the task fails, and may be retried."""
+        return await self.service.request("reject_task", task_id=task_id, reason=reason)
+
+    async def set_budget(self, plan: PlanLike, usd: float) -> Mapping[str, object]:
+        """Set the most that a plan may spend, what it has spent included; 0 = no limit."""
+        plan_id = await self.service.plan_id(_ref(plan))
+        return await self.service.request("set_budget", plan_id=plan_id, budget_micros=round(usd * MICROS))
+
+    async def pause_all(self, *, reason: str = "") -> Mapping[str, object]:
+        """Start nothing more in any plan, also after a restart; what runs may end."""
+        return await self.service.request("pause_all", reason=reason)
+
+    async def resume_all(self, *, reason: str = "") -> Mapping[str, object]:
+        """Take back the pause of everything."""
+        return await self.service.request("resume_all", reason=reason)
+
+    async def set_limits(self, limits: NewLimits) -> Mapping[str, object]:
+        """Change how many sessions may be live at once; a lowered limit ends nothing."""
+        return await self.service.request("set_limits", limits=limits)
 
     async def _change_plan(self, kind: str, plan: PlanLike, reason: str) -> Mapping[str, object]:
         plan_id = await self.service.plan_id(_ref(plan))

@@ -211,6 +211,26 @@ class SubmitRequest(BaseModel):
     is_fresh: bool = False
 
 
+_Limit = Annotated[int, Field(ge=0, le=1_000_000)]
+_Name = Annotated[str, Field(pattern=r"^[\w.:@/-]{1,100}$")]
+
+
+class NewLimits(BaseModel):
+    """How many sessions may be live at once from now on. What is not named stays; 0 = back to the settings.
+
+    Attributes:
+        sessions_max: in total.
+        agents, tenants, plans: by agent type, by tenant, and by id of the plan.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    sessions_max: _Limit | None = None
+    agents: dict[_Name, _Limit] = {}
+    tenants: dict[_Name, _Limit] = {}
+    plans: dict[int, _Limit] = {}
+
+
 class Page(View, Generic[T]):
     """A page of a list. `next` is the cursor of the next page; empty on the last."""
 
@@ -221,7 +241,9 @@ class Page(View, Generic[T]):
 class PoolView(View):
     """Executors of one agent type. `waits_for` says what keeps another one from starting.
 
-    `breaker` is `closed`, `open` or `half-open`.
+    Attributes:
+        breaker: `closed`, `open` or `half-open`.
+        breaker_failures: tasks that failed since the last success, as far as the scheduler knows.
     """
 
     agent_type: str
@@ -230,19 +252,44 @@ class PoolView(View):
     running: int
     queued: int
     breaker: str = "closed"
+    breaker_failures: int = 0
     waits_for: str = ""
 
 
+class LimitView(View):
+    """How many sessions may be live at once, and how many are.
+
+    Attributes:
+        scope: `total`, `agent`, `tenant` or `plan`; `name` says which one, a plan by its id.
+        sessions_max: None = no limit of its own.
+        is_set: a person has set it while the scheduler ran; else the settings give it.
+    """
+
+    scope: str
+    name: str
+    live: int
+    sessions_max: int | None
+    is_set: bool
+
+
 class StatusView(View):
-    """The whole service at a glance."""
+    """The whole service at a glance.
+
+    Attributes:
+        is_paused: a person has paused everything; nothing starts.
+        unknown_commits: commits of this scheduler whose answer was lost and whose outcome was looked up.
+    """
 
     version: str
     epoch: int
     is_ready: bool
+    is_paused: bool = False
     uptime_s: float
     sessions_max: int
     sessions: int
     plans: Mapping[str, int]
     tasks: Mapping[str, int]
     pools: tuple[PoolView, ...]
+    limits: tuple[LimitView, ...] = ()
+    unknown_commits: int = 0
     backend_note: str

@@ -29,7 +29,8 @@ IdempotencyKey: TypeAlias = Annotated[
     Header(
         alias="Idempotency-Key",
         max_length=255,
-        description="The same request under the same key is carried out once and answered alike.",
+        description="The same request under the same key is carried out once and answered alike, also after "
+        "a restart: the key is written in the transaction of what it changed.",
     ),
 ]
 

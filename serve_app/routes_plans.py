@@ -16,7 +16,7 @@ from orchestrator.errors import PlanError
 from orchestrator.views import Page, PlanView, SubmitRequest, Submitted, TaskView
 from serve_app.openapi import SUBMIT_BODY, problems
 from serve_app.parameters import After, IdempotencyKey, Limit, PlanRef, Served
-from serve_app.schemas import Change, SubmitOptions
+from serve_app.schemas import Change, NewBudget, SubmitOptions
 
 router = APIRouter(tags=["plans"])
 
@@ -91,6 +91,19 @@ async def resume(
 ) -> Mapping[str, Any]:
     """Go on with a paused plan; `until_key` works only on one task and what it needs."""
     return await _change(service, "resume_plan", ref, change, idempotency_key)
+
+
+@router.post("/plans/{ref:path}/budget", summary="Set the budget of a plan", responses=problems(404, 409))
+async def budget(
+    service: Served, ref: PlanRef, new: NewBudget, idempotency_key: IdempotencyKey = ""
+) -> Mapping[str, Any]:
+    """Set the most that a plan may spend; tasks that are held for the budget go on if it suffices."""
+    return await service.request(
+        "set_budget",
+        plan_id=await service.plan_id(ref),
+        budget_micros=new.budget_micros,
+        idempotency_key=idempotency_key,
+    )
 
 
 @router.get("/plans/{ref:path}", summary="Show a plan", responses=problems(404))

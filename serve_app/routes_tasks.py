@@ -33,40 +33,47 @@ async def logs(
     return Page(items=await service.logs(task.id, token=token))
 
 
-@router.post("/tasks/{ref:path}/cancel", summary="Cancel a task", responses=problems(404, 409))
-async def cancel(
-    service: Served,
-    ref: TaskRef,
-    plan: InPlan = "",
-    change: Change | None = None,
-    idempotency_key: IdempotencyKey = "",
-) -> Mapping[str, Any]:
-    """Stop its session and start it no more; answered after the commit."""
-    return await _change(service, "cancel_task", await _task(service, ref, plan), change, idempotency_key)
+def _add_change(action: str, summary: str, description: str) -> None:
+    """Add the route that asks the scheduler for `<action>_task`."""
+
+    async def change(
+        service: Served,
+        ref: TaskRef,
+        plan: InPlan = "",
+        change: Change | None = None,
+        idempotency_key: IdempotencyKey = "",
+    ) -> Mapping[str, Any]:
+        task = await _task(service, ref, plan)
+        return await service.request(
+            f"{action}_task",
+            task_id=task.id,
+            reason=change.reason if change else "",
+            idempotency_key=idempotency_key,
+        )
+
+    router.add_api_route(
+        f"/tasks/{{ref:path}}/{action}",
+        change,
+        methods=["POST"],
+        name=action,
+        summary=summary,
+        description=f"{description} Answered after the commit.",
+        responses=problems(404, 409),
+    )
 
 
-@router.post("/tasks/{ref:path}/retry", summary="Retry a task", responses=problems(404, 409))
-async def retry(
-    service: Served,
-    ref: TaskRef,
-    plan: InPlan = "",
-    change: Change | None = None,
-    idempotency_key: IdempotencyKey = "",
-) -> Mapping[str, Any]:
-    """Give a failed or cancelled task new attempts."""
-    return await _change(service, "retry_task", await _task(service, ref, plan), change, idempotency_key)
-
-
-@router.post("/tasks/{ref:path}/release", summary="Release a held task", responses=problems(404, 409))
-async def release(
-    service: Served,
-    ref: TaskRef,
-    plan: InPlan = "",
-    change: Change | None = None,
-    idempotency_key: IdempotencyKey = "",
-) -> Mapping[str, Any]:
-    """Say that what it was held for is settled."""
-    return await _change(service, "release_task", await _task(service, ref, plan), change, idempotency_key)
+for _change in (
+    ("cancel", "Cancel a task", "Stop its session and start it no more."),
+    ("skip", "Skip a task", "Give up on it; what depends on it goes on without it."),
+    ("finish", "Finish a task by hand", "Say that it is done."),
+    ("retry", "Retry a task", "Give a failed, cancelled or skipped task new attempts."),
+    ("reopen", "Reopen a task", "Do a task again that was done; what depends on it waits for it again."),
+    ("hold", "Hold a task", "Keep a task that waits or is ready from starting until it is released."),
+    ("release", "Release a held task", "Say that what it was held for is settled."),
+    ("approve", "Approve a task", "Let a task start that is held for approval."),
+    ("reject", "Reject a task", "Refuse what is held for approval: the task fails, and may be retried."),
+):
+    _add_change(*_change)
 
 
 @router.get("/tasks/{ref:path}", summary="Show a task", responses=problems(404, 409))
@@ -77,15 +84,3 @@ async def show(service: Served, ref: TaskRef, plan: InPlan = "") -> TaskDetail:
 
 async def _task(service: Served, ref: str, plan: str) -> TaskDetail:
     return await service.task(ref, plan_id=await plan_of(service, plan))
-
-
-async def _change(
-    service: Served, kind: str, task: TaskDetail, change: Change | None, idempotency_key: str
-) -> Mapping[str, Any]:
-    return await service.request(
-        kind,
-        plan_id=task.plan_id,
-        task_id=task.id,
-        reason=change.reason if change else "",
-        idempotency_key=idempotency_key,
-    )

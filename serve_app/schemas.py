@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.views import FindingView, SubmitRequest, View
+from orchestrator.views import BUDGET_MICROS_MAX, FindingView, SubmitRequest, View
 
 
 class Problem(View):
@@ -60,6 +60,14 @@ class Change(BaseModel):
 
     reason: str = ""
     until_key: str = ""
+
+
+class NewBudget(BaseModel):
+    """Most that a plan may spend from now on, what it has spent included; 0 = no limit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    budget_micros: int = Field(ge=0, le=BUDGET_MICROS_MAX, description="Millionths of a US dollar.")
 
 
 class Health(View):

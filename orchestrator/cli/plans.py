@@ -170,6 +170,8 @@ def _follow(client: Client, ref: str, *, until_key: str, output: Output) -> None
     from orchestrator.cli.remote import follow_plan
     from orchestrator.cli.views import follow
 
+    if client.status().is_paused:
+        output.remark("Everything is paused: nothing starts until `orchestrator resume --all`.")
     try:
         progress = follow(follow_plan(client, ref), output=output)
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import imports, plans, stack, tasks
+from orchestrator.cli import changes, controls, imports, plans, stack, tasks
 from orchestrator.cli.output import Output
 from orchestrator.errors import OrchestratorError, SettingsError
 
@@ -31,7 +31,10 @@ Exit codes:
 
 _COMMANDS = (
     *(plans.run, plans.submit, plans.watch, imports.import_),
-    *(tasks.tasks, tasks.show, tasks.logs, tasks.cancel, tasks.retry, tasks.release),
+    *(tasks.tasks, tasks.show, tasks.logs),
+    *(changes.hold, changes.release, changes.approve, changes.reject),
+    *(changes.finish, changes.skip, changes.cancel, changes.retry, changes.reopen),
+    *(controls.pause, controls.resume, controls.limits, controls.budget),
     *(stack.init, stack.up, stack.down, stack.status, stack.doctor),
 )
 

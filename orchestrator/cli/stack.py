@@ -15,16 +15,19 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
+from orchestrator.core.words import BreakerState, TaskState
 from orchestrator.errors import EnvironmentFault
 from orchestrator.stack import TOKEN_FILE, Stack, read_stack, require_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from orchestrator.views import PlanView, StatusView
+    from orchestrator.client import Client
+    from orchestrator.views import PlanView, PoolView, StatusView, TaskView
 
 _STOP_WAIT_MAX_S = 60.0
 _POLL_S = 0.1
+_HELD_SHOWN_MAX = 10  # of each plan
 
 
 def init(json: options.Json = False) -> None:
@@ -107,7 +110,7 @@ def down(json: options.Json = False) -> None:
 def status(json: options.Json = False) -> None:
     """Tell what runs here.
 
-    The stack with its addresses, its sessions and pools, and the plans.
+    The stack with its addresses, its sessions and pools, the plans, and what waits for a person.
 
     Example: orchestrator status
     """
@@ -124,10 +127,13 @@ def status(json: options.Json = False) -> None:
         return
     with Client.of_home(home) as client:
         found, plans = client.status(), client.plans().items
+        held = {plan.name: _held(client, plan) for plan in plans if plan.tasks.get(TaskState.HELD)}
     for line in (*_where(stack, home, what="Up"), *_status_lines(found)):
         output.say(line)
     _write_plans(plans, output=output)
-    output.result({"stack": stack, "status": found, "plans": plans})
+    for line in _held_lines(held):
+        output.say(line)
+    output.result({"stack": stack, "status": found, "plans": plans, "held": held})
 
 
 def doctor(json: options.Json = False) -> None:
@@ -190,6 +196,8 @@ def _status_lines(found: StatusView) -> Iterator[str]:
 
     ready = "ready" if found.is_ready else "not ready yet"
     yield f"  scheduler  {ready}, epoch {found.epoch}, up {duration(found.uptime_s)}"
+    if found.is_paused:
+        yield "  paused     everything: nothing starts until `orchestrator resume --all`"
     yield f"  sessions   {found.sessions} of {found.sessions_max}"
     if found.backend_note:
         yield f"  backend    {found.backend_note}"
@@ -198,8 +206,34 @@ def _status_lines(found: StatusView) -> Iterator[str]:
             f"  pool       {pool.agent_type}: {pool.running} running, {pool.queued} queued, "
             f"{pool.executors} executors with {pool.slots} slots"
         )
+        if pool.breaker != BreakerState.CLOSED:
+            yield f"             {_breaker_line(pool)}"
         if pool.waits_for:
             yield f"             cannot have another executor now: {pool.waits_for}"
+
+
+def _breaker_line(pool: PoolView) -> str:
+    from orchestrator.cli.text import count
+
+    what = count(pool.breaker_failures, "task") if pool.breaker_failures else "tasks"
+    return (
+        f"breaker {pool.breaker}: {what} failed one after the other; a single trial decides when it goes on"
+    )
+
+
+def _held(client: Client, plan: PlanView) -> tuple[TaskView, ...]:
+    return client.tasks(plan.id, state=TaskState.HELD, limit=_HELD_SHOWN_MAX).items
+
+
+def _held_lines(held: Mapping[str, tuple[TaskView, ...]]) -> Iterator[str]:
+    from orchestrator.cli.summary import remedy_of
+    from orchestrator.cli.text import one_line
+
+    for plan, tasks in held.items():
+        for task in tasks:
+            yield f"  held    {plan}: {task.key}  {one_line(task.title, width=80)}"
+            remedy = remedy_of(task.reason, key=task.key, plan=plan)
+            yield f"          {task.reason}{': ' + remedy if remedy else ''}"
 
 
 def _write_plans(plans: tuple[PlanView, ...], *, output: Output) -> None:

@@ -20,13 +20,15 @@ _TASKS_SHOWN_MAX = 20
 #: Why a task is held → what its person can do.
 _REMEDIES = {
     HoldReason.NO_CREDENTIALS: "set ANTHROPIC_API_KEY and run the plan again, or give the task `run:` lines",
-    HoldReason.BUDGET: "run the plan again with a larger --budget",
-    HoldReason.APPROVAL: "approve it: `orchestrator release {key} --plan {plan}`",
-    HoldReason.MANUAL: "do it, then say so: `orchestrator release {key} --plan {plan}`",
+    HoldReason.BUDGET: "allow it more: `orchestrator budget {plan} USD`",
+    HoldReason.APPROVAL: "`orchestrator approve {key} --plan {plan}`, or `orchestrator reject` it",
+    HoldReason.MANUAL: "do it, then say so: `orchestrator finish {key} --plan {plan}`",
+    HoldReason.BY_REQUEST: "let it go on: `orchestrator release {key} --plan {plan}`",
     HoldReason.ELSEWHERE: "run the plan with --take to work on it here as well",
     HoldReason.BLOCKED_IN_PLAN: "mend what blocks it, then `orchestrator release {key} --plan {plan}`",
     HoldReason.POISON: "see `orchestrator logs {key} --plan {plan}`, then `orchestrator release` it",
     HoldReason.CANNOT_PROVE_DEAD: "make sure that its last session is gone, then `orchestrator release` it",
+    HoldReason.LOST: "see how far its last session came, then `orchestrator release` or `finish` it",
 }
 
 

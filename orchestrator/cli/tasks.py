@@ -1,4 +1,4 @@
-"""Commands on tasks of the stack that is up: tasks, show, logs, cancel, retry, release."""
+"""Commands that show tasks of the stack that is up: tasks, show, logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
 from orchestrator.core.words import AttemptState, TaskState
-from orchestrator.errors import NotFound, SettingsError
+from orchestrator.errors import NotFound
 
 if TYPE_CHECKING:
     from orchestrator.client import Client
@@ -100,68 +100,6 @@ def logs(
     output.result(chosen)
 
 
-def cancel(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="Key or id of the task.")] = "",
-    plan: options.OfPlan = "",
-    reason: options.Reason = "",
-    json: options.Json = False,
-) -> None:
-    """Cancel a task; without TASK, the whole plan.
-
-    Sessions that run are ended first. What is done stays done.
-
-    Example: orchestrator cancel --plan first-light --reason "other priorities"
-    """
-    from orchestrator.cli.home import connect
-
-    if not task and not plan:
-        raise SettingsError("Nothing to cancel was named.", remedy="Name a TASK, a --plan, or both.")
-    if task:
-        _change("cancel_task", task, plan, reason=reason, output=Output(is_json=json))
-        return
-    with connect() as client:
-        answer = client.request("cancel_plan", plan_id=client.plan(plan).id, reason=reason)
-    Output(is_json=json).result(answer, f"{plan}: {_as_text(answer)}")
-
-
-def retry(
-    task: options.TaskRef,
-    plan: options.OfPlan = "",
-    reason: options.Reason = "",
-    json: options.Json = False,
-) -> None:
-    """Try a failed or cancelled task again.
-
-    It gets all its attempts anew; what waited for it goes on.
-
-    Example: orchestrator retry A.1.2 --plan first-light
-    """
-    _change("retry_task", task, plan, reason=reason, output=Output(is_json=json))
-
-
-def release(
-    task: options.TaskRef,
-    plan: options.OfPlan = "",
-    reason: options.Reason = "",
-    json: options.Json = False,
-) -> None:
-    """Let a held task go on.
-
-    Approves it, or says that what was to be done by hand is done.
-
-    Example: orchestrator release C.3.1 --plan first-light --reason "signed off"
-    """
-    _change("release_task", task, plan, reason=reason, output=Output(is_json=json))
-
-
-def _change(kind: str, task: str, plan: str, *, reason: str, output: Output) -> None:
-    from orchestrator.cli.home import connect
-
-    with connect() as client:
-        answer = client.request(kind, task_id=_task(client, task, plan).id, reason=reason)
-    output.result(answer, f"{task}: {_as_text(answer)}")
-
-
 def _task(client: Client, ref: str, plan: str) -> TaskDetail:
     return client.task(ref, plan_id=client.plan(plan).id if plan else None)
 
@@ -170,12 +108,6 @@ def _remark(task: TaskView) -> str:
     if task.reason:
         return task.reason
     return f"waits for {task.unmet_dependencies}" if task.unmet_dependencies else ""
-
-
-def _as_text(answer: object) -> str:
-    if not isinstance(answer, dict):
-        return str(answer)
-    return ", ".join(f"{name} {value}" for name, value in answer.items())
 
 
 def _lines_of(found: TaskDetail | PlanView) -> Iterator[str]:

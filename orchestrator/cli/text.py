@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -25,6 +26,15 @@ def money(micros: int) -> str:
 def count(number: int, noun: str) -> str:
     """Return such as `1 task`, `2 tasks`, `no tasks`."""
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def answer_text(answer: Mapping[str, object]) -> str:
+    """Return the answer to a request such as `state paused, live 2`."""
+    return ", ".join(f"{name.removeprefix('is_')} {_word(value)}" for name, value in answer.items())
+
+
+def _word(value: object) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
 def one_line(text: str, *, width: int = 200) -> str:

@@ -19,6 +19,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.views import (
     EventView,
     LogView,
+    NewLimits,
     Page,
     PlanView,
     StatusView,
@@ -125,6 +126,8 @@ class AsyncClient:
         task_id: int = 0,
         reason: str = "",
         until_key: str = "",
+        budget_micros: int = 0,
+        limits: NewLimits | None = None,
         idempotency_key: str = "",
     ) -> Mapping[str, Any]:
         """Ask for one change, answered after its commit; see Service.request for the kinds."""
@@ -134,6 +137,8 @@ class AsyncClient:
             task_id=task_id,
             reason=reason,
             until_key=until_key,
+            budget_micros=budget_micros,
+            limits=limits,
             idempotency_key=idempotency_key,
         )
         return await self._send(call)

@@ -17,6 +17,7 @@ from orchestrator.errors import RequestRefused
 from orchestrator.views import (
     EventView,
     LogView,
+    NewLimits,
     Page,
     PlanView,
     StatusView,
@@ -29,14 +30,24 @@ from orchestrator.views import (
 T = TypeVar("T")
 V = TypeVar("V", bound=BaseModel)
 
-#: Request kind → what it acts on and the last part of its route.
-_ACTIONS = {
-    "cancel_task": ("tasks", "cancel"),
-    "retry_task": ("tasks", "retry"),
-    "release_task": ("tasks", "release"),
-    "cancel_plan": ("plans", "cancel"),
-    "pause_plan": ("plans", "pause"),
-    "resume_plan": ("plans", "resume"),
+#: Request kind → its route.
+ROUTES: Mapping[str, str] = {
+    "cancel_task": "/tasks/{task_id}/cancel",
+    "skip_task": "/tasks/{task_id}/skip",
+    "finish_task": "/tasks/{task_id}/finish",
+    "retry_task": "/tasks/{task_id}/retry",
+    "reopen_task": "/tasks/{task_id}/reopen",
+    "hold_task": "/tasks/{task_id}/hold",
+    "release_task": "/tasks/{task_id}/release",
+    "approve_task": "/tasks/{task_id}/approve",
+    "reject_task": "/tasks/{task_id}/reject",
+    "cancel_plan": "/plans/{plan_id}/cancel",
+    "pause_plan": "/plans/{plan_id}/pause",
+    "resume_plan": "/plans/{plan_id}/resume",
+    "set_budget": "/plans/{plan_id}/budget",
+    "pause_all": "/pause",
+    "resume_all": "/resume",
+    "set_limits": "/limits",
 }
 
 
@@ -116,25 +127,30 @@ def request(
     task_id: int = 0,
     reason: str = "",
     until_key: str = "",
+    budget_micros: int = 0,
+    limits: NewLimits | None = None,
     idempotency_key: str = "",
 ) -> Call[Mapping[str, Any]]:
-    """Ask for one change of a plan or task.
+    """Ask for one change of a task, a plan or everything.
 
     Raises:
         RequestRefused: there is no such kind.
     """
-    if kind not in _ACTIONS:
+    if kind not in ROUTES:
         raise RequestRefused(
-            f"There is no request {kind!r}.", remedy=f"Use one of {', '.join(sorted(_ACTIONS))}."
+            f"There is no request {kind!r}.", remedy=f"Use one of {', '.join(sorted(ROUTES))}."
         )
-    noun, action = _ACTIONS[kind]
-    body = {name: text for name, text in (("reason", reason), ("until_key", until_key)) if text}
+    body: dict[str, Any] = {"reason": reason, "until_key": until_key}
+    if kind == "set_budget":
+        body["budget_micros"] = budget_micros
+    if limits is not None:
+        body |= limits.model_dump(mode="json")
     return Call(
         method="POST",
-        path=f"/{noun}/{plan_id if noun == 'plans' else task_id}/{action}",
+        path=ROUTES[kind].format(plan_id=plan_id, task_id=task_id),
         read=TypeAdapter(dict[str, Any]).validate_json,
         headers=_json_headers(idempotency_key),
-        body=TypeAdapter(dict[str, str]).dump_json(body),
+        body=TypeAdapter(dict[str, Any]).dump_json({name: said for name, said in body.items() if said != ""}),
     )
 
 

@@ -25,6 +25,7 @@ from orchestrator.errors import Conflict, DatabaseUnavailable, Fenced, NotFound,
 from orchestrator.ports import ExecutorGateway, SchedulerStore
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.status import limit_rows, pool_rows
 
 log = structlog.get_logger(__name__)
 
@@ -324,19 +325,6 @@ class Scheduling:
     def _counts(self) -> dict[str, object]:
         driver = self._driver
         state = driver.state if driver is not None else SchedulerState(policy=self._settings.policy)
-        demand = state.demand()
-        pools = [
-            {
-                "agent_type": name,
-                "executors": len(pool.executors),
-                "slots": sum(executor.slots for executor in pool.executors.values()),
-                "running": pool.live,
-                "queued": max(0, demand.get(name, 0) - pool.live),
-                "breaker": state.breakers[name].state.value if name in state.breakers else "closed",
-            }
-            for name, pool in sorted(state.pools.items())
-            if pool.executors or name in demand
-        ]
         plans = Counter(plan.state.value for plan in state.plans.values())
         tasks = Counter(s.value for p in state.plans.values() for s in p.counts.elements())
         return {
@@ -345,11 +333,11 @@ class Scheduling:
             "uptime_s": round(self._clock.monotonic_s() - self._started_s, 1),
             "is_paused": state.is_paused,
             "sessions_max": state.bounds.total,
-            "limits": state.bounds.overrides.as_json(),
+            "limits": limit_rows(state),
             "sessions": len(state.attempts),
             "plans": dict(plans),
             "tasks": dict(tasks),
-            "pools": pools,
+            "pools": pool_rows(state, state.demand()),
             "late_reports": state.late_reports,
             "is_database_away": driver is not None and driver.is_database_away,
             "unknown_commits": driver.unknown_commits if driver is not None else 0,

@@ -28,8 +28,10 @@ from orchestrator.store.listener import EventListener
 from orchestrator.store.plan_rows import NewPlan
 from orchestrator.store.plans import KnownPlan
 from orchestrator.views import (
+    BUDGET_MICROS_MAX,
     EventView,
     LogView,
+    NewLimits,
     Page,
     PlanView,
     StatusView,
@@ -39,8 +41,22 @@ from orchestrator.views import (
     TaskView,
 )
 
-TASK_REQUESTS = frozenset({"cancel_task", "retry_task", "release_task"})
-PLAN_REQUESTS = frozenset({"cancel_plan", "pause_plan", "resume_plan"})
+#: What may be asked for, by what it is about; together the kinds of core/requests.py.
+TASK_REQUESTS = frozenset(
+    {
+        "cancel_task",
+        "skip_task",
+        "finish_task",
+        "retry_task",
+        "reopen_task",
+        "hold_task",
+        "release_task",
+        "approve_task",
+        "reject_task",
+    }
+)
+PLAN_REQUESTS = frozenset({"cancel_plan", "pause_plan", "resume_plan", "set_budget"})
+GLOBAL_REQUESTS = frozenset({"pause_all", "resume_all", "set_limits"})
 
 _PAGE_MAX = 1000
 _WATCH_PAGE = 500
@@ -105,6 +121,7 @@ class Service:
             known = await self._store(connection, new, is_fresh=request.is_fresh)
             if not known.is_new:  # before the answer is kept: what the scheduler refused is asked for again
                 await self._resume(connection, known, new, retry=request.retry)
+                await self._set_budget(known, request.budget_micros)
             submitted = _submitted(new, known)
             if idempotency_key:
                 answer_json = submitted.model_dump(mode="json")
@@ -120,25 +137,50 @@ class Service:
         task_id: int = 0,
         reason: str = "",
         until_key: str = "",
+        budget_micros: int = 0,
+        limits: NewLimits | None = None,
         idempotency_key: str = "",
     ) -> Mapping[str, object]:
-        """Have the scheduler change one plan or task; returns after the commit.
+        """Have the scheduler change one task, one plan or everything; returns after the commit.
+
+        The same request under the same key is carried out once and answered alike, also by a scheduler that
+        was restarted in between.
+
+        Args:
+            until_key: of `resume_plan`: key of the task to work up to; empty = the whole plan.
+            budget_micros: of `set_budget`; 0 = no budget.
+            limits: of `set_limits`.
 
         Raises:
             NotFound: this tenant has no such plan or task, or the plan no task `until_key`.
-            Conflict: its state does not allow the change, or there is no such kind of request.
+            Conflict: its state does not allow the change, the budget is out of bounds, there is no such kind
+                of request, or the key was used for another one.
             Overloaded: the scheduler is away or full.
         """
+        if not 0 <= budget_micros <= BUDGET_MICROS_MAX:
+            raise Conflict(
+                f"A budget of {budget_micros} millionths of a dollar is out of bounds.",
+                remedy=f"Give one from 0 (none) to {BUDGET_MICROS_MAX}.",
+            )
         async with self._transaction() as connection:
             if kind in TASK_REQUESTS:
                 plan_id = (await task_views.require_task(connection, task_id)).plan_id
             elif kind in PLAN_REQUESTS:
                 await plans.require_plan(connection, str(plan_id))
-            else:
-                known = ", ".join(sorted(TASK_REQUESTS | PLAN_REQUESTS))
+            elif kind not in GLOBAL_REQUESTS:
+                known = ", ".join(sorted(TASK_REQUESTS | PLAN_REQUESTS | GLOBAL_REQUESTS))
                 raise Conflict(f"There is no request {kind!r}.", remedy=f"Ask for one of {known}.")
-            until_task = await _until_task(connection, until_key, plan_id=plan_id)
-        args = {"plan_id": plan_id, "task_id": task_id, "reason": reason, "until_task": until_task}
+            for limited_id in limits.plans if limits else ():
+                await plans.require_plan(connection, str(limited_id))
+            args = {
+                "tenant_id": self._tenant_id,
+                "plan_id": plan_id,
+                "task_id": task_id,
+                "reason": reason,
+                "until_task": await _until_task(connection, until_key, plan_id=plan_id),
+                "budget_micros": budget_micros,
+                "limits": limits and limits.model_dump(mode="json"),
+            }
         return await self._scheduler.request(kind, args, idempotency_key)
 
     # --- plans
@@ -225,10 +267,13 @@ class Service:
             "version": __version__,
             "epoch": 0,
             "is_ready": False,
+            "is_paused": False,
             "uptime_s": 0.0,
             "sessions_max": self._settings.limits.sessions_max,
             "sessions": 0,
             "pools": (),
+            "limits": (),
+            "unknown_commits": 0,
             "backend_note": backend_note(self._settings),
         }
         with contextlib.suppress(Overloaded):
@@ -271,8 +316,14 @@ class Service:
         is_rescoped = known.state == PlanState.PAUSED or known.until_key != new.until_key
         if is_rescoped or (known.state == PlanState.STALLED and retry):
             until_task = await _until_task(connection, new.until_key, plan_id=known.id)
-            args = {"plan_id": known.id, "task_id": 0, "reason": "", "until_task": until_task}
+            args = {"tenant_id": self._tenant_id, "plan_id": known.id, "until_task": until_task}
             await self._scheduler.request("resume_plan", args, "")
+
+    async def _set_budget(self, known: KnownPlan, budget_micros: int) -> None:
+        """Give a known plan the budget that it is handed in with, if it is handed in with one."""
+        if budget_micros:
+            args = {"tenant_id": self._tenant_id, "plan_id": known.id, "budget_micros": budget_micros}
+            await self._scheduler.request("set_budget", args, "")
 
 
 async def _until_task(connection: Connection, key: str, *, plan_id: int) -> int:

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.cli.program import run
 from orchestrator.client import Client
+from orchestrator.runtime.service import TASK_REQUESTS
 from orchestrator.stack import TOKEN_FILE
 from orchestrator.store.urls import DatabaseUrls
 from tests.support.served import served_home
@@ -105,13 +106,113 @@ def test_changes_reach_the_scheduler(
     plan_file: str, scheduler: RememberingScheduler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(["submit", plan_file])
-    for command, kind in (("cancel", "cancel_task"), ("retry", "retry_task"), ("release", "release_task")):
-        assert run([command, "A.5", "--plan", "Ship it", "--reason", "because"]) == 0
-        asked, arguments, _ = scheduler.requests[-1]
-        assert (asked, arguments["reason"]) == (kind, "because")
+    for kind in sorted(TASK_REQUESTS):
+        assert run([kind.removesuffix("_task"), "A.5", "--plan", "Ship it", "--reason", "because"]) == 0
+        asked, arguments, key = scheduler.requests[-1]
+        assert (asked, arguments["reason"], arguments["tenant_id"]) == (kind, "because", "local")
+        assert key
     assert run(["cancel", "--plan", "Ship it"]) == 0
     assert scheduler.requests[-1][0] == "cancel_plan"
     assert "state accepted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "said"),
+    [
+        (["pause", "Ship it", "--reason", "r"], "pause_plan", {"plan_id": 1, "reason": "r"}),
+        (["resume", "Ship it"], "resume_plan", {"plan_id": 1}),
+        (["pause", "--all", "--reason", "r"], "pause_all", {"reason": "r"}),
+        (["resume", "--all"], "resume_all", {}),
+        (
+            ["limits", "--total", "8", "--agent", "coder=2", "--tenant", "x=3", "--plan", "Ship it=0"],
+            "set_limits",
+            {
+                "limits": {
+                    "sessions_max": 8,
+                    "agents": {"coder": 2},
+                    "tenants": {"x": 3},
+                    "plans": {"1": 0},
+                }
+            },
+        ),
+    ],
+)
+def test_what_is_asked_of_a_plan_or_of_everything_reaches_the_scheduler(
+    command: list[str], kind: str, said: dict[str, Any], plan_file: str, scheduler: RememberingScheduler
+) -> None:
+    run(["submit", plan_file])
+    assert run(command) == 0
+    asked, arguments, key = scheduler.requests[-1]
+    assert key
+    assert asked == kind
+    told = {name: value for name, value in arguments.items() if value}
+    assert json.loads(json.dumps(told)) == {"tenant_id": "local", **said}
+
+
+def test_a_budget_is_set_in_dollars(
+    plan_file: str, scheduler: RememberingScheduler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["submit", plan_file])
+    scheduler.answer = {"budget_micros": 2_500_000, "spent_micros": 1_000_000}
+    capsys.readouterr()
+    assert run(["budget", "Ship it", "2.5"]) == 0
+    assert scheduler.requests[-1][1]["budget_micros"] == 2_500_000
+    assert capsys.readouterr().out == "Ship it: $1.00 spent of $2.50\n"
+    assert run(["submit", plan_file, "--budget", "7"]) == 0  # a known plan takes the budget it comes with
+    assert (scheduler.requests[-1][0], scheduler.requests[-1][1]["budget_micros"]) == (
+        "set_budget",
+        7_000_000,
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["pause"],
+        ["pause", "Ship it", "--all"],
+        ["resume", "--all", "--until", "A.2"],
+        ["limits", "--total", "-1"],
+        ["limits", "--total", "99999999"],
+        ["limits", "--agent", "coder"],
+        ["limits", "--agent", "coder=many"],
+        ["limits", "--agent", "a b=2"],
+        ["budget", "Ship it", "-1"],
+    ],
+)
+def test_what_cannot_be_meant_is_wrong_usage(
+    command: list[str], plan_file: str, scheduler: RememberingScheduler
+) -> None:
+    run(["submit", plan_file])
+    assert run(command) == 2
+    assert scheduler.requests == []
+
+
+def test_limits_and_a_status_that_needs_people_are_shown(
+    plan_file: str, scheduler: RememberingScheduler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["submit", plan_file])
+    pool = {"agent_type": "coder", "executors": 1, "slots": 2, "running": 0, "queued": 3}
+    total = {"scope": "total", "name": "", "live": 2, "sessions_max": 8, "is_set": True}
+    coder = {"scope": "agent", "name": "coder", "live": 2, "sessions_max": None, "is_set": False}
+    scheduler.told = {
+        "is_paused": True,
+        "unknown_commits": 1,
+        "limits": [total, coder],
+        "pools": [{**pool, "breaker": "open", "breaker_failures": 5}],
+    }
+    capsys.readouterr()
+    assert _json(capsys, "limits") == [total, coder]
+    assert run(["limits"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows == [["total", "2", "8", "request"], ["agent", "coder", "2", "no", "limit", "settings"]]
+    status = _json(capsys, "status")
+    assert status["status"]["unknown_commits"] == 1
+    assert [task["key"] for task in status["held"]["Ship it"]] == ["A.4", "A.5"]
+    assert run(["status"]) == 0
+    out = capsys.readouterr().out
+    assert "nothing starts until `orchestrator resume --all`" in out
+    assert "breaker open: 5 tasks failed one after the other" in out
+    assert "held    Ship it: A.5  Sell it" in out
 
 
 def test_status_tells_stack_sessions_and_plans(plan_file: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,9 @@ import zlib
 import psycopg
 import pytest
 
+from orchestrator.core.limits import Overrides
 from orchestrator.errors import Conflict, NotFound, Overloaded
-from orchestrator.views import SubmitRequest
+from orchestrator.views import BUDGET_MICROS_MAX, NewLimits, SubmitRequest
 from tests.support.service import PLAN, RememberingScheduler, commit_events, execute, open_service
 
 pytestmark = pytest.mark.postgres
@@ -214,13 +215,25 @@ async def test_watch_outlives_a_lost_connection(service, database):
 async def test_requests_name_plan_and_task_to_the_scheduler(service, scheduler, plan_id):
     task = await service.task("A.3")
     await service.request("retry_task", task_id=task.id, reason="again", idempotency_key="k")
-    assert scheduler.requests == [
-        (
-            "retry_task",
-            {"plan_id": plan_id, "task_id": task.id, "reason": "again", "until_task": 0},
-            "k",
-        )
-    ]
+    ((kind, args, key),) = scheduler.requests
+    assert (kind, key) == ("retry_task", "k")
+    ours = {"tenant_id": "local", "plan_id": plan_id, "task_id": task.id, "reason": "again"}
+    assert {name: value for name, value in args.items() if value} == ours
+
+
+async def test_a_budget_or_a_plan_that_cannot_be_is_refused_before_the_scheduler_hears_of_it(
+    service, scheduler, plan_id
+):
+    for budget_micros in (-1, BUDGET_MICROS_MAX + 1):
+        with pytest.raises(Conflict, match="out of bounds"):
+            await service.request("set_budget", plan_id=plan_id, budget_micros=budget_micros)
+    with pytest.raises(NotFound):
+        await service.request("set_limits", limits=NewLimits(plans={plan_id + 1: 2}))
+    assert scheduler.requests == []
+    await service.request("set_limits", limits=NewLimits(sessions_max=3, plans={plan_id: 2}))
+    limits = scheduler.requests[0][1]["limits"]
+    told = {"sessions_max": 3, "agents": {}, "tenants": {}, "plans": {plan_id: 2}}
+    assert Overrides.from_json(limits) == Overrides.from_json(told)
 
 
 async def test_requests_for_the_things_of_others_are_not_passed_on(

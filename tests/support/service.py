@@ -34,12 +34,19 @@ PLAN = """\
 
 
 class RememberingScheduler:
-    """Stands at the end of the SchedulerPort. `error` is raised by the next request or status."""
+    """Stands at the end of the SchedulerPort. `error` is raised by the next request or status.
+
+    Attributes:
+        answer: what requests are answered.
+        told: what its status says beside the least.
+    """
 
     def __init__(self) -> None:
         self.nudges = 0
         self.requests: list[tuple[str, Mapping[str, object], str]] = []
         self.error: OrchestratorError | None = None
+        self.answer: Mapping[str, object] = {"state": "accepted"}
+        self.told: Mapping[str, object] = {}
 
     async def nudge(self) -> None:
         self.nudges += 1
@@ -50,12 +57,12 @@ class RememberingScheduler:
         if self.error:
             raise self.error
         self.requests.append((kind, args, idempotency_key))
-        return {"state": "accepted"}
+        return self.answer
 
     async def status(self) -> Mapping[str, object]:
         if self.error:
             raise self.error
-        return {"epoch": 3, "is_ready": True, "uptime_s": 1.5, "sessions": 2, "plans_loaded": 1}
+        return {"epoch": 3, "is_ready": True, "uptime_s": 1.5, "sessions": 2, "plans_loaded": 1, **self.told}
 
 
 @asynccontextmanager

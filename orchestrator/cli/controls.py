@@ -1,0 +1,158 @@
+"""Commands that change how the stack works: pause, resume, limits, budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli import options
+from orchestrator.cli.output import Output
+from orchestrator.cli.text import answer_text
+from orchestrator.errors import SettingsError
+
+if TYPE_CHECKING:
+    from orchestrator.client import Client
+    from orchestrator.views import NewLimits, StatusView
+
+_Plan = Annotated[str, typer.Argument(metavar="PLAN", help="Name or id of the plan.")]
+_MICROS = 1_000_000
+
+
+def pause(
+    plan: _Plan = "",
+    everything: Annotated[bool, typer.Option("--all", help="Everything, also after a restart.")] = False,
+    reason: options.Reason = "",
+    json: options.Json = False,
+) -> None:
+    """Start nothing more of a plan, or with --all of any; what runs may end.
+
+    Example: orchestrator pause --all --reason "the disk is nearly full"
+    """
+    _change("pause", plan, everything=everything, reason=reason, until="", output=Output(is_json=json))
+
+
+def resume(
+    plan: _Plan = "",
+    everything: Annotated[bool, typer.Option("--all", help="Take back `pause --all`.")] = False,
+    until: options.Until = "",
+    reason: options.Reason = "",
+    json: options.Json = False,
+) -> None:
+    """Go on with a paused plan, and try again what failed in it; or with --all, take back `pause --all`.
+
+    Example: orchestrator resume first-light
+    """
+    _change("resume", plan, everything=everything, reason=reason, until=until, output=Output(is_json=json))
+
+
+def limits(
+    total: Annotated[
+        int | None, typer.Option("--total", metavar="N", min=0, help="Most sessions at once.")
+    ] = None,
+    agent: Annotated[
+        list[str] | None, typer.Option("--agent", metavar="NAME=N", help="Of an agent type; may be repeated.")
+    ] = None,
+    tenant: Annotated[
+        list[str] | None, typer.Option("--tenant", metavar="NAME=N", help="Of a tenant; may be repeated.")
+    ] = None,
+    plan: Annotated[
+        list[str] | None, typer.Option("--plan", metavar="PLAN=N", help="Of a plan; may be repeated.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Show how many sessions may be live at once and how many are, or change it.
+
+    A change holds at once and over restarts, and ends nothing that runs; 0 goes back to the settings.
+
+    Example: orchestrator limits --total 8 --agent code-reviewer=2
+    """
+    from orchestrator.cli.home import connect
+
+    output = Output(is_json=json)
+    with connect() as client:
+        if total is not None or agent or tenant or plan:
+            new = _new_limits(client, total, agents=agent or [], tenants=tenant or [], plans=plan or [])
+            client.request("set_limits", limits=new)
+        status = client.status()
+    output.table(("limit of", "name", "live", "most", "given by"), _limit_rows(status))
+    output.result(status.limits)
+
+
+def budget(
+    plan: options.PlanRef,
+    usd: Annotated[
+        float,
+        typer.Argument(
+            metavar="USD", min=0.0, max=1_000_000.0, help="Most it may spend in all; 0 = no limit."
+        ),
+    ],
+    json: options.Json = False,
+) -> None:
+    """Set the most that a plan may spend; what is held for its budget goes on if it suffices.
+
+    Example: orchestrator budget first-light 20
+    """
+    from orchestrator.cli.home import connect
+    from orchestrator.cli.text import money
+
+    with connect() as client:
+        answer = client.request(
+            "set_budget", plan_id=client.plan(plan).id, budget_micros=round(usd * _MICROS)
+        )
+    spent, most = money(answer["spent_micros"]), answer["budget_micros"]
+    text = f"{plan}: {spent} spent of {money(most) if most else 'any sum'}"
+    Output(is_json=json).result(answer, text)
+
+
+def _change(action: str, plan: str, *, everything: bool, reason: str, until: str, output: Output) -> None:
+    from orchestrator.cli.home import connect
+
+    if everything == bool(plan) or (everything and until):
+        raise SettingsError(f"What to {action} is not clear.", remedy="Name a PLAN, or --all alone.")
+    with connect() as client:
+        if everything:
+            answer = client.request(f"{action}_all", reason=reason)
+        else:
+            plan_id = client.plan(plan).id
+            answer = client.request(f"{action}_plan", plan_id=plan_id, reason=reason, until_key=until)
+    output.result(answer, f"{plan or 'everything'}: {answer_text(answer)}")
+
+
+def _new_limits(
+    client: Client, total: int | None, *, agents: list[str], tenants: list[str], plans: list[str]
+) -> NewLimits:
+    from pydantic import ValidationError
+
+    from orchestrator.views import NewLimits
+
+    by_plan = {client.plan(ref).id: number for ref, number in _pairs("--plan", plans)}
+    try:
+        return NewLimits(
+            sessions_max=total,
+            agents=dict(_pairs("--agent", agents)),
+            tenants=dict(_pairs("--tenant", tenants)),
+            plans=by_plan,
+        )
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        what = ".".join(str(part) for part in fault["loc"])
+        raise SettingsError(f"The limit {what} is refused: {fault['msg']}.", remedy="Correct it.") from error
+
+
+def _pairs(option: str, values: list[str]) -> Iterator[tuple[str, int]]:
+    """Yield name and number of each `NAME=N`; a name may have an equals sign itself."""
+    for value in values:
+        name, _, number = value.rpartition("=")
+        if not name or not (number.isascii() and number.isdigit() and len(number) <= 7):
+            raise SettingsError(
+                f"{option} {value!r} is no name with a number.", remedy=f"Write for example {option} NAME=2."
+            )
+        yield name, int(number)
+
+
+def _limit_rows(status: StatusView) -> Iterator[tuple[str, ...]]:
+    for limit in status.limits:
+        most = "no limit" if limit.sessions_max is None else str(limit.sessions_max)
+        yield (limit.scope, limit.name, str(limit.live), most, "request" if limit.is_set else "settings")

@@ -1,0 +1,54 @@
+"""What a scheduler tells of itself fits the views, and what may be asked of it can be asked everywhere."""
+
+from __future__ import annotations
+
+from orchestrator.cli.summary import remedy_of
+from orchestrator.client.calls import ROUTES
+from orchestrator.core import events as e
+from orchestrator.core.limits import Limits, Overrides
+from orchestrator.core.machine import SchedulerState
+from orchestrator.core.requests import REQUEST_KINDS
+from orchestrator.core.state import Policy
+from orchestrator.core.words import BreakerState, HoldReason
+from orchestrator.runtime.service import GLOBAL_REQUESTS, PLAN_REQUESTS, TASK_REQUESTS
+from orchestrator.runtime.status import limit_rows, pool_rows
+from orchestrator.views import LimitView, PoolView
+
+
+def _state() -> SchedulerState:
+    state = SchedulerState(policy=Policy())
+    limits = Limits(sessions_max=9, agent_sessions_max={"tester": 1})
+    state.handle(e.LimitsSet(at_ms=0, limits=limits, has_credentials=False))
+    overrides = Overrides(sessions_max=5, agents={"coder": 2}, plans={7: 3})
+    opened = e.BreakerRow(agent_type="coder", state=BreakerState.OPEN, failures=5, opened_at_ms=0)
+    state.handle(e.ControlsRead(at_ms=0, is_paused=True, overrides=overrides, breakers=(opened,)))
+    for agent_type in ("coder", "tester"):
+        state.handle(e.ExecutorJoined(at_ms=0, executor=f"{agent_type}-1", agent_type=agent_type, slots=4))
+    return state
+
+
+def test_limits_are_told_with_where_they_come_from() -> None:
+    told = [LimitView.model_validate(row) for row in limit_rows(_state())]
+    assert [(row.scope, row.name, row.live, row.sessions_max, row.is_set) for row in told] == [
+        ("total", "", 0, 5, True),
+        ("agent", "coder", 0, 2, True),
+        ("agent", "tester", 0, 1, False),
+        ("plan", "7", 0, 3, True),
+    ]
+
+
+def test_pools_are_told_with_their_breakers() -> None:
+    told = [PoolView.model_validate(row) for row in pool_rows(_state(), {"tester": 2})]
+    assert [(row.agent_type, row.slots, row.queued, row.breaker) for row in told] == [
+        ("coder", 4, 0, "open"),
+        ("tester", 4, 2, "closed"),
+    ]
+
+
+def test_every_request_of_the_core_has_a_subject_and_a_route() -> None:
+    assert TASK_REQUESTS | PLAN_REQUESTS | GLOBAL_REQUESTS == REQUEST_KINDS
+    assert ROUTES.keys() == REQUEST_KINDS
+
+
+def test_every_reason_to_hold_a_task_has_a_remedy() -> None:
+    assert [reason for reason in HoldReason if not remedy_of(reason.value, key="A.1", plan="p")] == []
