@@ -1,4 +1,4 @@
-"""Milliseconds from a free slot or a ready task, once the scheduler hears of it, to its executor having it."""
+"""Milliseconds from a free slot or a ready task, once the scheduler hears of it, to an executor having it."""
 
 from __future__ import annotations
 

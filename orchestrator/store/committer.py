@@ -17,7 +17,7 @@ from orchestrator.core.commands import RowCommand
 from orchestrator.errors import Fenced, InvariantViolation
 from orchestrator.ports import Term
 from orchestrator.store.batches import Statement, statements
-from orchestrator.store.hot import TOKEN_BLOCK, HotConnection
+from orchestrator.store.hot import PLAN_ONCE, TOKEN_BLOCK, HotConnection
 from orchestrator.store.listener import CHANNEL
 
 #: How the server's activity view shows the one connection that writes.
@@ -66,7 +66,7 @@ class Committer:
     def __init__(self, url: str, *, cluster_id: str) -> None:
         self._cluster_id = cluster_id
         self._epoch = 0
-        self._hot = HotConnection(url, name=_NAME)
+        self._hot = HotConnection(url, name=_NAME, options=PLAN_ONCE)
 
     @property
     def epoch(self) -> int:

@@ -19,10 +19,10 @@ from orchestrator.core.words import AttemptKind
 from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
 from orchestrator.store.arrays import array
-from orchestrator.store.hot import HotConnection, unavailable
+from orchestrator.store.hot import PLAN_ONCE, HotConnection, unavailable
 
-#: The lock is asked for by token alone: what is asked of the state is asked of what is locked. In one condition
-#: the server would go through the index of live attempts, with all that ended since its last vacuum.
+#: Locked by token alone, and judged by state afterwards: asked for both at once, the server goes through the
+#: index of live attempts, with all that ended since its last vacuum.
 _START_SQL = """
 WITH locked AS (
     SELECT token, tenant_id, state, executor FROM attempts WHERE token = ANY(%(tokens)s::bigint[]) FOR SHARE
@@ -64,7 +64,7 @@ FROM unnest(%(tokens)s::bigint[], %(1)s::text[], %(2)s::text[], %(3)s::text[], %
          cost, requests)
     JOIN locked AS l USING (token)
 WHERE l.state IN ('leased', 'started')
-ON CONFLICT (token) DO NOTHING
+ON CONFLICT (token) DO NOTHING RETURNING token
 """
 
 _STORED_SQL = "SELECT token FROM results WHERE token = ANY(%(tokens)s::bigint[])"
@@ -125,7 +125,9 @@ class ExecutorStore:
         self._limits = limits
         self._model = model
         self._prompt = prompt
-        self._connection = HotConnection(url, name=f"orchestrator-{executor}", row_factory=dict_row)
+        self._connection = HotConnection(
+            url, name=f"orchestrator-{executor}", row_factory=dict_row, options=PLAN_ONCE
+        )
 
     async def start(self, tokens: Sequence[int]) -> list[Assignment]:
         """Store the starts and return what they are to do; a token that is refused is left out.
@@ -133,7 +135,7 @@ class ExecutorStore:
         Repeating it is harmless: this incarnation gets the same assignments again, any other gets nothing.
         """
         values = {"tokens": array(tokens), "executor": self._executor, "incarnation": self._incarnation}
-        return [self._assignment(row) for row in await self._write(_START_SQL, _ASSIGNMENTS_SQL, values)]
+        return [self._assignment(row) for row in await self._commit(values, _START_SQL, _ASSIGNMENTS_SQL)]
 
     def _assignment(self, row: Mapping[str, Any]) -> Assignment:
         options = row["options"]
@@ -178,16 +180,18 @@ class ExecutorStore:
         values = {"tokens": array(token for token, _ in results)}
         for n, column in enumerate(_RESULT_COLUMNS, start=1):
             values[str(n)] = array(column(outcome) for _, outcome in results)
-        return {row["token"] for row in await self._write(_RESULTS_SQL, _STORED_SQL, values)}
+        rows = await self._commit(values, _RESULTS_SQL)
+        if len(rows) < len(results):
+            rows = await self._commit(values, _STORED_SQL)
+        return {row["token"] for row in rows}
 
-    async def _write(self, write: str, read: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Write, read what is stored now, and commit, in one round trip; return what was read."""
+    async def _commit(self, values: Mapping[str, str], *statements: str) -> list[dict[str, Any]]:
+        """Carry out statements as one transaction, in one round trip; return the rows of the last one."""
         async with self._connection.use() as connection:
             async with connection.pipeline():
-                await connection.execute(write.encode(), values)
-                cursor = await connection.execute(read.encode(), values)
+                cursors = [await connection.execute(statement.encode(), values) for statement in statements]
                 await connection.commit()
-            return await cursor.fetchall()
+            return await cursors[-1].fetchall()
 
     async def save_chunks(self, chunks: Sequence[TranscriptChunk]) -> None:
         """Store pieces of transcripts; losing the last second of one is bearable, so no flush is awaited."""

@@ -26,6 +26,9 @@ REMEDY = "Check that the server runs and that the database URL names it; `orches
 #: goes by key, but while tables grow, the statistics of a moment ago make the server think them small.
 _OPTIONS = "-c statement_timeout=15s -c idle_in_transaction_session_timeout=10s -c enable_seqscan=off"
 
+#: For connections whose statements all go by token or id: they are planned once, not for every batch.
+PLAN_ONCE = " -c plan_cache_mode=force_generic_plan"
+
 
 class HotConnection:
     """A connection of the service role: opened when it is wanted, and again after it broke.
@@ -35,15 +38,23 @@ class HotConnection:
         name: how the server's activity view shows it.
         row_factory: of psycopg; rows are tuples by default.
         prepare: statement that is carried out, and committed, whenever it is opened.
+        options: more settings of the server for it, such as PLAN_ONCE.
     """
 
     def __init__(
-        self, url: str, *, name: str, row_factory: AsyncRowFactory[Any] = tuple_row, prepare: str = ""
+        self,
+        url: str,
+        *,
+        name: str,
+        row_factory: AsyncRowFactory[Any] = tuple_row,
+        prepare: str = "",
+        options: str = "",
     ) -> None:
         self._url = url
         self._name = name
         self._row_factory = row_factory
         self._prepare = prepare
+        self._options = _OPTIONS + options
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
 
@@ -79,7 +90,7 @@ class HotConnection:
             application_name=self._name,
             connect_timeout=5,
             keepalives_idle=5,
-            options=_OPTIONS,
+            options=self._options,
         )
         connection.row_factory = self._row_factory
         if self._prepare:
