@@ -70,8 +70,7 @@ class Supervisor:
         self._is_whole = True
 
     async def _look(self) -> None:
-        if self._database.restart_if_dead():
-            log.warning("PostgreSQL had died; it was started again")
+        self._look_after_database()
         if await self._cluster.repair():
             self._wards.clear()
             self._give_up_s = time.monotonic() + _READY_TIMEOUT_S
@@ -79,6 +78,13 @@ class Supervisor:
             self.has_lost_ray.set()
         await self._choose_wards()
         await asyncio.gather(*(ward.look() for ward in self._wards.values()))
+
+    def _look_after_database(self) -> None:
+        try:
+            if self._database.restart_if_dead():
+                log.warning("PostgreSQL had died; it was started again")
+        except EnvironmentFault as error:  # such as a full disk: sessions go on, and so does the next look
+            log.error("PostgreSQL has died and does not start; it is tried again", reason=str(error))
 
     async def _choose_wards(self) -> None:
         """Have one ward for each singleton and each live node, in the order in which tasks need them."""

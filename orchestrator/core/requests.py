@@ -28,6 +28,9 @@ from orchestrator.core.words import CLOSED, SATISFIED, HoldReason, PlanState, Ta
 
 Result = dict[str, object]
 
+#: A task in one of these relies on its dependencies.
+_AT_WORK = frozenset({TaskState.RUNNING, TaskState.VERIFYING, TaskState.MERGING})
+
 _CANCELLED = "The plan was cancelled. Submit it fresh to start over."
 
 
@@ -35,15 +38,19 @@ class Refusal(Exception):
     """The request cannot be met; the message says why and what to do."""
 
 
+class NotInMemory(Refusal):
+    """It cannot be met now; asked again after its plan was loaded, it may."""
+
+
 def on_requested(s: State, event: Requested) -> None:
-    """Carry out one request and order its answer; one with a key is also written."""
+    """Carry out one request and order its answer; one with a key is also written, if it is the last word."""
     result: Result = {}
-    error = ""
+    error, is_final = "", True
     try:
         result = _HANDLERS[event.kind](s, event)
     except Refusal as refusal:
-        error = str(refusal)
-    if event.key:
+        error, is_final = str(refusal), not isinstance(refusal, NotInMemory)
+    if event.key and is_final:
         s.out.append(
             SaveAnswer(
                 tenant_id=event.tenant_id, key=event.key, digest=event.digest, result=result, error=error
@@ -55,14 +62,14 @@ def on_requested(s: State, event: Requested) -> None:
 def _task(s: State, event: Requested) -> Task:
     task = s.tasks.get(event.task_id)
     if task is None:
-        raise Refusal(f"Task {event.task_id} is not in an unfinished plan. Resume its plan first.")
+        raise NotInMemory(f"Task {event.task_id} is not in an unfinished plan. Resume its plan first.")
     return task
 
 
 def _plan(s: State, event: Requested) -> Plan:
     plan = s.plans.get(event.plan_id)
     if plan is None or not plan.is_loaded:
-        raise Refusal(f"Plan {event.plan_id} is not loaded. Try again in a second.")
+        raise NotInMemory(f"Plan {event.plan_id} is not loaded. Try again in a second.")
     return plan
 
 
@@ -138,14 +145,12 @@ def _on_finish_task(s: State, event: Requested) -> Result:
 
 
 def _refuse_if_relied_on(s: State, task: Task) -> None:
-    """A satisfied dependency is not opened again under a session that relies on it."""
+    """A satisfied dependency is not opened again under work that relies on it."""
     relied: Task | None = task
     while relied is not None:
         for dependent_id in relied.dependents if relied.state in SATISFIED else ():
-            if s.tasks[dependent_id].token:
-                raise Refusal(
-                    f"A session works on task {dependent_id}, which depends on it. Cancel it first."
-                )
+            if s.tasks[dependent_id].state in _AT_WORK:
+                raise Refusal(f"Task {dependent_id}, which depends on it, is at work. Cancel that one first.")
         relied = s.tasks.get(relied.parent_id)
 
 

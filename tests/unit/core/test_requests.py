@@ -65,11 +65,20 @@ def test_a_reopened_task_calls_back_what_has_not_started():
     world.end(1)
     world.request("release_task", task_id=3)
     assert world.states()[3] == "running"
-    assert "depends on it" in world.request("reopen_task", task_id=1).error
+    assert "which depends on it" in world.request("reopen_task", task_id=1).error
     world.end(3)
     world.fail(2)
     world.request("reopen_task", task_id=1)
     assert world.states() == {1: "running", 2: "failed", 3: "done"}
+
+
+def test_nothing_is_reopened_under_work_that_waits_for_its_gate():
+    world = world_of(spec(1), spec(2, has_gate=True), edges=[(2, 1)])
+    world.end(1)
+    world.end(2)
+    assert world.states() == {1: "done", 2: "verifying"}
+    assert "which depends on it" in world.request("reopen_task", task_id=1).error
+    assert world.states() == {1: "done", 2: "verifying"}
 
 
 def test_a_ready_task_waits_again_when_its_dependency_is_reopened():
@@ -93,7 +102,7 @@ def test_a_retried_child_reopens_its_box_only_if_nobody_relies_on_it():
     world.end(2)
     assert world.states()[4] == "running"
     retried = world.request("reopen_task", task_id=2)
-    assert "task 4" in retried.error
+    assert "Task 4" in retried.error
 
 
 def test_a_person_holds_a_task_and_lets_it_go():
@@ -170,6 +179,13 @@ def test_a_request_with_a_key_has_its_answer_written_whatever_it_was():
     answers = [row for row in world.commands if isinstance(row, SaveAnswer)]
     assert [(row.key, row.result) for row in answers] == [("k1", {"state": "paused", "live": 1}), ("k2", {})]
     assert answers[1].error.startswith("The task is running, not held")
+
+
+def test_a_refusal_that_is_not_the_last_word_is_not_written():
+    world = World()
+    answer = world.request("pause_plan", plan_id=7, key="k1")
+    assert "not loaded" in answer.error
+    assert not any(isinstance(row, SaveAnswer) for row in world.commands)
 
 
 def test_limits_below_zero_are_refused():
