@@ -198,10 +198,12 @@ class Fate:
             `fenced` (marked lost: it can store nothing any more),
             `over` (it had ended already).
         result: the report of the stored result.
+        reason: why it was fenced, by this call or an earlier one.
     """
 
     verdict: str
     result: AttemptEnded | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,10 @@ def on_executor_retired(s: State, event: ExecutorRetired) -> None:
 
 
 def on_beats_read(s: State, event: BeatsRead, *, at_ms: int) -> None:
-    """Expire leases whose beat has stood still for the lease and its grace, on our own clock."""
+    """Expire leases whose beat has stood still for the lease and its grace, on our own clock.
+
+    Only what has started beats; what has not has its start timeout.
+    """
     expired: list[Attempt] = []
     for token, beat in event.beats.items():
         attempt = s.attempts.get(token)
@@ -82,7 +85,7 @@ def on_beats_read(s: State, event: BeatsRead, *, at_ms: int) -> None:
             continue
         if beat != attempt.beat:
             attempt.beat, attempt.beat_at_ms = beat, at_ms
-        elif _is_over(s, attempt, at_ms=at_ms):
+        elif attempt.state is AttemptState.STARTED and _is_over(s, attempt, at_ms=at_ms):
             expired.append(attempt)
     _look_into(s, expired, reason=LEASE_EXPIRED, at_ms=at_ms)
 

@@ -358,7 +358,7 @@ class Driver:
         if fate.result is not None:
             self.post(fate.result)
         else:
-            self.post(e.AttemptLost(at_ms=0, token=token, reason=reason))
+            self.post(e.AttemptLost(at_ms=0, token=token, reason=fate.reason or reason))
 
     async def _fate(self, token: int, *, may_fence: bool, reason: str) -> Fate:
         return await self._patiently(lambda: self._store.fate(token, may_fence=may_fence, reason=reason))

@@ -193,13 +193,14 @@ class PostgresSchedulerStore(Committer):
         """
         async with self._side.use() as connection:
             cursor = await connection.execute(
-                "SELECT state FROM attempts WHERE token = %s FOR UPDATE", (token,)
+                "SELECT state, end_reason FROM attempts WHERE token = %s FOR UPDATE", (token,)
             )
             attempt = await cursor.fetchone()
             if attempt is None or attempt["state"] not in {"leased", "started"}:
                 await connection.rollback()
-                is_fenced = attempt is not None and attempt["state"] == "lost"
-                return Fate(verdict="fenced" if is_fenced else "over")
+                if attempt is None or attempt["state"] != "lost":
+                    return Fate(verdict="over")
+                return Fate(verdict="fenced", reason=attempt["end_reason"])
             fate = await self._stored(connection, token)
             if fate is not None and (fate.verdict == "result" or not may_fence):
                 await connection.rollback()
@@ -209,7 +210,7 @@ class PostgresSchedulerStore(Committer):
                 (reason, token),
             )
             await connection.commit()
-            return Fate(verdict="fenced")
+            return Fate(verdict="fenced", reason=reason)
 
     @staticmethod
     async def _stored(connection: psycopg.AsyncConnection[dict[str, Any]], token: int) -> Fate | None:

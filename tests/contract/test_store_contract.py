@@ -336,7 +336,7 @@ async def test_an_attempt_without_a_start_is_lost_and_can_start_no_more(
     await leased(stores, scheduler, 7)
     x1 = stores.executor()
     for _ in range(2):  # asked again, it says the same
-        assert await scheduler.fate(7, may_fence=is_gone, reason="why") == Fate(verdict="fenced")
+        assert await scheduler.fate(7, may_fence=is_gone, reason="why") == Fate(verdict="fenced", reason="why")
     assert stores.attempts() == {7: ("lost", "why")}
     assert await x1.start([7]) == []
     assert await x1.save_results([(7, DONE)]) == set()
@@ -351,7 +351,7 @@ async def test_what_started_stays_until_it_is_proven_gone(stores: Stores, schedu
     await x1.start([7])
     assert await scheduler.fate(7, may_fence=False, reason="why") == Fate(verdict="started")
     assert stores.attempts() == {7: ("leased", "")}
-    assert await scheduler.fate(7, may_fence=True, reason="why") == Fate(verdict="fenced")
+    assert await scheduler.fate(7, may_fence=True, reason="why") == Fate(verdict="fenced", reason="why")
     assert stores.attempts() == {7: ("lost", "why")}
     assert await x1.save_results([(7, DONE)]) == set()
 

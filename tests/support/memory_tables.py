@@ -333,8 +333,9 @@ class MemoryTables:
         """Settle what becomes of an attempt that does not report."""
         attempt = self.attempts.get(token)
         if attempt is None or attempt.state not in LIVE:
-            is_lost = attempt is not None and attempt.state is AttemptState.LOST
-            return Fate(verdict="fenced" if is_lost else "over")
+            if attempt is None or attempt.state is not AttemptState.LOST:
+                return Fate(verdict="over")
+            return Fate(verdict="fenced", reason=attempt.end_reason)
         if token in self.results:
             return Fate(verdict="result", result=self._ended(token))
         if token in self.starts and not may_fence:
@@ -342,7 +343,7 @@ class MemoryTables:
         self.attempts[token] = replace(
             attempt, state=AttemptState.LOST, end_reason=reason, ended_at_ms=self.clock_ms()
         )
-        return Fate(verdict="fenced")
+        return Fate(verdict="fenced", reason=reason)
 
     # --- the scheduler reads
 
