@@ -2,7 +2,7 @@
 # themselves, and again when requirements.lock or pyproject.toml change.
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-faults mutations check bench up down lock clean help
+.PHONY: run test test-faults mutations check bench docs up down lock clean help
 BIN := $(CURDIR)/.venv/bin
 
 run: .venv/installed ## run the example plan on a copy: seven agent types build, test and release a package
@@ -23,6 +23,9 @@ check: .venv/installed ## the checks alone: style, format, types, import contrac
 
 bench: .venv/installed ## measure this machine: each subject of benchmarks/ against its bars
 	@$(BIN)/python -m benchmarks
+
+docs: .venv/installed ## write the pages that are generated from the code: docs/state-machine.md
+	@$(BIN)/python docs/state_machine.py
 
 up: .venv/installed ## start the orchestrator in the background: database, Ray, HTTP front end
 	@$(BIN)/orchestrator up

@@ -24,7 +24,7 @@ _REMEDIES = {
     HoldReason.APPROVAL: "`orchestrator approve {key} --plan {plan}`, or `orchestrator reject` it",
     HoldReason.MANUAL: "do it, then say so: `orchestrator finish {key} --plan {plan}`",
     HoldReason.BY_REQUEST: "let it go on: `orchestrator release {key} --plan {plan}`",
-    HoldReason.ELSEWHERE: "run the plan with --take to work on it here as well",
+    HoldReason.ELSEWHERE: "to work on it here as well, `orchestrator release {key} --plan {plan}`",
     HoldReason.BLOCKED_IN_PLAN: "mend what blocks it, then `orchestrator release {key} --plan {plan}`",
     HoldReason.POISON: "see `orchestrator logs {key} --plan {plan}`, then `orchestrator release` it",
     HoldReason.CANNOT_PROVE_DEAD: "make sure that its last session is gone, then `orchestrator release` it",

@@ -12,11 +12,11 @@ class PlanState(StrEnum):
     """Where a plan stands."""
 
     SUBMITTED = "submitted"  #: stored and inert until the scheduler has taken it whole
-    ACTIVE = "active"
+    ACTIVE = "active"  #: its tasks start as soon as they may
     PAUSED = "paused"  #: nothing new starts; what runs may end
     DONE = "done"  #: every task is done, skipped or cancelled
     STALLED = "stalled"  #: nothing runs and nothing can start without a person
-    CANCELLED = "cancelled"
+    CANCELLED = "cancelled"  #: a person has ended it
 
 
 #: Plans that need nobody any more, until somebody asks for something again.
@@ -41,10 +41,10 @@ class TaskState(StrEnum):
     RUNNING = "running"  #: a work attempt is live
     VERIFYING = "verifying"  #: its work is in; its gate, then its review, is not through
     MERGING = "merging"  #: verified, its change is not on the branch
-    DONE = "done"
+    DONE = "done"  #: and what depends on it may start
     FAILED = "failed"  #: dead letter: out of attempts, or not retryable
     HELD = "held"  #: waits for the named reason to go away
-    CANCELLED = "cancelled"
+    CANCELLED = "cancelled"  #: a person has ended it; what depends on it waits on
     SKIPPED = "skipped"  #: given up on, and what depends on it goes on without it
 
 
@@ -61,16 +61,16 @@ SATISFIED = frozenset({TaskState.DONE, TaskState.SKIPPED})
 class HoldReason(StrEnum):
     """Why a task is held."""
 
-    BUDGET = "budget"
-    APPROVAL = "approval"
+    BUDGET = "budget"  #: an attempt has spent all that it may
+    APPROVAL = "approval"  #: a person must approve it before it starts
     MANUAL = "manual"  #: a person does it
     BY_REQUEST = "by request"  #: a person asked to hold it
-    NO_CREDENTIALS = "no credentials"
+    NO_CREDENTIALS = "no credentials"  #: it needs a model and there is no key
     CANNOT_PROVE_DEAD = "cannot-prove-dead"  #: its session may still run where nobody answers
     LOST = "lost while it ran"  #: its plan wants a person to look before it starts again
     POISON = "poison"  #: lost three times in a row
-    ELSEWHERE = "in progress elsewhere"
-    BLOCKED_IN_PLAN = "blocked in the plan"
+    ELSEWHERE = "in progress elsewhere"  #: the plan marks it so, `[~]`
+    BLOCKED_IN_PLAN = "blocked in the plan"  #: the plan marks it so, `[!]`
 
 
 class AttemptKind(StrEnum):
@@ -84,13 +84,13 @@ class AttemptKind(StrEnum):
 class AttemptState(StrEnum):
     """Where an attempt stands."""
 
-    LEASED = "leased"
-    STARTED = "started"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    CANCELLED = "cancelled"
-    LOST = "lost"
+    LEASED = "leased"  #: its row is written; its executor is being told
+    STARTED = "started"  #: its executor has stored the start
+    SUCCEEDED = "succeeded"  #: its result says so
+    FAILED = "failed"  #: its result says so, with a failure class
+    TIMED_OUT = "timed_out"  #: it was ended after its longest time
+    CANCELLED = "cancelled"  #: by request, or its executor stopped in good order
+    LOST = "lost"  #: it will never report; its token was taken away
     REJECTED = "rejected"  #: refused by the fence
 
 
@@ -101,15 +101,15 @@ LIVE = frozenset({AttemptState.LEASED, AttemptState.STARTED})
 class FailureClass(StrEnum):
     """Who is to blame for a failed attempt; each class has its own policy (core/retry.py)."""
 
-    INFRASTRUCTURE = "infrastructure"
-    RATE_LIMITED = "rate_limited"
-    BUDGET = "budget"
-    WORKSPACE = "workspace"
-    AGENT = "agent"
-    GATE = "gate"
-    CONFLICT = "conflict"
-    PLAN_DEFECT = "plan_defect"
-    TIMEOUT = "timeout"
+    INFRASTRUCTURE = "infrastructure"  #: a process, machine or network went away
+    RATE_LIMITED = "rate_limited"  #: the provider of the model asked to wait
+    BUDGET = "budget"  #: it reached its cap on money
+    WORKSPACE = "workspace"  #: its place to work could not be made
+    AGENT = "agent"  #: the session did not do what it was to do
+    GATE = "gate"  #: a check or a review refused the work
+    CONFLICT = "conflict"  #: the work does not fit what others have done meanwhile
+    PLAN_DEFECT = "plan_defect"  #: the plan asks for what cannot be done
+    TIMEOUT = "timeout"  #: it took too long, or was silent for too long
 
 
 class RetryLost(StrEnum):
@@ -131,6 +131,6 @@ class Proof(StrEnum):
 class BreakerState(StrEnum):
     """Whether an agent type gets work."""
 
-    CLOSED = "closed"
+    CLOSED = "closed"  #: all is well
     OPEN = "open"  #: nothing starts until its time is over
     HALF_OPEN = "half-open"  #: one probe may run

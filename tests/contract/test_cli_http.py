@@ -242,7 +242,7 @@ def test_watching_a_plan_that_has_ended_tells_how(
     assert run(["watch", "Ship it"]) == code
     out = capsys.readouterr().out
     assert f"Ship it: {state}" in out
-    assert "in progress elsewhere: run the plan with --take" in out
+    assert "in progress elsewhere: to work on it here as well, `orchestrator release A.4" in out
 
 
 def test_a_run_is_handed_to_the_stack_and_followed_to_its_end(

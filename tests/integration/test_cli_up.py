@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -69,3 +70,73 @@ def test_a_plan_that_was_cancelled_is_over(cli: CommandLine) -> None:
     cli.run("submit", str(plan))
     cli.run("cancel", "--plan", "Endless")
     assert cli.data("watch", "Endless", code=5)["plan"]["state"] == "cancelled"
+
+
+CARE = """---
+name: care
+backend: simulated
+---
+# Care
+
+- [ ] **A.1** Draft it
+  - simulate: 1ms
+  - review: code-reviewer
+- [ ] **A.2** Mend it
+  - simulate: 1ms refuse 1
+  - review: code-reviewer
+- [ ] **A.3** Spend money
+  - approve: the cost
+  - simulate: 1ms
+- [ ] **A.4** Delete everything
+  - approve: the loss
+  - simulate: 1ms
+"""
+
+
+def test_work_is_reviewed_and_people_decide_what_is_theirs(cli: CommandLine) -> None:
+    cli.run("submit", str(cli.plan(CARE, "care.md")))
+    cli.run("watch", "care", code=8)
+    cli.run("approve", "A.3", "--plan", "care")
+    cli.run("reject", "A.4", "--plan", "care", "--reason", "we need it")
+    assert "cannot" not in cli.run("watch", "care", code=5)
+    accepted, mended, approved, rejected = (
+        cli.data("show", f"A.{number}", "--plan", "care") for number in (1, 2, 3, 4)
+    )
+    assert _attempts(accepted) == [("work", 1, "succeeded", None), ("review", 1, "succeeded", None)]
+    assert _attempts(mended) == [
+        ("work", 1, "succeeded", None),
+        ("review", 1, "failed", "gate"),
+        ("work", 2, "succeeded", None),
+        ("review", 2, "succeeded", None),
+    ]
+    assert {attempt["agent_type"] for attempt in mended["attempts"] if attempt["kind"] == "review"} == {
+        "code-reviewer"
+    }
+    assert (approved["state"], len(approved["attempts"])) == ("done", 1)
+    assert (rejected["state"], rejected["reason"], rejected["attempts"]) == (
+        "failed",
+        "rejected: we need it",
+        [],
+    )
+
+
+def test_a_pause_of_everything_outlives_the_stack(cli: CommandLine) -> None:
+    cli.run("pause", "--all", "--reason", "the disk is nearly full")
+    cli.run("limits", "--total", "3")
+    cli.run("down")
+    cli.run("up")
+    status = cli.data("status")["status"]
+    assert (status["is_paused"], status["sessions_max"]) == (True, 3)
+    plan = cli.plan("# Later\n\n- [ ] **D.1** Do it\n  - run: `true`\n", "later.md")
+    cli.run("submit", str(plan))
+    assert "resume --all" in cli.run("status")
+    assert cli.data("tasks", "Later")[0]["state"] == "ready"
+    cli.run("resume", "--all")
+    assert cli.data("watch", "Later")["plan"]["state"] == "done"
+    cli.run("limits", "--total", "0")
+    assert cli.data("status")["status"]["sessions_max"] == 16
+
+
+def _attempts(task: dict[str, Any]) -> list[tuple[str, int, str, str | None]]:
+    found = sorted(task["attempts"], key=lambda attempt: int(attempt["token"]))
+    return [(each["kind"], each["number"], each["state"], each["failure_class"]) for each in found]
