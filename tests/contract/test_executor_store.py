@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 
@@ -81,35 +80,6 @@ async def test_a_task_may_set_each_of_its_times(stage: Stage) -> None:
     (assignment,) = await stage.x1.start([7])
     limits = assignment.limits
     assert (limits.total_timeout_s, limits.idle_timeout_s, limits.grace_s) == (60, 0.5, 0)
-
-
-async def test_a_review_gets_the_last_work_that_succeeded_and_the_work_after_it_what_it_refused(
-    stage: Stage,
-) -> None:
-    """Three rounds: work 1 fails, work 2 is refused by review 1, work 3 is judged by review 2."""
-    plan_id, (task_id,) = await stage.leased(1)
-    done = Outcome(state=AttemptState.SUCCEEDED, summary="did it", detail="well")
-    failed = Outcome(state=AttemptState.FAILED, failure_class=FailureClass.AGENT, summary="broke")
-    refused = Outcome(
-        state=AttemptState.FAILED, failure_class=FailureClass.GATE, summary="no", detail="units"
-    )
-    told = []
-    rounds = (
-        (1, AttemptKind.WORK, 1, failed),
-        (2, AttemptKind.WORK, 2, done),
-        (3, AttemptKind.REVIEW, 1, refused),
-        (4, AttemptKind.WORK, 3, replace(done, summary="mended it")),
-        (5, AttemptKind.REVIEW, 2, done),
-    )
-    for token, kind, number, outcome in rounds:
-        if token > 1:
-            base = lease(token, plan_id=plan_id, task_id=task_id, number=number)
-            await stage.commit(replace(base, kind=kind))
-        (assignment,) = await stage.x1.start([token])
-        told.append(assignment.feedback.split())
-        await stage.x1.save_results([(token, outcome)])
-        await stage.commit(end(token, outcome.state, failure_class=outcome.failure_class))
-    assert told == [[], ["broke"], ["did", "it", "well"], ["no", "units"], ["mended", "it", "well"]]
 
 
 async def test_only_tokens_that_are_leased_to_this_executor_start(stage: Stage) -> None:

@@ -277,6 +277,35 @@ async def test_an_assignment_carries_what_the_last_failed_attempt_said(
     assert assignment.feedback == "gate failed\nexpected 1"
 
 
+async def test_a_review_gets_the_work_that_it_judges_and_the_work_after_it_why_it_was_refused(
+    stores: Stores, scheduler: SchedulerStore
+) -> None:
+    """Three rounds: work 1 fails, work 2 is refused by review 1, work 3 is judged by review 2."""
+    plan_id, (task_id,) = await leased(stores, scheduler, 1)
+    done = Outcome(state=AttemptState.SUCCEEDED, summary="did it", detail="well")
+    refused = Outcome(
+        state=AttemptState.FAILED, failure_class=FailureClass.GATE, summary="no", detail="units"
+    )
+    rounds = (
+        (1, AttemptKind.WORK, 1, FAILED),
+        (2, AttemptKind.WORK, 2, done),
+        (3, AttemptKind.REVIEW, 1, refused),
+        (4, AttemptKind.WORK, 3, replace(done, summary="mended it")),
+        (5, AttemptKind.REVIEW, 2, done),
+    )
+    told, x1 = [], stores.executor()
+    for token, kind, number, outcome in rounds:
+        if token > 1:
+            attempt = replace(lease(token, plan_id=plan_id, task_id=task_id, number=number), kind=kind)
+            await scheduler.commit(2 * token, [attempt])
+        (assignment,) = await x1.start([token])
+        told.append(" ".join(assignment.feedback.split()))
+        await x1.save_results([(token, outcome)])
+        ended = end(token, outcome.state, failure_class=outcome.failure_class)
+        await scheduler.commit(2 * token + 1, [ended])
+    assert told == ["", "gate failed expected 1", "did it well", "no units", "mended it well"]
+
+
 # --- results
 
 
@@ -336,7 +365,9 @@ async def test_an_attempt_without_a_start_is_lost_and_can_start_no_more(
     await leased(stores, scheduler, 7)
     x1 = stores.executor()
     for _ in range(2):  # asked again, it says the same
-        assert await scheduler.fate(7, may_fence=is_gone, reason="why") == Fate(verdict="fenced", reason="why")
+        assert await scheduler.fate(7, may_fence=is_gone, reason="why") == Fate(
+            verdict="fenced", reason="why"
+        )
     assert stores.attempts() == {7: ("lost", "why")}
     assert await x1.start([7]) == []
     assert await x1.save_results([(7, DONE)]) == set()

@@ -443,11 +443,21 @@ class MemoryTables:
         ]
 
     def feedback(self, attempt: AttemptRow) -> str:
-        """Return what the last attempt of the task that failed before this one said."""
-        told = {AttemptState.FAILED, AttemptState.TIMED_OUT}
-        same = [a for a in self.attempts.values() if a.task_id == attempt.task_id and a.state in told]
-        before = max((a for a in same if a.token < attempt.token), key=lambda a: a.token, default=None)
-        return "" if before is None else f"{before.summary}\n{before.detail}"
+        """Return what the work under review reported, or how the last attempt before this one failed."""
+        is_review = attempt.kind is AttemptKind.REVIEW
+        if attempt.number == 1 and not is_review:
+            return ""
+        told = {AttemptState.SUCCEEDED} if is_review else {AttemptState.FAILED, AttemptState.TIMED_OUT}
+        before = [
+            other
+            for other in self.attempts.values()
+            if other.task_id == attempt.task_id
+            and other.token < attempt.token
+            and other.state in told
+            and (other.kind is AttemptKind.WORK or not is_review)
+        ]
+        last = max(before, key=lambda other: other.token, default=None)
+        return "" if last is None else f"{last.summary}\n{last.detail}"
 
     def save_results(self, results: Sequence[tuple[int, Outcome]]) -> set[int]:
         """Store the results of live attempts, the first of each; return the tokens that have one stored."""
