@@ -41,4 +41,10 @@ def test_only_plain_values_travel() -> None:
         cost_micros=1,
     )
     ((token, state, failure, summary, cost_micros),) = pack([end])
-    assert [type(value) for value in (token, state, failure, summary, cost_micros)] == [int, str, str, str, int]
+    assert [type(value) for value in (token, state, failure, summary, cost_micros)] == [
+        int,
+        str,
+        str,
+        str,
+        int,
+    ]
