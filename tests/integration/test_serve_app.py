@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from orchestrator import errors
+from orchestrator.runtime.service import TASK_REQUESTS
 from orchestrator.settings import Http
 from orchestrator.views import EventView, PlanView, Submitted, TaskDetail
 from tests.support.http_server import TOKEN, serving
@@ -147,12 +148,36 @@ def test_changes_of_a_plan_go_to_the_scheduler(http, plan, scheduler, action):
     assert (kind, args["plan_id"], args["reason"], key) == (f"{action}_plan", plan.plan_id, "because", "k")
 
 
-@pytest.mark.parametrize("action", ["cancel", "retry", "release"])
+@pytest.mark.parametrize("action", sorted(kind.removesuffix("_task") for kind in TASK_REQUESTS))
 def test_changes_of_a_task_go_to_the_scheduler(http, plan, scheduler, action):
     task = http.get(f"/tasks/A.3?plan={plan.plan_id}").json()
     assert http.post(f"/tasks/{task['id']}/{action}").status_code == 200
     ((kind, args, _),) = scheduler.requests
     assert (kind, args["task_id"], args["plan_id"]) == (f"{action}_task", task["id"], plan.plan_id)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind", "said"),
+    [
+        ("/pause", {"reason": "why"}, "pause_all", {"reason": "why"}),
+        ("/resume", None, "resume_all", {}),
+        (
+            "/limits",
+            {"sessions_max": 8, "agents": {"coder": 0}},
+            "set_limits",
+            {"limits": {"sessions_max": 8, "agents": {"coder": 0}, "tenants": {}, "plans": {}}},
+        ),
+        ("/plans/Ship it/budget", {"budget_micros": 7}, "set_budget", {"plan_id": 1, "budget_micros": 7}),
+    ],
+)
+def test_changes_of_everything_and_of_a_budget_go_to_the_scheduler(
+    http, plan, scheduler, path, body, kind, said
+):
+    answer = http.post(path, json=body, headers={"Idempotency-Key": "k"})
+    assert answer.status_code == 200
+    ((asked, args, key),) = scheduler.requests
+    assert (asked, key) == (kind, "k")
+    assert {name: value for name, value in args.items() if value} == {"tenant_id": "local", **said}
 
 
 @pytest.mark.parametrize(
@@ -205,6 +230,10 @@ def test_a_refused_plan_tells_its_findings(http, database):  # noqa: F811
         ("GET", "/events", {"headers": {"Last-Event-ID": "seven"}}, 400, "RequestRefused"),
         ("GET", "/plans/Ship it/tasks?state=asleep", {}, 400, "RequestRefused"),
         ("POST", "/plans/Ship it/cancel", {"json": {"why": "x"}}, 400, "RequestRefused"),
+        ("POST", "/plans/Ship it/budget", {"json": {"budget_micros": -1}}, 400, "RequestRefused"),
+        ("POST", "/limits", {"json": {"sessions_max": -1}}, 400, "RequestRefused"),
+        ("POST", "/limits", {"json": {"agents": {"a\0": 1}}}, 400, "RequestRefused"),
+        ("POST", "/limits", {"json": {"plans": {"99": 1}}}, 404, "NotFound"),
     ],
 )
 def test_every_refusal_is_a_problem(shared_url, method, path, arguments, status, code):
