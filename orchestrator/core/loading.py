@@ -86,11 +86,13 @@ _MEANS = frozenset({HoldReason.NO_CREDENTIALS.value, HoldReason.BUDGET.value})
 
 
 def _was_released(task: Task) -> bool:
-    """A person let it through already: it has run, may run, or was released while it waited."""
-    never_ran = {TaskState.WAITING, TaskState.HELD, TaskState.CANCELLED, TaskState.SKIPPED}
-    may_run = task.state not in never_ran
+    """A person let it through already: it has run, may run, or was released while it waited.
+
+    That it is done or failed says nothing: a person may have done it by hand, or rejected it.
+    """
     lacks_means = task.state is TaskState.HELD and task.reason in _MEANS
-    return may_run or lacks_means or task.work_number > 0 or task.reason == RELEASED
+    may_run = task.state is TaskState.READY or lacks_means
+    return may_run or task.work_number > 0 or task.reason == RELEASED
 
 
 def _link(s: State, task_id: int, on_id: int) -> None:

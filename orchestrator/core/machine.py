@@ -61,9 +61,9 @@ class SchedulerState(State):
     def handle(self, event: AnyEvent) -> list[Command]:
         """Take one event; return what must be written, in order, and then done."""
         self._apply(event)
-        for plan_id in sorted(self.touched):
-            settle_plan(self, self.plans[plan_id])
         assign(self, at_ms=event.at_ms)
+        for plan_id in sorted(self.touched):  # last: assigning may have held what was left, for its budget
+            settle_plan(self, self.plans[plan_id])
         self._save_dirty()
         self.touched.clear()
         out, self.out = self.out, []

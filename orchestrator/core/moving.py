@@ -139,6 +139,7 @@ def enqueue(s: State, task: Task) -> None:
 
 def verify_task(s: State, task: Task, *, passed: AttemptKind) -> None:
     """Work, gate or review is through: send the task to what comes next, or make it done."""
+    task.losses = 0
     if passed is AttemptKind.WORK and task.has_gate:
         move_task(s, task, TaskState.VERIFYING)
     elif passed is not AttemptKind.REVIEW and task.rules.review_agent:
@@ -153,7 +154,7 @@ def _send_to_review(s: State, task: Task) -> None:
     if task.state is not TaskState.VERIFYING:
         move_task(s, task, TaskState.VERIFYING, reason=REVIEWING)
         return
-    task.reason, task.losses = REVIEWING, 0
+    task.reason = REVIEWING
     s.touch(task)
     s.record("task.verifying", s.plans[task.plan_id], task_id=task.task_id, payload={"reason": REVIEWING})
 

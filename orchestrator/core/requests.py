@@ -274,6 +274,8 @@ def _on_resume_plan(s: State, event: Requested) -> Result:
     plan = _plan(s, event)
     if plan.state is PlanState.CANCELLED:
         raise Refusal(_CANCELLED)
+    if event.until_task and event.until_task not in plan.task_ids:
+        raise Refusal(f"Task {event.until_task} is not in the plan. Resume up to one of its own tasks.")
     plan.until_task = event.until_task
     tasks = [s.tasks[task_id] for task_id in plan.task_ids]
     for task in tasks:

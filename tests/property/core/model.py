@@ -271,10 +271,10 @@ class Model:
         more_gate = is_work and node.spec.has_gate
         more_review = node.has_review and not node.is_reviewed
         if state is AttemptState.SUCCEEDED and not (node.cancel_reason and (more_gate or more_review)):
+            node.losses = 0
             if more_gate:
                 node.move(T.VERIFYING)
             elif more_review:
-                node.losses = 0 if not is_work else node.losses
                 node.move(T.VERIFYING)
                 node.is_reviewed = True
             else:

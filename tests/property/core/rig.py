@@ -297,6 +297,7 @@ class Rig:
         if is_budget and node.state is TaskState.READY:
             assert not self.model.is_affordable(node), f"{row} within the budget"
             node.move(TaskState.HELD, row.reason)
+            self.model.settle()
 
     def compare(self) -> None:
         """All stands where the model has it, in memory and in the tables, and nothing waits in vain."""

@@ -175,3 +175,17 @@ def test_an_answer_that_comes_after_the_end_is_traffic():
     world.end(1)
     assert unproven(world, token) == []
     assert replace(world.task(1)).state is TaskState.DONE
+
+
+def test_losses_of_the_work_do_not_count_for_its_gate():
+    world, _ = running(has_gate=True)
+    world.join("g", "gate")
+    for loss in range(2):
+        lose(world)
+        world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason=EXECUTOR_LOST))
+        assert world.task(1).losses == loss + 1
+        world.join("a")
+        world.wait(10_000)
+    world.end(1)
+    world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason=EXECUTOR_LOST))
+    assert (world.task(1).state, world.task(1).losses) == (TaskState.VERIFYING, 1)

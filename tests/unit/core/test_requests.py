@@ -191,3 +191,30 @@ def test_a_refusal_that_is_not_the_last_word_is_not_written():
 def test_limits_below_zero_are_refused():
     world = World()
     assert "number from 1" in world.request("set_limits", overrides=Overrides(sessions_max=-1)).error
+
+
+def test_a_plan_whose_last_task_its_budget_holds_stalls_at_once():
+    world = world_of(spec(1, backend="anthropic"), budget_micros=1)
+    assert world.task(1).reason == HoldReason.BUDGET.value
+    assert world.state.plans[1].state is PlanState.STALLED
+
+
+def test_a_plan_works_up_to_one_of_its_own_tasks_only():
+    world = world_of(spec(1))
+    assert "Task 99 is not in the plan" in world.request("resume_plan", until_task=99).error
+    assert (world.state.plans[1].state, world.state.plans[1].until_task) == (PlanState.ACTIVE, 0)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "kind"),
+    [
+        (TaskState.DONE, HoldReason.MANUAL, "reopen_task"),
+        (TaskState.FAILED, HoldReason.APPROVAL, "retry_task"),
+    ],
+)
+def test_after_a_restart_too_what_never_ran_waits_for_its_person_again(
+    state: TaskState, reason: HoldReason, kind: str
+):
+    world = world_of(spec(1, state=state, hold_when_ready=reason), spec(2), state=PlanState.ACTIVE)
+    world.request(kind, task_id=1)
+    assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, reason.value)
