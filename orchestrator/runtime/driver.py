@@ -51,6 +51,11 @@ RENEW_S = 2.0
 #: Pause before the database is asked again.
 RECONNECT_S = 0.5
 
+#: A slice of so many tasks is put out of the garbage collector's sight: tasks stay and form no cycles, and a
+#: collection that visits a hundred thousand of them holds up every dispatch. Small plans are left in sight,
+#: because whatever garbage is frozen with a slice is never collected.
+FROZEN_FROM = 1_000
+
 _ROWS = get_args(RowCommand)
 _EFFECTS = get_args(Effect)
 
@@ -192,7 +197,8 @@ class Driver:
         parts = []
         async for part in self._store.load_plan(plan_id):
             parts.append(part)
-            gc.freeze()  # tasks stay, and form no cycles: a collector that visits them all holds up dispatch
+            if len(part.tasks) >= FROZEN_FROM:
+                gc.freeze()
         return parts
 
     def repeat_demand(self) -> None:
