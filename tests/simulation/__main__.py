@@ -36,8 +36,12 @@ def main() -> int:
     began_s = time.monotonic()
     last = args.first + args.seeds
     parts = [range(first, min(first + PART, last)) for first in range(args.first, last, PART)]
+    reports: list[Report] = []
     with ProcessPoolExecutor(args.processes, mp_context=get_context("spawn")) as processes:
-        reports = [report for part in processes.map(simulate_many, parts) for report in part]
+        for part in processes.map(simulate_many, parts):
+            reports += part
+            bad = [report.seed for report in reports if report.violations]
+            print(f"{len(reports)} of {args.seeds} seeds, violations in {bad or 'none'}", file=sys.stderr)
     return tell(reports, took_s=time.monotonic() - began_s)
 
 
