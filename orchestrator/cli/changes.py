@@ -83,7 +83,7 @@ def reopen(
 def hold(
     task: options.TaskRef, plan: options.OfPlan = "", reason: options.Reason = "", json: options.Json = False
 ) -> None:
-    """Keep a task that waits or is ready from starting until `release`.
+    """Keep a task from starting until `release`; it must not run yet.
 
     Example: orchestrator hold B.2 --plan first-light
     """
@@ -115,7 +115,9 @@ def approve(
 def reject(
     task: options.TaskRef, plan: options.OfPlan = "", reason: options.Reason = "", json: options.Json = False
 ) -> None:
-    """Refuse what is held for approval: the task fails, and may be retried.
+    """Refuse a task that is held for approval.
+
+    It fails, what depends on it waits, and it may be retried.
 
     Example: orchestrator reject C.3.1 --plan first-light --reason "too dear"
     """

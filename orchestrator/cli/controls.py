@@ -26,7 +26,9 @@ def pause(
     reason: options.Reason = "",
     json: options.Json = False,
 ) -> None:
-    """Start nothing more of a plan, or with --all of any; what runs may end.
+    """Start nothing more of a plan, or with --all of any.
+
+    What runs may end. A pause of everything outlives `down` and `up`.
 
     Example: orchestrator pause --all --reason "the disk is nearly full"
     """
@@ -40,7 +42,9 @@ def resume(
     reason: options.Reason = "",
     json: options.Json = False,
 ) -> None:
-    """Go on with a paused plan, and try again what failed in it; or with --all, take back `pause --all`.
+    """Go on with a paused plan, or with --all with everything.
+
+    A plan also tries again what failed in it.
 
     Example: orchestrator resume first-light
     """
@@ -62,7 +66,7 @@ def limits(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Show how many sessions may be live at once and how many are, or change it.
+    """Show or change how many sessions may be live at once.
 
     A change holds at once and over restarts, and ends nothing that runs; 0 goes back to the settings.
 
@@ -90,7 +94,9 @@ def budget(
     ],
     json: options.Json = False,
 ) -> None:
-    """Set the most that a plan may spend; what is held for its budget goes on if it suffices.
+    """Set the most that a plan may spend.
+
+    What is held for its budget goes on if the new one suffices.
 
     Example: orchestrator budget first-light 20
     """

@@ -159,5 +159,7 @@ def _attempt_line(attempt: AttemptView) -> str:
         took = f" in {duration((attempt.ended_at - attempt.started_at).total_seconds())}"
     cost = f", {money(attempt.cost_micros)}" if attempt.cost_micros else ""
     failure = f" [{attempt.failure_class}]" if attempt.failure_class else ""
-    lost = attempt.end_reason if attempt.state == AttemptState.LOST else ""
-    return f"  {name:<8}  {attempt.state}{took}{cost}{failure}  {one_line(attempt.summary or lost)}"
+    what = attempt.summary
+    if attempt.state == AttemptState.LOST:
+        what = f"{attempt.end_reason} (token {attempt.token} on {attempt.executor})"
+    return f"  {name:<8}  {attempt.state}{took}{cost}{failure}  {one_line(what)}"
