@@ -6,7 +6,7 @@ from orchestrator.core import breaker
 from orchestrator.core.assign import attempt_payload, unregister
 from orchestrator.core.commands import EndAttempt, MarkStarted
 from orchestrator.core.events import AttemptEnded, AttemptLost, AttemptStarted
-from orchestrator.core.leases import TIMED_OUT, UNPROVEN
+from orchestrator.core.leases import START_TIMEOUT, TIMED_OUT, UNPROVEN
 from orchestrator.core.moving import apply_failure, enqueue, make_ready, move_task, verify_task
 from orchestrator.core.retry import POLICIES, BreakerEffect
 from orchestrator.core.state import ENDED_REMEMBERED, Attempt, State
@@ -28,7 +28,8 @@ def on_attempt_started(s: State, event: AttemptStarted, *, at_ms: int) -> None:
     if attempt is None:
         _record_late(s, event.token)
         return
-    attempt.prove_reason, attempt.prove_at_ms = "", 0
+    if attempt.prove_reason == START_TIMEOUT:
+        attempt.prove_reason, attempt.prove_at_ms = "", 0
     if attempt.state is AttemptState.STARTED:
         return
     attempt.state = AttemptState.STARTED

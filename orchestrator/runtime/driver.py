@@ -350,9 +350,11 @@ class Driver:
         fate = await self._fate(token, may_fence=False, reason=reason)
         if fate.verdict != "started":
             self._tell_fate(fate, token, reason)
-        elif reason == START_TIMEOUT:
-            self.post(e.AttemptStarted(at_ms=0, token=token))
-        elif (proof := await self._executors.kill_tree(executor, token)) is Proof.GONE:
+            return
+        self.post(e.AttemptStarted(at_ms=0, token=token))  # perhaps news: a loss is judged by it
+        if reason == START_TIMEOUT:
+            return
+        if (proof := await self._executors.kill_tree(executor, token)) is Proof.GONE:
             await self._fence(token, reason)
         else:
             self.post(e.AttemptUnproven(at_ms=0, token=token, is_node_dead=proof is Proof.NODE_DEAD))

@@ -85,6 +85,14 @@ _STARTS_SQL = """
 SELECT s.token FROM attempts AS a JOIN starts AS s USING (token) WHERE a.state = 'leased' ORDER BY s.at
 """
 
+#: With its start, of which the scheduler may not have heard: recovery judges the loss by it.
+_FENCE_SQL = """
+UPDATE attempts AS a
+SET state = 'lost', end_reason = %(reason)s, ended_at = now(),
+    started_at = coalesce(a.started_at, (SELECT s.at FROM starts AS s WHERE s.token = a.token))
+WHERE a.token = %(token)s
+"""
+
 _AFFINITY_SQL = """
 SELECT agent_type, task_type, domain, attempts, success, duration_ms, updated_at FROM agent_task_affinity
 WHERE updated_at > %(since)s ORDER BY updated_at
@@ -205,10 +213,7 @@ class PostgresSchedulerStore(Committer):
             if fate is not None and (fate.verdict == "result" or not may_fence):
                 await connection.rollback()
                 return fate
-            await connection.execute(
-                "UPDATE attempts SET state = 'lost', end_reason = %s, ended_at = now() WHERE token = %s",
-                (reason, token),
-            )
+            await connection.execute(_FENCE_SQL, {"reason": reason, "token": token})
             await connection.commit()
             return Fate(verdict="fenced", reason=reason)
 

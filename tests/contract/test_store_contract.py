@@ -377,13 +377,15 @@ async def test_an_attempt_without_a_start_is_lost_and_can_start_no_more(
 
 
 async def test_what_started_stays_until_it_is_proven_gone(stores: Stores, scheduler: SchedulerStore) -> None:
-    await leased(stores, scheduler, 7)
+    plan_id, _ = await leased(stores, scheduler, 7)
     x1 = stores.executor()
     await x1.start([7])
     assert await scheduler.fate(7, may_fence=False, reason="why") == Fate(verdict="started")
     assert stores.attempts() == {7: ("leased", "")}
     assert await scheduler.fate(7, may_fence=True, reason="why") == Fate(verdict="fenced", reason="why")
     assert stores.attempts() == {7: ("lost", "why")}
+    ((fenced,),) = [part.attempts for part in await loaded(scheduler, plan_id)]
+    assert fenced.started_at_ms  # recovery judges the loss by it
     assert await x1.save_results([(7, DONE)]) == set()
 
 

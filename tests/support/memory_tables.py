@@ -340,8 +340,13 @@ class MemoryTables:
             return Fate(verdict="result", result=self._ended(token))
         if token in self.starts and not may_fence:
             return Fate(verdict="started")
+        start = self.starts.get(token)
         self.attempts[token] = replace(
-            attempt, state=AttemptState.LOST, end_reason=reason, ended_at_ms=self.clock_ms()
+            attempt,
+            state=AttemptState.LOST,
+            end_reason=reason,
+            ended_at_ms=self.clock_ms(),
+            started_at_ms=attempt.started_at_ms if start is None else start.at_ms,
         )
         return Fate(verdict="fenced", reason=reason)
 

@@ -56,6 +56,17 @@ def test_an_unproven_end_is_looked_into_again_after_a_pause():
     assert proofs(world.wait(1_000)) == []  # an answer is awaited
 
 
+def test_a_start_that_is_told_late_does_not_stop_the_search_for_a_lost_end():
+    world = World(policy=POLICY)
+    world.join("a")
+    world.load([spec(1)])
+    token = world.task(1).token
+    lose(world)
+    world.handle(e.AttemptStarted(at_ms=0, token=token))
+    assert unproven(world, token) == []
+    assert [proof.tokens for proof in proofs(world.wait(50))] == [(token,)]
+
+
 def test_a_dead_node_is_believed_once_the_lease_is_over():
     world, token = running()
     lose(world)

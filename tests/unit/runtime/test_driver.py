@@ -14,7 +14,8 @@ from orchestrator.core.commands import Command, EndAttempt, LeaseAttempt, MarkSt
 from orchestrator.core.limits import Limits
 from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.state import Policy
-from orchestrator.core.words import AttemptState, Proof
+from orchestrator.core.task import TaskRules
+from orchestrator.core.words import AttemptState, HoldReason, Proof, RetryLost
 from orchestrator.errors import Conflict, Fenced, NotFound, Overloaded
 from orchestrator.ports import Outcome
 from orchestrator.runtime import driver as driver_module
@@ -370,6 +371,20 @@ async def test_a_start_that_is_stored_ends_the_start_timeout() -> None:
         await stage.store.signal.until(lambda: MarkStarted(token=token) in stage.store.written)
         assert stage.executors.kills == []
         assert stage.state.attempts[token].state is AttemptState.STARTED
+
+
+async def test_a_start_of_which_nobody_told_counts_when_its_executor_is_lost() -> None:
+    stage = Stage()
+    async with running(stage):
+        stage.has_plan(1, rules=TaskRules(retry_lost=RetryLost.NEVER))
+        stage.join()
+        await stage.driver.load_plan(1)
+        await stage.executors.signal.until(stage.executors.started)
+        (token,) = stage.executors.started()
+        stage.store.tables.start([token], executor="x1", incarnation="i1")
+        stage.driver.post(e.ExecutorLost(at_ms=0, executor="x1"))
+        await stage.handled(e.AttemptLost)
+        assert stage.state.tasks[1].reason == HoldReason.LOST.value
 
 
 @pytest.mark.parametrize("reason", ["executor lost", "lease expired"])
