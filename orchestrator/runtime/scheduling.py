@@ -24,7 +24,7 @@ from orchestrator.core.state import EVERYBODY, Policy
 from orchestrator.errors import Conflict, DatabaseUnavailable, Fenced, NotFound, Overloaded
 from orchestrator.ports import ExecutorGateway, SchedulerStore
 from orchestrator.runtime.clock import Clock
-from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.driver import Driver, database_is_away
 from orchestrator.runtime.status import limit_rows, pool_rows
 
 log = structlog.get_logger(__name__)
@@ -300,15 +300,24 @@ class Scheduling:
         if asking is None:
             asking = asyncio.create_task(self._once(self._driver, kind, args, name, digest))
             self._asking[name] = (digest, asking)
-            asking.add_done_callback(lambda _: self._asking.pop(name))
+            asking.add_done_callback(lambda asked: self._forget(name, asked))
         return await asyncio.shield(asking)
+
+    def _forget(self, name: tuple[str, str], asked: asyncio.Task[Mapping[str, object]]) -> None:
+        """Whoever asks from now on finds the answer in the tables; an error that nobody hears is none."""
+        del self._asking[name]
+        if not asked.cancelled():
+            asked.exception()
 
     async def _once(
         self, driver: Driver, kind: str, args: Mapping[str, object], name: tuple[str, str], digest: str
     ) -> Mapping[str, object]:
         """Return the answer that is written under the key, or ask and have the answer written."""
         tenant_id, key = name
-        stored = await self._store.stored_answer(tenant_id=tenant_id, key=key)
+        try:
+            stored = await self._store.stored_answer(tenant_id=tenant_id, key=key)
+        except DatabaseUnavailable as error:
+            raise database_is_away() from error
         if stored is None:
             return await driver.request(kind, args, key=key, digest=digest)
         _refuse_other(stored.digest, digest, key=key)
