@@ -130,7 +130,7 @@ class Driver:
 
     def _refuse_if_away(self) -> None:
         if self.is_database_away:
-            raise Overloaded("The database is away.", remedy="Try again in a moment.", retry_after_s=2)
+            raise database_is_away()
 
     async def request(
         self, kind: str, args: Mapping[str, Any], *, key: str = "", digest: str = ""
@@ -399,6 +399,11 @@ class Driver:
                 answer.set_exception(_starting_again())
         self._answers.clear()
         self._end_turn()
+
+
+def database_is_away() -> Overloaded:
+    """Return what a caller hears who needs the tables now."""
+    return Overloaded("The database is away.", remedy="Try again in a moment.", retry_after_s=2)
 
 
 def _starting_again() -> Overloaded:
