@@ -11,7 +11,7 @@ import uuid
 
 from cluster.progress import Progress
 from orchestrator.core.words import AT_REST, TaskKind, TaskState
-from orchestrator.errors import DatabaseUnavailable, Overloaded
+from orchestrator.errors import Conflict, DatabaseUnavailable, Overloaded
 from orchestrator.runtime.service import Service
 from orchestrator.views import EventView, PlanView, SubmitRequest, TaskView
 
@@ -39,6 +39,7 @@ class Dialogue:
 
         Raises:
             PlanError: the plan is refused; nothing was stored.
+            Conflict: everything is paused, so nothing of it would ever start.
             OrchestratorError: it cannot be stored.
         """
         plan = await self._submit(request)
@@ -67,6 +68,7 @@ class Dialogue:
             while plan.state not in AT_REST:
                 await asyncio.sleep(_PLAN_PERIOD_S)
                 with contextlib.suppress(DatabaseUnavailable, Overloaded):  # it is being started again
+                    await self._refuse_if_paused()
                     plan = await self._service.plan(str(plan.id))
                     self._progress.tell("plan", plan.model_dump(mode="json"))
         finally:
@@ -76,6 +78,14 @@ class Dialogue:
             for event in found:
                 self._tell_event(event)
         return plan
+
+    async def _refuse_if_paused(self) -> None:
+        """Nobody can take the pause back while this runs alone: without HTTP there is no way in."""
+        if not self._has_started.is_set() and (await self._service.status()).is_paused:
+            raise Conflict(
+                "Everything is paused, so nothing of the plan starts.",
+                remedy="Take it back with `orchestrator up` and `orchestrator resume --all`.",
+            )
 
     async def _tell_events(self, plan_id: int) -> None:
         async for event in self._service.watch(plan_id=plan_id, after=self._seq):
