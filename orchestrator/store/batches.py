@@ -136,9 +136,9 @@ WITH leased AS (
     INSERT INTO attempts (token, tenant_id, plan_id, task_id, kind, number, agent_type, backend, executor,
                           cluster_id, epoch, state)
     SELECT u.*, %(cluster_id)s, %(epoch)s, 'leased' FROM unnest({}) AS u
-    RETURNING token, tenant_id
+    RETURNING token, tenant_id, task_id
 )
-INSERT INTO leases (token, tenant_id) SELECT token, tenant_id FROM leased
+INSERT INTO leases (token, tenant_id, task_id) SELECT token, tenant_id, task_id FROM leased
 """,
     (
         ("bigint", lambda r: r.token),

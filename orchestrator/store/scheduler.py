@@ -78,11 +78,13 @@ FROM leases AS l JOIN attempts AS a USING (token) WHERE a.plan_id = %(plan)s ORD
 
 _RESULTS_SQL = """
 SELECT r.token, r.state, r.failure_class, r.summary, r.cost_micros
-FROM attempts AS a JOIN results AS r USING (token) WHERE a.state IN ('leased', 'started') ORDER BY r.at
+FROM leases JOIN attempts AS a USING (token) JOIN results AS r USING (token)
+WHERE a.state IN ('leased', 'started') ORDER BY r.at
 """
 
 _STARTS_SQL = """
-SELECT s.token FROM attempts AS a JOIN starts AS s USING (token) WHERE a.state = 'leased' ORDER BY s.at
+SELECT s.token FROM leases JOIN attempts AS a USING (token) JOIN starts AS s USING (token)
+WHERE a.state = 'leased' ORDER BY s.at
 """
 
 #: With its start, of which the scheduler may not have heard: recovery judges the loss by it.

@@ -151,14 +151,7 @@ task_states = Table(
     _count("rank"),  # longest downstream, ms: longer first
     _count("version", Integer),  # guard of every update
     _now("updated_at"),
-    Index(
-        "ix_task_states_ready",
-        "plan_id",
-        "priority",
-        text("rank DESC"),
-        "task_id",
-        postgresql_where=text("state = 'ready'"),
-    ),
+    # No index names what changes, so that every update stays within its page (docs/adr/0013).
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -219,12 +212,6 @@ attempts = Table(
     _moment("started_at"),
     _moment("ended_at"),
     UniqueConstraint("task_id", "kind", "number"),
-    Index(
-        "uq_attempts_live",
-        "task_id",
-        unique=True,
-        postgresql_where=text("state IN ('leased', 'started')"),
-    ),
     Index("ix_attempts_plan_id", "plan_id"),
     postgresql_with={"fillfactor": "70"},
 )
@@ -234,6 +221,8 @@ leases = Table(
     metadata,
     Column("token", BigInteger, primary_key=True, autoincrement=False),
     _tenant(),
+    # A task has one lease at most: it comes with its attempt and goes when the attempt's end is written.
+    Column("task_id", BigInteger, nullable=False, unique=True),
     _count("beat"),  # bumped by the executor; the scheduler watches whether it stands still
     Column("cancel_reason", Text),
     postgresql_with={"fillfactor": "70"},

@@ -106,7 +106,7 @@ async def task_detail(connection: Connection, task_id: int) -> TaskDetail:
     query = (
         _listed()
         .add_columns(t.body, t.acceptance, t.run, t.verify, t.manual, t.approve, t.estimate_ms)
-        .add_columns(t.task_type, t.domain)
+        .add_columns(t.task_type, t.domain, t.options)
         .add_columns(d.rule.label("routing_rule"), d.evidence.label("routing_evidence"))
         .outerjoin(routing_decisions, d.task_id == t.id)
         .where(t.id == task_id)

@@ -125,7 +125,7 @@ async def test_the_database_refuses_a_second_live_attempt_of_a_task(
 ) -> None:
     plan_id, (task_id,) = rows.plan(1)
     await store.commit(1, [lease(7, plan_id=plan_id, task_id=task_id)])
-    with pytest.raises(InvariantViolation, match="uq_attempts_live"):
+    with pytest.raises(InvariantViolation, match="uq_leases_task_id"):
         await store.commit(2, [save(task_id), lease(8, plan_id=plan_id, task_id=task_id, number=2)])
     assert rows.attempts() == {7: "leased"}
     assert rows.column("SELECT version FROM task_states") == [0]

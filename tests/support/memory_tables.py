@@ -236,6 +236,7 @@ class MemoryTables:
         ends = _of(rows, EndAttempt)
         for end in ends:
             self._end(end)
+            self.leases.pop(end.token, None)
         for lease in _of(rows, LeaseAttempt):
             self._lease(lease, term)
         for mark in _of(rows, MarkStarted):
@@ -246,8 +247,6 @@ class MemoryTables:
         for plan in _of(rows, SavePlan):
             self._save_plan(plan)
         self._save_settings(rows)
-        for end in ends:
-            self.leases.pop(end.token, None)
         for event in _of(rows, RecordEvent):
             seq, at_ms = len(self.events) + 1, self.clock_ms()
             self.events.append(EventRow(seq=seq, epoch=term.epoch, at_ms=at_ms, event=event))
@@ -310,8 +309,8 @@ class MemoryTables:
         for other in self.attempts.values():
             if other.task_id != row.task_id:
                 continue
-            if other.state in LIVE:
-                raise InvariantViolation(f"Task {row.task_id} has the live attempt {other.token}.")
+            if other.token in self.leases:
+                raise InvariantViolation(f"Task {row.task_id} has the lease of attempt {other.token}.")
             if (other.kind, other.number) == (row.kind, row.number):
                 raise InvariantViolation(f"Task {row.task_id} had its {row.kind} attempt {row.number}.")
         written = {f.name: getattr(row, f.name) for f in fields(row)}

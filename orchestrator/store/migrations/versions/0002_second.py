@@ -1,4 +1,4 @@
-"""Circuit breakers of agent types; unmet dependencies are counted, not kept."""
+"""Circuit breakers; unmet dependencies are counted, not kept; leases say which attempt of a task is live."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the table, and drop what the edges tell."""
+    """Drop what the edges tell, let leases hold the uniqueness, make the table."""
     op.drop_column("task_states", "unmet_dependencies")
+    op.drop_index("ix_task_states_ready", "task_states")
+    op.drop_index("uq_attempts_live", "attempts")
+    op.add_column("leases", sa.Column("task_id", sa.BigInteger(), nullable=True))
+    op.execute("UPDATE leases SET task_id = a.task_id FROM attempts AS a WHERE a.token = leases.token")
+    op.alter_column("leases", "task_id", nullable=False)
+    op.create_unique_constraint(op.f("uq_leases_task_id"), "leases", ["task_id"])
     op.create_table(
         "circuit_breakers",
         sa.Column("tenant_id", sa.Text(), server_default="local", nullable=False),
