@@ -117,7 +117,7 @@ class DependencyView(View):
 
 
 class TaskDetail(TaskView):
-    """A task with everything about it."""
+    """A task with everything about it. `options` are its field lines on how it is run, such as `timeout`."""
 
     body: str
     acceptance: tuple[str, ...]
@@ -128,6 +128,7 @@ class TaskDetail(TaskView):
     estimate_ms: int | None
     task_type: str
     domain: str
+    options: Mapping[str, str] = {}
     routing_rule: str
     routing_evidence: str
     depends_on: tuple[DependencyView, ...]

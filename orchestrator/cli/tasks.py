@@ -144,6 +144,7 @@ def _task_lines(task: TaskDetail) -> Iterator[str]:
     yield from (f"  {name:<8}  {text}" for name, text in person if text)
     for name, lines in (("run", task.run), ("verify", task.verify), ("accept", task.acceptance)):
         yield from (f"  {name:<8}  {line}" for line in lines)
+    yield from (f"  {name:<8}  {value}" for name, value in task.options.items())
     for name, edges in (("after", task.depends_on), ("before", task.dependents)):
         yield from (f"  {name:<8}  {edge.key} {edge.title} ({edge.state})" for edge in edges)
     for attempt in task.attempts:

@@ -83,6 +83,7 @@ def test_tasks_and_one_task_are_shown(plan_file: str, capsys: pytest.CaptureFixt
     assert run(["show", "A.2"]) == 0
     out = capsys.readouterr().out
     assert "backend-development by override" in out
+    assert "retry lost  never" in out
     assert run(["tasks", "Ship it"]) == 0
     assert "in progress elsewhere" in capsys.readouterr().out
     assert run(["show", "Ship it"]) == 0

@@ -25,6 +25,7 @@ PLAN = """\
   - agent: backend-development
   - depends: A.1
   - run: `true`
+  - retry lost: never
 - [ ] **A.3** Test it
   - depends: A.2
   - verify: `true`
