@@ -60,7 +60,7 @@ def _present(s: State, pool: Pool, tenant_id: str) -> None:
 
 
 def join(s: State, plan: Plan) -> None:
-    """A late comer starts level with whoever had the fewest starts, not with a claim to all the past."""
+    """Who comes, or comes back, starts level with whoever had the fewest starts: the past is no claim."""
     others = [p for p in s.plans.values() if p.is_loaded and p is not plan and p.state is PlanState.ACTIVE]
     same = [p.ran for p in others if p.tenant_id == plan.tenant_id]
     plan.ran = max(plan.ran, min(same, default=0))

@@ -113,7 +113,8 @@ def on_plan_loaded(s: State, event: PlanLoaded, *, at_ms: int) -> None:
     if plan.until_task:
         set_scope(s, plan)
     plan.is_loaded = True
-    fairness.join(s, plan)
+    if plan.state is PlanState.ACTIVE:
+        fairness.join(s, plan)
     for live in event.attempts:
         _adopt(s, plan, live, at_ms=at_ms)
     if plan.state is PlanState.SUBMITTED:

@@ -199,6 +199,7 @@ def move_plan(s: State, plan: Plan, new: PlanState, *, payload: dict[str, object
     save_plan(s, plan)
     s.record(f"plan.{new.value}", plan, payload=payload or {})
     if new is PlanState.ACTIVE:
+        fairness.join(s, plan)
         fairness.offer_all(s, plan)
 
 

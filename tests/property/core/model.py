@@ -231,11 +231,11 @@ class Model:
             plan.state = P.STALLED
 
     def join(self, plan: Plan) -> None:
-        """A plan that is loaded starts level with those that wait."""
+        """A plan that becomes active starts level with those that are."""
         others = [p for p in self.plans.values() if p is not plan and p.state is P.ACTIVE]
         tenant_id = plan.spec.tenant_id
         same = [p.ran for p in others if p.spec.tenant_id == tenant_id]
-        plan.ran = min(same, default=0)
+        plan.ran = max(plan.ran, min(same, default=0))
         if not same and others:
             level = min(self.tenants[p.spec.tenant_id] for p in others)
             self.tenants[tenant_id] = max(self.tenants[tenant_id], level)
@@ -350,7 +350,11 @@ class Model:
 
     def _wake(self, plan: Plan) -> None:
         if plan.state in {P.STALLED, P.DONE}:
-            plan.state = P.ACTIVE
+            self._activate(plan)
+
+    def _activate(self, plan: Plan) -> None:
+        plan.state = P.ACTIVE
+        self.join(plan)
 
     def skip_task(self, task_id: int) -> bool:
         """Give up on what is open."""
@@ -463,7 +467,7 @@ class Model:
             return False
         plan.until = until
         if plan.state in {P.PAUSED, P.STALLED}:
-            plan.state = P.ACTIVE
+            self._activate(plan)
         for leaf in self.leaves(plan, wanted=True):
             if leaf.state is T.FAILED:
                 self._again(leaf)

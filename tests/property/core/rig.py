@@ -14,7 +14,7 @@ from orchestrator.core.limits import Bounds, Limits, Overrides
 from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.state import Policy
 from orchestrator.core.task import Task
-from orchestrator.core.words import FINISHED, AttemptState, FailureClass, HoldReason, TaskState
+from orchestrator.core.words import FINISHED, AttemptState, FailureClass, HoldReason, PlanState, TaskState
 from orchestrator.ports import Outcome
 from tests.property.core.model import Model, Node, Plan
 from tests.support.memory_tables import MemoryTables
@@ -95,7 +95,10 @@ class Rig:
         """Have a plan in memory, as the driver does."""
         if plan_id in self.state.plans:
             return
-        self.model.join(self.model.plans[plan_id])
+        plan = self.model.plans[plan_id]
+        plan.ran = 0
+        if plan.state is PlanState.ACTIVE:
+            self.model.join(plan)
         attempts: tuple[e.LiveAttempt, ...] = ()
         for part in self.tables.load_plan(plan_id, slice_size=3):
             self.handle(e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges))

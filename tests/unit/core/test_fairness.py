@@ -47,6 +47,17 @@ def test_tenants_share_first_and_then_their_plans():
     assert Counter(lease.plan_id for lease in picks(world, 40)) == {1: 10, 2: 10, 3: 20}
 
 
+def test_a_plan_that_was_paused_has_no_claim_to_what_ran_meanwhile():
+    world = World()
+    for plan_id in (1, 2):
+        world.load([spec(plan_id * 1000 + i) for i in range(60)], plan=plan(plan_id))
+    world.request("pause_plan", plan_id=1)
+    world.join("a", slots=1)
+    picks(world, 40)
+    world.request("resume_plan", plan_id=1)
+    assert Counter(lease.plan_id for lease in picks(world, 60)[40:]) == {1: 10, 2: 10}
+
+
 def test_a_late_comer_has_no_claim_to_the_past():
     world = World()
     world.load([spec(i) for i in range(1, 101)], plan=plan(1, "x"))
