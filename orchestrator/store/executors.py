@@ -21,8 +21,7 @@ from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChu
 from orchestrator.store.arrays import array
 from orchestrator.store.hot import PLAN_ONCE, HotConnection, unavailable
 
-#: Locked by token alone, and judged by state afterwards: asked for both at once, the server goes through the
-#: index of live attempts, with all that ended since its last vacuum.
+#: Locked by token, and judged by the state that it then has.
 _START_SQL = """
 WITH locked AS (
     SELECT token, tenant_id, state, executor FROM attempts WHERE token = ANY(%(tokens)s::bigint[]) FOR SHARE
