@@ -122,7 +122,7 @@ def on_plan_loaded(s: State, event: PlanLoaded, *, at_ms: int) -> None:
         move_plan(s, plan, PlanState.ACTIVE)
     for task_id in plan.task_ids:
         task = s.tasks[task_id]
-        if task.state not in _AT_REST:
+        if task.state not in _LEFT_ALONE:
             _resume(s, task)
     for live in event.attempts:
         if live.state is AttemptState.LOST:  # fenced, and the scheduler died before the task followed
@@ -135,7 +135,7 @@ def on_plan_loaded(s: State, event: PlanLoaded, *, at_ms: int) -> None:
 
 
 #: Loading does nothing for tasks in these.
-_AT_REST = CLOSED | {TaskState.HELD, TaskState.FAILED}
+_LEFT_ALONE = CLOSED | {TaskState.HELD, TaskState.FAILED}
 
 
 def set_scope(s: State, plan: Plan) -> None:

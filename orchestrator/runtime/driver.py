@@ -38,7 +38,7 @@ from orchestrator.core.words import Proof
 from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded, QueueFull
 from orchestrator.ports import ExecutorGateway, Fate, PlanSlice, SchedulerStore
 from orchestrator.runtime.clock import Clock
-from orchestrator.text import storable
+from orchestrator.text import storable, storable_json
 
 log = structlog.get_logger(__name__)
 
@@ -413,7 +413,7 @@ def _starting_again() -> Overloaded:
 def _requested(kind: str, args: Mapping[str, Any], *, key: str, digest: str) -> e.Requested:
     if kind not in REQUEST_KINDS:
         raise NotFound(f"There is no request {kind!r}.", remedy=f"Use one of {sorted(REQUEST_KINDS)}.")
-    limits = args.get("limits")
+    limits: Any = storable_json(args.get("limits"))
     try:
         overrides = None if limits is None else Overrides.from_json(limits)
         return e.Requested(
@@ -430,5 +430,5 @@ def _requested(kind: str, args: Mapping[str, Any], *, key: str, digest: str) -> 
             key=key,
             digest=digest,
         )
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise Conflict(f"The request {kind!r} has an argument that is no number: {error}.") from error

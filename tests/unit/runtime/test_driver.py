@@ -251,6 +251,8 @@ async def test_what_the_state_does_not_allow_is_a_conflict() -> None:
             await stage.driver.request("release_task", {"plan_id": 1, "task_id": 1})
         with pytest.raises(NotFound, match="There is no plan 9"):
             await stage.driver.request("pause_plan", {"plan_id": 9})
+        with pytest.raises(Conflict, match="no number"):
+            await stage.driver.request("cancel_plan", {"plan_id": float("inf")})
         with pytest.raises(NotFound, match="no request 'explode'"):
             await stage.driver.request("explode", {"plan_id": 1})
 
