@@ -24,6 +24,9 @@ KILL_TIMEOUT_S = 30.0
 #: Lost executors of which it is remembered where they ran; of an older one every node is asked.
 LOST_REMEMBERED = 1_000
 
+#: Longest wait for an answer of the pools.
+ANSWER_TIMEOUT_S = 10.0
+
 #: Pause before the pools are asked again.
 RETRY_S = 0.2
 
@@ -35,7 +38,8 @@ class RayExecutors:
         waits: by agent type, what keeps executors from starting; as the pools have told last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_one_machine: bool) -> None:
+        self._is_one_machine = is_one_machine
         self.waits: Mapping[str, str] = {}
         self._handles: dict[str, Any] = {}
         self._nodes: dict[str, str] = {}
@@ -72,10 +76,16 @@ class RayExecutors:
                 await handle.cancel.remote(token, reason)
 
     async def kill_tree(self, executor: str, token: int) -> Proof:
-        """Have the tree ended on the node where the executor ran; on every node if that is not known."""
+        """Have the tree ended on the node where the executor ran.
+
+        If that is not known, every node is asked, and believed only where all of them are one machine: a node
+        knows nothing of what runs on another that does not answer.
+        """
         node_id = self._nodes.get(executor)
         nodes = [node_name(node_id)] if node_id else await asyncio.to_thread(names, NODE_PREFIX)
         verdicts = [await self._kill_on(node, token) for node in nodes]
+        if node_id is None and not self._is_one_machine:
+            return Proof.UNPROVEN
         if verdicts and all(verdicts):
             return Proof.GONE
         is_dead = node_id is not None and await asyncio.to_thread(_is_dead, node_id)
@@ -91,17 +101,19 @@ class RayExecutors:
 
     async def want(self, sessions: Mapping[str, int]) -> None:
         """Tell the pools how many sessions each could run now."""
-        with contextlib.suppress(RayError, ValueError):
+        with contextlib.suppress(RayError, ValueError, TimeoutError):
             pools = await asyncio.to_thread(find, POOLS)
-            self.waits = await pools.want.remote(dict(sessions))
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                self.waits = await pools.want.remote(dict(sessions))
 
     async def executors_now(self) -> list[ExecutorInfo]:
         """Ask the pools which executors live, until they answer."""
         while True:
             try:
                 pools = await asyncio.to_thread(find, POOLS)
-                found = await pools.executors.remote()
-            except (ValueError, RayError):
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    found = await pools.executors.remote()
+            except (ValueError, RayError, TimeoutError):
                 await asyncio.sleep(RETRY_S)
                 continue
             for info, node_id, handle in found:

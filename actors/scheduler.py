@@ -35,7 +35,7 @@ class Scheduler:
 
     def __init__(self, config: ActorConfig) -> None:
         log_json(config.settings)
-        self._executors = RayExecutors()
+        self._executors = RayExecutors(is_one_machine=not config.settings.ray.address)
         self._requests = 0
         self._scheduling = Scheduling(
             store=PostgresSchedulerStore(

@@ -63,7 +63,7 @@ def let_probes_through(s: State, *, at_ms: int) -> None:
 
 def restore(s: State, row: BreakerRow) -> None:
     """Take a breaker as an earlier scheduler left it. What its probe showed was lost with that scheduler."""
-    is_shut = row.state is not BreakerState.CLOSED
+    is_shut = row.state is not BreakerState.CLOSED and s.policy.breaker_failures > 0
     s.breakers[row.agent_type] = Breaker(
         state=BreakerState.OPEN if is_shut else BreakerState.CLOSED, opened_at_ms=row.opened_at_ms
     )

@@ -34,6 +34,7 @@ class SaveTask(Command):
     not_before_ms: int
     attempts_used: int
     losses: int
+    wants: AttemptKind
     expected: int
     version: int
 

@@ -122,4 +122,6 @@ def is_affordable(s: State, plan: Plan, entry: Entry) -> bool:
     task = entry[3]
     if not plan.budget_micros or task.next_backend not in MODEL_BACKENDS or task.wants is AttemptKind.GATE:
         return True
-    return plan.spent_micros + plan.reserved_micros + s.policy.attempt_cost_micros <= plan.budget_micros
+    return (
+        plan.spent_micros + plan.reserved_micros + max(1, s.policy.attempt_cost_micros) <= plan.budget_micros
+    )

@@ -13,6 +13,9 @@ from orchestrator.core.state import State
 from orchestrator.core.words import CLOSED, LIVE, SATISFIED, AttemptKind, BreakerState, PlanState, TaskState
 from orchestrator.errors import InvariantViolation
 
+#: What a task in one of these wants next follows from its state.
+_GOING = frozenset({TaskState.READY, TaskState.RUNNING, TaskState.VERIFYING})
+
 
 def check_invariants(s: State) -> None:
     """Raise InvariantViolation naming the first broken invariant and the thing that breaks it."""
@@ -44,6 +47,10 @@ def states_fit_attempts(s: State) -> Iterator[str]:
         if not s.plans[task.plan_id].is_loaded:
             continue
         attempt = s.attempts.get(task.token)
+        if attempt is not None and attempt.kind is not task.wants:
+            yield f"task {task.task_id} wants {task.wants}, its live attempt is {attempt.kind}"
+        if task.state in _GOING and (task.state is TaskState.VERIFYING) is (task.wants is AttemptKind.WORK):
+            yield f"task {task.task_id} is {task.state} and wants {task.wants}"
         if task.state is TaskState.RUNNING and (attempt is None or attempt.kind is not AttemptKind.WORK):
             yield f"task {task.task_id} is running without a live work attempt"
         if attempt is not None and task.state not in {TaskState.RUNNING, TaskState.VERIFYING}:

@@ -145,6 +145,7 @@ class SchedulerState(State):
                     not_before_ms=task.not_before_ms,
                     attempts_used=task.attempts_used,
                     losses=task.losses,
+                    wants=task.wants,
                     expected=expected,
                     version=task.version,
                 )

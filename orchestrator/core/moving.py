@@ -9,7 +9,7 @@ from orchestrator.core.commands import SavePlan
 from orchestrator.core.fairness import MODEL_BACKENDS
 from orchestrator.core.retry import POLICIES, ClassPolicy, backoff_ms
 from orchestrator.core.state import Plan, State
-from orchestrator.core.task import REVIEWING, Task
+from orchestrator.core.task import Task
 from orchestrator.core.transitions import PLAN_MOVES, TASK_MOVES, check_move
 from orchestrator.core.words import (
     CLOSED,
@@ -103,15 +103,25 @@ def wait_again(s: State, task: Task) -> None:
 
 
 def make_ready(s: State, task: Task) -> None:
-    """Let a task start as soon as it may: at once, after its back-off, or when its hold is released."""
+    """Let a task go on as soon as it may: at once, after its back-off, or when its hold is released.
+
+    One whose work is in goes on with its gate or its review: work is never paid for twice.
+    """
     reason = reason_to_hold(s, task)
     if reason is not None:
         if task.state is not TaskState.HELD or task.reason != reason.value:
             move_task(s, task, TaskState.HELD, reason=reason.value)
         return
-    if task.state is not TaskState.READY:
-        move_task(s, task, TaskState.READY)
+    is_work = task.wants is AttemptKind.WORK
+    state = TaskState.READY if is_work else TaskState.VERIFYING
+    if task.state is not state:
+        move_task(s, task, state, reason="" if is_work else _stage(task))
     enqueue(s, task)
+
+
+def _stage(task: Task) -> str:
+    """Return what a verifying task says of itself: that its gate is through."""
+    return AttemptKind.REVIEW.value if task.wants is AttemptKind.REVIEW else ""
 
 
 def reason_to_hold(s: State, task: Task) -> HoldReason | None:
@@ -141,22 +151,14 @@ def verify_task(s: State, task: Task, *, passed: AttemptKind) -> None:
     """Work, gate or review is through: send the task to what comes next, or make it done."""
     task.losses = 0
     if passed is AttemptKind.WORK and task.has_gate:
-        move_task(s, task, TaskState.VERIFYING)
+        task.wants = AttemptKind.GATE
     elif passed is not AttemptKind.REVIEW and task.rules.review_agent:
-        _send_to_review(s, task)
+        task.wants = AttemptKind.REVIEW
     else:
         finish_task(s, task)
         return
+    move_task(s, task, TaskState.VERIFYING, reason=_stage(task))
     enqueue(s, task)
-
-
-def _send_to_review(s: State, task: Task) -> None:
-    if task.state is not TaskState.VERIFYING:
-        move_task(s, task, TaskState.VERIFYING, reason=REVIEWING)
-        return
-    task.reason = REVIEWING
-    s.touch(task)
-    s.record("task.verifying", s.plans[task.plan_id], task_id=task.task_id, payload={"reason": REVIEWING})
 
 
 def apply_failure(s: State, task: Task, failure: FailureClass, *, summary: str, at_ms: int) -> None:
@@ -164,6 +166,7 @@ def apply_failure(s: State, task: Task, failure: FailureClass, *, summary: str, 
     policy = POLICIES[failure]
     if policy.is_charged:
         task.attempts_used += 1
+        task.wants = AttemptKind.WORK
     task.losses = task.losses + 1 if policy.counts_as_loss else 0
     if task.losses >= s.policy.losses_max:
         move_task(s, task, TaskState.HELD, reason=HoldReason.POISON.value)
@@ -246,6 +249,7 @@ def release_holds(s: State, plan: Plan, reason: HoldReason) -> None:
     if held:
         wake(s, plan, reason=f"no longer held: {reason.value}")
     for task in held:
+        task.not_before_ms = 0
         if task.unmet:
             wait_again(s, task)
         else:

@@ -24,9 +24,12 @@ from orchestrator.core.moving import (
 )
 from orchestrator.core.state import Plan, State
 from orchestrator.core.task import Task
-from orchestrator.core.words import CLOSED, SATISFIED, HoldReason, PlanState, TaskState
+from orchestrator.core.words import CLOSED, SATISFIED, AttemptKind, HoldReason, PlanState, TaskState
 
 Result = dict[str, object]
+
+#: Largest budget: a billion dollars.
+BUDGET_MICROS_MAX = 10**15
 
 #: A task in one of these relies on its dependencies.
 _AT_WORK = frozenset({TaskState.RUNNING, TaskState.VERIFYING, TaskState.MERGING})
@@ -61,6 +64,8 @@ def on_requested(s: State, event: Requested) -> None:
 
 def _task(s: State, event: Requested) -> Task:
     task = s.tasks.get(event.task_id)
+    if task is not None and event.plan_id not in {0, task.plan_id}:
+        raise Refusal(f"Task {event.task_id} is not in plan {event.plan_id}.")
     if task is None:
         raise NotInMemory(f"Task {event.task_id} is not in an unfinished plan. Resume its plan first.")
     return task
@@ -175,6 +180,7 @@ def _restart(s: State, event: Requested, states: frozenset[TaskState], refusal: 
         _refuse_if_relied_on(s, leaf)
     wake(s, plan)
     for leaf in leaves:
+        leaf.wants = AttemptKind.WORK
         _again(s, leaf)
     return len(leaves)
 
@@ -295,8 +301,8 @@ def _on_resume_plan(s: State, event: Requested) -> Result:
 
 def _on_set_budget(s: State, event: Requested) -> Result:
     plan = _plan(s, event)
-    if event.budget_micros < 0:
-        raise Refusal("A budget cannot be negative. Use 0 for no budget.")
+    if not 0 <= event.budget_micros <= BUDGET_MICROS_MAX:
+        raise Refusal(f"A budget is a number of micro-dollars from 0 (none) to {BUDGET_MICROS_MAX}.")
     plan.budget_micros = event.budget_micros
     save_plan(s, plan)
     payload = {"budget_micros": plan.budget_micros, "spent_micros": plan.spent_micros}

@@ -10,9 +10,6 @@ from orchestrator.core.words import AttemptKind, HoldReason, RetryLost, TaskStat
 #: Pool that runs gates; they count against the total limit, never against the agent's.
 GATE_POOL = "gate"
 
-#: Reason of a task in verifying whose gate is through and whose review is not.
-REVIEWING = "review"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRules:
@@ -45,6 +42,7 @@ class Task:
 
     Attributes:
         hold_when_ready: the task waits for a person once its dependencies are done.
+        wants: the kind of its next attempt: work, and once that is in, its gate and its review.
         work_number, gate_number, review_number: number of the last attempt of the kind; 0 if there was none.
         unmet: dependencies that are not satisfied.
         open_children: children of a container that are not closed; `done_children`, `skipped_children`:
@@ -74,6 +72,7 @@ class Task:
     gate_number: int
     review_number: int
     version: int
+    wants: AttemptKind = AttemptKind.WORK
     rules: TaskRules = DEFAULT_RULES
     plan_id: int = 0
     unmet: int = 0
@@ -85,25 +84,18 @@ class Task:
     ticket: int = 0
 
     @property
-    def wants(self) -> AttemptKind:
-        """The kind of its next attempt."""
-        if self.state is not TaskState.VERIFYING:
-            return AttemptKind.WORK
-        return AttemptKind.REVIEW if self.reason == REVIEWING else AttemptKind.GATE
-
-    @property
     def pool(self) -> str:
         """The pool that runs its next attempt."""
-        if self.state is not TaskState.VERIFYING:
+        if self.wants is AttemptKind.WORK:
             return self.agent_type
-        return self.rules.review_agent if self.reason == REVIEWING else GATE_POOL
+        return self.rules.review_agent if self.wants is AttemptKind.REVIEW else GATE_POOL
 
     @property
     def next_backend(self) -> str:
         """The backend of its next attempt; a gate is a command."""
-        if self.state is not TaskState.VERIFYING:
+        if self.wants is AttemptKind.WORK:
             return self.backend
-        return self.rules.review_backend if self.reason == REVIEWING else "command"
+        return self.rules.review_backend if self.wants is AttemptKind.REVIEW else "command"
 
     def number_next(self, kind: AttemptKind) -> int:
         """Count an attempt of the kind and return its number."""

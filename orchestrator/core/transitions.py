@@ -16,13 +16,18 @@ _A = AttemptState
 _P = PlanState
 
 TASK_MOVES: dict[TaskState, frozenset[TaskState]] = {
-    _T.WAITING: frozenset({_T.READY, _T.HELD, _T.DONE, _T.CANCELLED, _T.SKIPPED}),
+    _T.WAITING: frozenset({_T.READY, _T.VERIFYING, _T.HELD, _T.DONE, _T.CANCELLED, _T.SKIPPED}),
     _T.READY: frozenset({_T.RUNNING, _T.WAITING, _T.HELD, _T.DONE, _T.CANCELLED, _T.SKIPPED}),
     _T.RUNNING: frozenset({_T.READY, _T.VERIFYING, _T.MERGING, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED}),
-    _T.VERIFYING: frozenset({_T.READY, _T.MERGING, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED, _T.SKIPPED}),
+    # verifying → verifying: its gate is through, its review is not
+    _T.VERIFYING: frozenset(
+        {_T.READY, _T.VERIFYING, _T.MERGING, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED, _T.SKIPPED}
+    ),
     _T.MERGING: frozenset({_T.READY, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED}),
     # held → held: what was approved may still lack credentials
-    _T.HELD: frozenset({_T.WAITING, _T.HELD, _T.READY, _T.DONE, _T.FAILED, _T.CANCELLED, _T.SKIPPED}),
+    _T.HELD: frozenset(
+        {_T.WAITING, _T.HELD, _T.READY, _T.VERIFYING, _T.DONE, _T.FAILED, _T.CANCELLED, _T.SKIPPED}
+    ),
     _T.FAILED: frozenset({_T.READY, _T.WAITING, _T.HELD, _T.DONE, _T.CANCELLED, _T.SKIPPED}),
     _T.DONE: frozenset({_T.READY, _T.WAITING, _T.HELD}),
     _T.CANCELLED: frozenset({_T.READY, _T.WAITING, _T.HELD}),
@@ -45,10 +50,10 @@ ATTEMPT_MOVES: dict[AttemptState, frozenset[AttemptState]] = {
 PLAN_MOVES: dict[PlanState, frozenset[PlanState]] = {
     _P.SUBMITTED: frozenset({_P.ACTIVE, _P.CANCELLED}),
     _P.ACTIVE: frozenset({_P.PAUSED, _P.DONE, _P.STALLED, _P.CANCELLED}),
-    _P.PAUSED: frozenset({_P.ACTIVE, _P.DONE, _P.CANCELLED}),
+    _P.PAUSED: frozenset({_P.ACTIVE, _P.CANCELLED}),
     _P.STALLED: frozenset({_P.ACTIVE, _P.PAUSED, _P.CANCELLED}),
     _P.DONE: frozenset({_P.ACTIVE}),
-    _P.CANCELLED: frozenset({_P.ACTIVE}),
+    _P.CANCELLED: frozenset(),
 }
 
 S = TypeVar("S", TaskState, AttemptState, PlanState)

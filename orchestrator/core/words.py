@@ -113,7 +113,7 @@ class FailureClass(StrEnum):
 
 
 class RetryLost(StrEnum):
-    """When a task may start again after a loss of an attempt that had started."""
+    """When a task may start again after a loss of an attempt that had started. Timeouts are no losses."""
 
     PROVEN = "proven"  #: once its process tree is proven gone; else a person decides
     ALWAYS = "always"  #: also when the proof cannot be had: the work is harmless twice

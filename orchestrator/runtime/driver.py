@@ -310,9 +310,9 @@ class Driver:
                 self._spawn(self._executors.cancel(effect.executor, effect.token, effect.reason))
             case ProveGone():
                 for token in effect.tokens:
-                    self._spawn(self._settle(effect.executor, token, effect.reason))
+                    self._spawn(self._look(token, self._settle(effect.executor, token, effect.reason)))
             case FenceAttempt():
-                self._spawn(self._fence(effect.token, effect.reason))
+                self._spawn(self._look(effect.token, self._fence(effect.token, effect.reason)))
             case Answer():
                 self._answer(effect)
 
@@ -344,6 +344,14 @@ class Driver:
     async def _reserve(self) -> None:
         first, count = await self._patiently(self._store.reserve_tokens)
         self.post(e.TokensReserved(at_ms=0, first=first, count=count))
+
+    async def _look(self, token: int, look: Coroutine[Any, Any, None]) -> None:
+        """Whatever goes wrong while an end is looked into, it is looked into again."""
+        try:
+            await look
+        except Exception:
+            log.exception("the end of an attempt could not be looked into", token=token)
+            self.post(e.AttemptUnproven(at_ms=0, token=token, is_node_dead=False))
 
     async def _settle(self, executor: str, token: int, reason: str) -> None:
         """Find out what became of an attempt that does not report, and tell the core."""

@@ -77,8 +77,8 @@ _SAVED = _Table(
 UPDATE task_states AS t
 SET state = u.state, reason = u.reason,
     not_before = CASE WHEN u.not_before = 0 THEN NULL ELSE to_timestamp(u.not_before / 1000.0) END,
-    attempts_used = u.used, losses = u.losses, version = u.version, updated_at = now()
-FROM unnest({}) AS u(id, state, reason, not_before, used, losses, expected, version)
+    attempts_used = u.used, losses = u.losses, wants = u.wants, version = u.version, updated_at = now()
+FROM unnest({}) AS u(id, state, reason, not_before, used, losses, wants, expected, version)
 WHERE t.task_id = u.id AND t.version = u.expected
 """,
     (
@@ -88,6 +88,7 @@ WHERE t.task_id = u.id AND t.version = u.expected
         ("bigint", lambda r: r.not_before_ms),
         ("int", lambda r: r.attempts_used),
         ("int", lambda r: r.losses),
+        ("text", lambda r: r.wants.value),
         ("int", lambda r: r.expected),
         ("int", lambda r: r.version),
     ),
@@ -182,7 +183,8 @@ _PLANS = _Table(
     SavePlan,
     """
 UPDATE plans AS p
-SET state = u.state, ended_at = CASE WHEN u.is_over THEN now() END, until_key = coalesce(t.key, ''),
+SET state = u.state, ended_at = CASE WHEN u.is_over THEN coalesce(p.ended_at, now()) END,
+    until_key = coalesce(t.key, ''),
     budget_micros = u.budget
 FROM unnest({}) AS u(id, state, is_over, until_task, budget) LEFT JOIN tasks AS t ON t.id = u.until_task
 WHERE p.id = u.id

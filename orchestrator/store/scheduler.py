@@ -57,7 +57,8 @@ WHERE p.id = %(plan)s
 _TASKS_SQL = """
 SELECT t.id, coalesce(t.parent_id, 0), t.kind, t.agent_type, t.task_type, t.domain, t.run <> '[]'::jsonb,
        t.verify <> '[]'::jsonb, t.manual <> '', t.approve <> '', nullif(t.options, '{}'::jsonb), s.state,
-       s.reason, s.not_before, s.attempts_used, s.losses, s.priority, s.rank, s.version
+       s.reason, s.not_before, s.attempts_used, s.losses, s.priority, s.rank, s.version,
+       s.wants
 FROM tasks AS t JOIN task_states AS s ON s.task_id = t.id
 WHERE t.plan_id = %(plan)s AND t.id > %(after)s ORDER BY t.id LIMIT %(limit)s
 """
@@ -298,6 +299,7 @@ class PostgresSchedulerStore(Committer):
 
 #: Shared by all tasks, instead of an object for each.
 _STATES = {state.value: state for state in TaskState}
+_KINDS = {kind.value: kind for kind in AttemptKind}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -319,7 +321,7 @@ class _Tasks:
         """Make a task from a row of _TASKS_SQL."""
         (
             task_id, parent_id, kind, agent_type, task_type, domain, has_run, has_gate, is_manual,
-            needs_approval, options, state, reason, not_before, used, losses, priority, rank, version,
+            needs_approval, options, state, reason, not_before, used, losses, priority, rank, version, wants,
         ) = row  # fmt: skip
         is_container = kind == TaskKind.CONTAINER.value
         word, number = self._words.setdefault, self.numbers.get
@@ -344,6 +346,7 @@ class _Tasks:
             gate_number=number((task_id, "gate"), 0),
             review_number=number((task_id, "review"), 0),
             version=version,
+            wants=_KINDS[wants],
             rules=self._rules_of(options or {}),
         )
 

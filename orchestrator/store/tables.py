@@ -147,6 +147,7 @@ task_states = Table(
     _moment("not_before"),  # end of the back-off
     _count("attempts_used", Integer),
     _count("losses", Integer),  # in a row
+    Column("wants", Text, nullable=False, server_default="work"),  # kind of its next attempt
     Column("priority", Integer, nullable=False, server_default="2"),
     _count("rank"),  # longest downstream, ms: longer first
     _count("version", Integer),  # guard of every update

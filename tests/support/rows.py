@@ -105,6 +105,7 @@ def save(task_id: int, *, expected: int = 0, version: int = 1, **changes: Any) -
         not_before_ms=0,
         attempts_used=0,
         losses=0,
+        wants=AttemptKind.WORK,
         expected=expected,
         version=version,
     )

@@ -59,7 +59,7 @@ class Node:
     tries: int = 0
     token: int = 0
     cancel_reason: str = ""
-    is_reviewed: bool = False  # its gate is through, its review is not
+    stage: str = "work"  # what its next attempt is
 
     def __repr__(self) -> str:
         return f"<task {self.task_id}, {self.state.value} in a plan that is {self.plan.state.value}>"
@@ -82,9 +82,9 @@ class Node:
     @property
     def pool(self) -> str:
         """Who runs its next attempt."""
-        if self.state is not T.VERIFYING:
+        if self.stage == "work":
             return self.spec.agent_type
-        return self.spec.rules.review_agent if self.is_reviewed else "gate"
+        return self.spec.rules.review_agent if self.stage == "review" else "gate"
 
     @property
     def order(self) -> tuple[int, int]:
@@ -93,7 +93,7 @@ class Node:
 
     def move(self, state: TaskState, reason: str = "") -> None:
         """Go there."""
-        self.state, self.reason, self.is_reviewed = state, reason, False
+        self.state, self.reason = state, reason
 
 
 @dataclass(kw_only=True)
@@ -219,7 +219,7 @@ class Model:
         elif node.is_model_task and not self.has_credentials:
             node.move(T.HELD, HoldReason.NO_CREDENTIALS.value)
         else:
-            node.move(T.READY)
+            node.move(T.READY if node.stage == "work" else T.VERIFYING)
 
     def _settle_plan(self, plan: Plan) -> None:
         leaves = self.leaves(plan, wanted=True)
@@ -269,14 +269,12 @@ class Model:
         node.token, is_work = 0, node.state is T.RUNNING
         node.plan.spent += cost
         more_gate = is_work and node.spec.has_gate
-        more_review = node.has_review and not node.is_reviewed
+        more_review = node.has_review and node.stage != "review"
         if state is AttemptState.SUCCEEDED and not (node.cancel_reason and (more_gate or more_review)):
             node.losses = 0
-            if more_gate:
+            if more_gate or more_review:
+                node.stage = "gate" if more_gate else "review"
                 node.move(T.VERIFYING)
-            elif more_review:
-                node.move(T.VERIFYING)
-                node.is_reviewed = True
             else:
                 self._finish(node)
         elif node.cancel_reason:
@@ -318,6 +316,7 @@ class Model:
 
     def _fail(self, node: Node, failure: FailureClass) -> None:
         node.charged += failure in CHARGED
+        node.stage = "work" if failure in CHARGED else node.stage
         node.losses = node.losses + 1 if failure in LOSSES else 0
         if node.losses >= self.policy.losses_max:
             node.move(T.HELD, HoldReason.POISON.value)
@@ -387,6 +386,7 @@ class Model:
             return False
         self._wake(leaves[0].plan)
         for leaf in leaves:
+            leaf.stage = "work"
             self._again(leaf)
         return True
 
@@ -489,6 +489,7 @@ class Model:
         for node in self.nodes.values():
             if node.plan in plans and node.state is T.HELD and node.reason == reason.value:
                 self._wake(node.plan)
+                node.backs_off = False
                 if self.is_met(node):
                     self._make_ready(node)
                 else:

@@ -85,7 +85,9 @@ class Rig:
             moments.update(dict.fromkeys(moments, self.now_ms))
         for plan_id in self.tables.unfinished_plans():
             self.load(plan_id)
-        for name, (pool, slots) in self.executors.items():
+        known, self.executors = self.executors, {}
+        for name, (pool, slots) in known.items():  # what has not come yet has no free slots
+            self.executors[name] = (pool, slots)
             self.handle(e.ExecutorJoined(at_ms=0, executor=name, agent_type=pool, slots=slots))
         self.handle(e.ExecutorsListed(at_ms=0, alive=frozenset(self.executors)))
         self.model.pass_time(self.now_ms)

@@ -6,7 +6,7 @@ from actors.dispatch import LOST_REMEMBERED, RayExecutors
 
 
 def test_lost_executors_are_remembered_but_not_for_ever() -> None:
-    executors = RayExecutors()
+    executors = RayExecutors(is_one_machine=True)
     executors.joined("kept", "node-0", None)
     for n in range(LOST_REMEMBERED + 10):
         executors.joined(f"lost-{n}", f"node-{n}", None)

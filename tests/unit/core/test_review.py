@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.core import events as e
 from orchestrator.core.state import Policy
 from orchestrator.core.task import TaskRules
@@ -75,7 +77,8 @@ def test_a_cancel_wins_over_work_that_nobody_has_reviewed():
 def test_recovery_goes_on_with_the_review():
     world = World()
     world.join("r", "reviewer")
-    task = spec(1, rules=RULES, has_gate=True, state=TaskState.VERIFYING, reason="review", work_number=1)
+    task = spec(1, rules=RULES, has_gate=True, state=TaskState.VERIFYING, work_number=1)
+    task.wants = AttemptKind.REVIEW
     plan = e.PlanSpec(
         plan_id=1,
         tenant_id=PLAN.tenant_id,
@@ -96,6 +99,33 @@ def test_a_task_whose_review_needs_a_model_is_held_before_its_work():
         TaskState.HELD,
         HoldReason.NO_CREDENTIALS.value,
     )
+
+
+def test_a_review_that_a_budget_held_goes_on_as_a_review_and_the_work_is_not_paid_twice():
+    world = World()
+    for name, pool in (("a", "coder"), ("r", "reviewer")):
+        world.join(name, pool)
+    rules = TaskRules(review_agent="reviewer", review_backend="anthropic")
+    plan = replace(PLAN, budget_micros=6_000_000)
+    world.load([spec(1, backend="anthropic", rules=rules)], plan=plan)
+    world.end(1, cost_micros=3_000_000)
+    assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, "budget")
+    world.request("set_budget", budget_micros=20_000_000)
+    assert live(world)[0] is AttemptKind.REVIEW
+
+
+def test_a_gate_that_was_lost_too_often_goes_on_as_a_gate_when_it_is_released():
+    world = World(policy=Policy(backoff_ms=(0,)))
+    world.join("a")
+    world.join("g", "gate")
+    world.load([spec(1, has_gate=True)])
+    world.end(1)
+    for _ in range(3):
+        world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason="executor lost"))
+        world.wait(1)
+    assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, "poison")
+    world.request("release_task", task_id=1)
+    assert live(world)[0] is AttemptKind.GATE
 
 
 def test_an_interrupted_review_starts_again_uncharged():

@@ -48,5 +48,5 @@ def test_several_writes_of_a_task_are_one_with_the_first_guard_and_the_last_valu
         save(5, expected=3, version=4, state=TaskState.RUNNING),
     )["task_states"]
     assert found.hits == 2
-    columns = [found.values[name] for name in ("0", "1", "6", "7")]
+    columns = [found.values[name] for name in ("0", "1", "7", "8")]
     assert columns == ["{5,4}", '{"running","ready"}', "{2,0}", "{4,1}"]

@@ -12,6 +12,8 @@ down_revision = "0001"
 def upgrade() -> None:
     """Drop what the edges tell, let leases hold the uniqueness, make the table."""
     op.drop_column("task_states", "unmet_dependencies")
+    op.add_column("task_states", sa.Column("wants", sa.Text(), server_default="work", nullable=False))
+    op.execute("UPDATE task_states SET wants = 'gate' WHERE state = 'verifying'")
     op.drop_index("ix_task_states_ready", "task_states")
     op.drop_index("uq_attempts_live", "attempts")
     op.add_column("leases", sa.Column("task_id", sa.BigInteger(), nullable=True))
