@@ -184,7 +184,7 @@ def _adopt(s: State, plan: Plan, live: LiveAttempt, *, at_ms: int) -> None:
         state=_last_state(live),
         leased_at_ms=at_ms,
         beat_at_ms=at_ms,
-        started_at_ms=live.started_at_ms,
+        started_at_ms=at_ms,  # counted afresh, like its lease: clocks may have been set
         cancel_reason=live.cancel_reason,
         reserved_micros=s.policy.attempt_cost_micros if live.backend in MODEL_BACKENDS else 0,
     )
