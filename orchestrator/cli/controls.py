@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,10 +104,9 @@ def budget(
     from orchestrator.cli.home import connect
     from orchestrator.cli.text import money
 
+    micros = math.ceil(usd * _MICROS)  # up: a budget too small to count is not "no limit"
     with connect() as client:
-        answer = client.request(
-            "set_budget", plan_id=client.plan(plan).id, budget_micros=round(usd * _MICROS)
-        )
+        answer = client.request("set_budget", plan_id=client.plan(plan).id, budget_micros=micros)
     spent, most = money(answer["spent_micros"]), answer["budget_micros"]
     text = f"{plan}: {spent} spent of {money(most) if most else 'any sum'}"
     Output(is_json=json).result(answer, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +73,7 @@ def request_for(plan: Plan, file: str, choices: Choices) -> SubmitRequest:
         workdir=str(choices.workdir.absolute()) if choices.workdir else "",
         base_dir=str(path if path.is_dir() else path.parent),
         backend=choices.backend,
-        budget_micros=round(choices.budget_usd * 1_000_000),
+        budget_micros=math.ceil(choices.budget_usd * 1_000_000),
         until_key=choices.until_key,
         take=choices.take,
         is_fresh=choices.is_fresh,
