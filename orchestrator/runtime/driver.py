@@ -13,6 +13,7 @@ import gc
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, get_args
 
 import structlog
@@ -310,9 +311,11 @@ class Driver:
                 self._spawn(self._executors.cancel(effect.executor, effect.token, effect.reason))
             case ProveGone():
                 for token in effect.tokens:
-                    self._spawn(self._look(token, self._settle(effect.executor, token, effect.reason)))
+                    self._spawn(
+                        self._look(token, partial(self._settle, effect.executor, token, effect.reason))
+                    )
             case FenceAttempt():
-                self._spawn(self._look(effect.token, self._fence(effect.token, effect.reason)))
+                self._spawn(self._look(effect.token, partial(self._fence, effect.token, effect.reason)))
             case Answer():
                 self._answer(effect)
 
@@ -345,10 +348,10 @@ class Driver:
         first, count = await self._patiently(self._store.reserve_tokens)
         self.post(e.TokensReserved(at_ms=0, first=first, count=count))
 
-    async def _look(self, token: int, look: Coroutine[Any, Any, None]) -> None:
+    async def _look(self, token: int, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Whatever goes wrong while an end is looked into, it is looked into again."""
         try:
-            await look
+            await look()
         except Exception:
             log.exception("the end of an attempt could not be looked into", token=token)
             self.post(e.AttemptUnproven(at_ms=0, token=token, is_node_dead=False))
