@@ -112,11 +112,13 @@ DEFECTS = (
     Defect(
         name="dependents are released before the gate",
         path="orchestrator/core/moving.py",
-        old="""        move_task(s, task, TaskState.VERIFYING)
-    elif passed""",
-        new="""        move_task(s, task, TaskState.VERIFYING)
-        _release_dependents(s, task)
-    elif passed""",
+        old="""    move_task(s, task, TaskState.VERIFYING, reason=_stage(task))
+    enqueue(s, task)
+""",
+        new="""    move_task(s, task, TaskState.VERIFYING, reason=_stage(task))
+    _release_dependents(s, task)
+    enqueue(s, task)
+""",
     ),
     Defect(
         name="a loss is charged as an attempt",
@@ -156,9 +158,9 @@ DEFECTS = (
     ),
     Defect(
         name="a tenant gets no turn of its own",
-        path="orchestrator/core/assign.py",
-        old="turn = (s.tenants[plan.tenant_id].ran, plan.tenant_id,",
-        new="turn = (0, plan.tenant_id,",
+        path="orchestrator/core/fairness.py",
+        old="        if ran != tenant.ran:\n",
+        new="        if ran > tenant.ran:\n",
     ),
     Defect(
         name="leases expire at once after the database was away",

@@ -43,7 +43,8 @@ class Plan:
 class Node:
     """A task. `holds` is cleared when a person lets it through; `token` is its live attempt or 0.
 
-    In back-off, `tries` tells the failures that its length depends on.
+    In back-off, `tries` tells the failures that its length depends on. A back-off is timed from when the
+    task could start but for it, which a scheduler that recovers finds out anew; it ends with a tick.
     """
 
     spec: Task
@@ -56,6 +57,7 @@ class Node:
     losses: int = 0
     backs_off: bool = False
     not_before_ms: int = 0
+    is_timed: bool = False
     tries: int = 0
     token: int = 0
     cancel_reason: str = ""
@@ -193,6 +195,8 @@ class Model:
             pass
         for plan in self.plans.values():
             self._settle_plan(plan)
+            for node in self.leaves(plan, wanted=True):
+                node.is_timed |= node.backs_off and node.state in STARTABLE and not node.token
 
     def _roll_up(self) -> bool:
         moved = False
@@ -325,7 +329,7 @@ class Model:
         elif failure is F.PLAN_DEFECT or node.charged >= node.spec.rules.attempts_max:
             node.move(T.FAILED, "said so")
         else:
-            node.backs_off, node.not_before_ms = True, 0
+            node.backs_off, node.not_before_ms, node.is_timed = True, 0, False
             node.tries = node.losses if failure in LOSSES else node.charged
             if not (node.state is T.VERIFYING and failure not in CHARGED):
                 self._make_ready(node)
@@ -498,8 +502,8 @@ class Model:
     def pass_time(self, now_ms: int) -> None:
         """Let go whose back-off is over, and let probes through."""
         for node in self.nodes.values():
-            if node.backs_off and node.not_before_ms <= now_ms:
-                node.backs_off, node.not_before_ms = False, 0
+            if node.is_timed and node.not_before_ms <= now_ms:
+                node.backs_off = node.is_timed = False
         for breaker in self.breakers.values():
             is_over = now_ms - breaker.opened_at_ms >= self.policy.breaker_open_ms
             if breaker.state is BreakerState.OPEN and is_over:
@@ -521,7 +525,6 @@ class Model:
                 self._make_ready(node)
         if has_credentials:
             self.find_credentials()
-        self.settle()
 
 
 def _rolled_up(states: set[TaskState]) -> TaskState:

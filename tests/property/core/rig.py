@@ -77,8 +77,20 @@ class Rig:
 
     def crash(self, *, has_credentials: bool) -> None:
         """Lose the scheduler's memory and build it again from the tables, perhaps with other settings."""
+        self._forget(has_credentials=has_credentials)
+        self._recover()
+
+    def _forget(self, *, has_credentials: bool) -> None:
         self.limits = replace(self.limits, has_credentials=has_credentials)
+        for task_id, node in self.model.nodes.items():  # the row of a task tells of a back-off that is over
+            not_before_ms = self.tables.tasks[task_id].not_before_ms
+            is_right = not_before_ms == node.not_before_ms if node.backs_off else not_before_ms <= self.now_ms
+            assert is_right, f"the row of {node} has a back-off until {not_before_ms}"
+            node.backs_off, node.not_before_ms, node.is_timed = not_before_ms > 0, not_before_ms, False
         self.model.start_again(has_credentials=has_credentials)
+
+    def _recover(self) -> None:
+        self.model.settle()
         self._begin_term()
         self.unproven.clear()
         for moments in (self.leased_at_ms, self.quiet_since_ms):
@@ -178,6 +190,8 @@ class Rig:
         """An attempt is fenced for good; if the scheduler does not hear of it, that is because it dies."""
         token = node.token
         self.tables.fate(token, may_fence=True, reason=reason)
+        if not is_heard:
+            self._forget(has_credentials=self.model.has_credentials)
         if reason == leases.TIMED_OUT:
             self.model.end(node, AttemptState.TIMED_OUT, None, now_ms=self.now_ms)
         elif reason.endswith(leases.UNPROVEN):
@@ -188,7 +202,7 @@ class Rig:
         if is_heard:
             self.step(e.AttemptLost(at_ms=0, token=token, reason=reason))
         else:
-            self.crash(has_credentials=self.model.has_credentials)
+            self._recover()
 
     def report_late(self, token: int, kind: str) -> None:
         """Say something about an attempt that is over: nothing comes of it."""
