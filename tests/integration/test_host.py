@@ -53,7 +53,7 @@ def test_a_plan_is_stored_before_ray_is_up_and_followed_to_its_end(cli: CommandL
         submitted = host.hear_kind("submitted")
         assert submitted["is_new"]
         assert "actors" not in {message.get("step") for message in host.heard}
-        assert [task["state"] for task in host.hear_kind("tasks")["items"]] == ["waiting", "waiting"]
+        assert [task["state"] for task in host.hear_kind("tasks")["items"]] == ["ready", "waiting"]
         host.hear_event("task.done", "A.1")
         host.hear_event("task.failed", "A.2")
         assert [task["state"] for task in host.hear_kind("tasks")["items"]] == ["done", "failed"]
