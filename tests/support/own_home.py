@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from orchestrator.store.embedded import purge
 from orchestrator.workspace.launcher_main import living_processes
 from tests.support.postgres import private_home
@@ -19,10 +21,18 @@ def own_home() -> Iterator[Path]:
     try:
         yield home
     finally:
-        left = [process.pid for process in living_processes() if _names(process.pid, str(home))]
+        ending = [process.pid for process in living_processes() if _names(process.pid, str(home))]
+        left = _wait_for(ending)
         purge(home)
         shutil.rmtree(home, ignore_errors=True)
-    assert left == []
+    assert left == [], left
+
+
+def _wait_for(pids: list[int]) -> list[str]:
+    """Give processes the time to end; return the command lines of those that do not."""
+    found = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    _, alive = psutil.wait_procs(found, timeout=30)
+    return [" ".join(process.cmdline()) for process in alive]
 
 
 def _names(pid: int, text: str) -> bool:
