@@ -56,7 +56,7 @@ def launcher_command(
         token: whose tree it is; 0 is never the token of an attempt.
         env: the whole environment of the command; the marker is added.
         hold_fd: readable descriptor whose end ends the tree.
-        report_fd: writable descriptor for the launcher's reports.
+        report_fd: writable descriptor for the launcher's reports; with it the launcher is our grandchild.
         grace_s: from SIGTERM to SIGKILL.
         orphan_signal: what the command gets if the launcher itself is killed.
     """
@@ -150,6 +150,7 @@ class LaunchedProcess:
         self._control = control
         self._records = records
         self._token = token
+        self._pid = 0
         self._writer: asyncio.StreamWriter | None = None
         self._unread = {"stdout": popen.stdout, "stderr": popen.stderr}
         self._outputs: dict[str, asyncio.StreamReader] = {}
@@ -158,8 +159,8 @@ class LaunchedProcess:
 
     @property
     def pid(self) -> int:
-        """The pid of the launcher."""
-        return self._popen.pid
+        """The pid of the launcher, once it has started the command; 0 before."""
+        return self._pid
 
     async def open(self) -> None:
         """Connect to the running launcher and wait until it has started the command.
@@ -231,6 +232,7 @@ class LaunchedProcess:
             async for line in reports:
                 word, _, rest = line.decode().strip().partition(" ")
                 if word == "started":
+                    self._pid = int(rest)
                     started.set()
                 elif word == "ended":
                     code = int(rest)

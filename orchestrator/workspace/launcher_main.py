@@ -9,7 +9,8 @@ before the command starts, and is removed after that proof only.
     --token N          whose tree this is
     --records DIR      the folder of the record
     --hold FD          end the tree when this descriptor ends; a number read from it before is the grace in s
-    --report FD        write `started PID`, `refused WHY` and `ended CODE` here, a line each
+    --report FD        write `started PID` (the launcher's), `refused WHY` and `ended CODE` here, a line each;
+                       with it the launcher is a grandchild of whoever started it, see `step_aside`
     --grace S          from SIGTERM to SIGKILL, in seconds
     --orphan-signal N  what the command gets should the launcher itself be killed
 
@@ -159,6 +160,23 @@ def become_command(argv: list[str], *, go: int, failed: int, launcher: int, orph
         os._exit(CANNOT_START)
 
 
+def step_aside() -> None:
+    """Go on in a child, while this process only waits for it.
+
+    A worker of Ray that ends in order, as when its node dies, first sends SIGKILL to its own children. That
+    must not hit the launcher: the tree would live on with nobody to end it.
+    """
+    launcher = os.fork()
+    if launcher == 0:
+        return
+    try:
+        _, status = os.waitpid(launcher, 0)
+        code = os.waitstatus_to_exitcode(status)
+    except ChildProcessError:
+        code = 0  # SIGCHLD is ignored here, so the kernel keeps no exit code
+    os._exit(code if code >= 0 else 128 - code)
+
+
 class Launcher:
     """The tree of one command, from its start to the proof that it is gone."""
 
@@ -235,7 +253,7 @@ class Launcher:
             os.waitpid(self.child, 0)
             remove(self.record)
             return self.refuse(f"cannot start {self.argv[0]}: {failure}", CANNOT_START)
-        self.report(f"started {self.child}")
+        self.report(f"started {launcher}")
         return 0
 
     def refuse(self, why: str, code: int) -> int:
@@ -318,6 +336,8 @@ def main() -> int:
     for name in ("--hold", "--report"):
         if name in options:
             os.set_inheritable(int(options[name]), False)
+    if "--report" in options:
+        step_aside()
     return Launcher(argv, options).run()
 
 

@@ -246,12 +246,18 @@ def executor(records: Path, mood: str, script: str) -> Iterator[subprocess.Popen
 
 
 @pytest.mark.faults
-def test_killed_executor_leaves_no_descendant(records):
+@pytest.mark.parametrize("does_kill_children", [False, True], ids=["alone", "children-first"])
+def test_killed_executor_leaves_no_descendant(records, does_kill_children):
+    """A worker of Ray that ends in order kills its children itself, with SIGKILL."""
     with executor(records, "well", STUBBORN) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         wait_until(lambda: len(tree.members(records, TOKEN)) >= 6)
         pids = [member.pid for member in tree.members(records, TOKEN)]
+        children = [found.pid for found in living_processes() if found.parent == process.pid]
+        assert children
+        for pid in children if does_kill_children else []:
+            os.kill(pid, signal.SIGKILL)
         process.kill()
         wait_until(lambda: tree.confirm_gone(records, TOKEN))
     survivors = {process.pid for process in living_processes()} & set(pids)
