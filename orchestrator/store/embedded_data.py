@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.errors import EnvironmentFault
-from orchestrator.stack import process_start_time
 from orchestrator.store.address import BOOTSTRAP, ROLES, Record, read_record, record_path, write_record
 from orchestrator.store.embedded_layout import Layout, cluster_name, data_dir_candidates, remove_state
 from orchestrator.store.embedded_os import die_with_parent, end_server
@@ -149,13 +148,14 @@ def _sweep_unfinished(folder: Path) -> None:
 
 
 def _remove_stale_pid_file(data_dir: Path) -> None:
-    """Remove the pid file of a dead server if its pid now is another living program's.
+    """Remove the pid file of a dead server if its pid is still taken.
 
-    PostgreSQL itself handles every other stale file; this one it takes for a running server. No server
-    of this folder lives any more: we hold the lock and have ended what was left.
+    By another program that has got the pid since, or by the dead server itself until somebody buries it:
+    PostgreSQL takes either for a running server. It handles every other stale file. No server of this folder
+    lives any more: we hold the lock and have ended what was left.
     """
     pid = pid_in_file(data_dir)
-    if pid and process_start_time(pid) is not None:
+    if pid and Path(f"/proc/{pid}").exists():
         (data_dir / "postmaster.pid").unlink()
 
 

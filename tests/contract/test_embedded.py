@@ -299,7 +299,8 @@ def test_shared_server_counts_as_dead_when_its_postmaster_is(home):
         assert not sharer.is_alive()
 
 
-def test_pid_file_that_names_a_stranger_stops_nothing(home):
+@pytest.mark.parametrize("is_corpse", [False, True], ids=["alive", "unburied"])
+def test_pid_file_that_names_a_stranger_stops_nothing(home, is_corpse):
     with started(home):
         pass
     owner = data_dir(home).stat()
@@ -309,9 +310,12 @@ def test_pid_file_that_names_a_stranger_stops_nothing(home):
         pid_file.write_text(f"{stranger.pid}\n{data_dir(home)}\n1700000000\n5432\n\n127.0.0.1\n\n\n")
         if IS_ROOT:
             os.chown(pid_file, owner.st_uid, owner.st_gid)
+        if is_corpse:  # as a postmaster is after a power cut, until somebody buries it
+            stranger.kill()
+            os.waitid(os.P_PID, stranger.pid, os.WEXITED | os.WNOWAIT)
         with started(home) as (_, address):
             assert query(address, "select 1") == 1
-        assert stranger.poll() is None
+        assert is_corpse or stranger.poll() is None
     finally:
         stranger.kill()
         stranger.wait()
