@@ -63,16 +63,18 @@ class Finding:
 
     Attributes:
         line: 1-based line in the source; 0 when it concerns the whole plan.
-        code: stable kebab-case name, such as `duplicate-id`.
-        message: the thing, the reason and the remedy.
+        number, code: `P201` and `duplicate-id`; both are stable, see orchestrator/plan/findings.py.
+        message: the thing and the reason; remedy: what the author can do about it.
         severity: `error` refuses the plan, `warning` is shown and the plan goes on.
         source: the file, when the plan is a folder; else empty.
     """
 
     line: int
+    number: str
     code: str
     message: str
-    severity: str = "warning"
+    remedy: str
+    severity: str
     source: str = ""
 
 

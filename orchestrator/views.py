@@ -164,8 +164,10 @@ class FindingView(View):
     """A remark about a plan; see errors.Finding."""
 
     line: int
+    number: str
     code: str
     message: str
+    remedy: str
     severity: str
     source: str = ""
 

@@ -129,10 +129,11 @@ def findings_of(error: OrchestratorError) -> tuple[Finding, ...]:
 
 
 def finding_line(finding: Finding) -> str:
-    """Return `file:line: severity: message [code]`, as compilers do it."""
+    """Return `file:line: severity: message remedy [number code]`, as compilers do it."""
     source = finding.source or "plan"
     place = f"{source}:{finding.line}" if finding.line else source
-    return f"{place}: {finding.severity}: {finding.message} [{finding.code}]"
+    what = f"{finding.message} {finding.remedy}".strip()
+    return f"{place}: {finding.severity}: {what} [{finding.number} {finding.code}]"
 
 
 def plain(value: Any) -> Any:

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
 from orchestrator.plan.draft import Draft, Node
+from orchestrator.plan.findings import Code
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import Mark, PlanDependency, PlanTask
 
 CYCLES_SHOWN_MAX = 20
+_WRITE_ONE = "Write at least one task, such as `- [ ] A.1.1 Say hello`."
 
 
 def check_plan(
@@ -36,19 +38,15 @@ def check_plan(
 def duplicate_key(node: Node, first: Node) -> Finding:
     """The finding for a second task with the same id."""
     where = f"{first.source} {first.place}" if first.source != node.source else first.place
-    message = (
-        f"The id {node.own_key} at {node.place} is already taken at {where}. Give one of them another id."
-    )
-    return Finding(line=node.line, code="duplicate-id", message=message, severity="error", source=node.source)
+    message = f"The id {node.own_key} at {node.place} is already taken at {where}."
+    return Code.DUPLICATE_ID.at(node.line, message, remedy="Give one of them another id.", source=node.source)
 
 
 def _no_tasks(tasks: Sequence[PlanTask], drafts: Sequence[Draft], source: str) -> Iterator[Finding]:
     if not source.strip("\ufeff \t\r\n"):
-        message = "The plan is empty. Write at least one task, such as `- [ ] A.1.1 Say hello`."
-        yield Finding(line=0, code="empty-plan", message=message, severity="error")
+        yield Code.EMPTY_PLAN.at(0, "The plan is empty.", remedy=_WRITE_ONE)
     elif not any(task.kind is TaskKind.LEAF for task in tasks) and not _has_errors(drafts):
-        message = "The plan has no tasks. Write at least one, such as `- [ ] A.1.1 Say hello`."
-        yield Finding(line=0, code="no-tasks", message=message, severity="error")
+        yield Code.NO_TASKS.at(0, "The plan has no tasks.", remedy=_WRITE_ONE)
 
 
 def _has_errors(drafts: Sequence[Draft]) -> bool:
@@ -67,9 +65,9 @@ def _work_on_containers(nodes: Sequence[Node], drafts: Sequence[Draft]) -> Itera
                 if node.parent
                 else "The plan itself is no task"
             )
-            message = f"{what} and has {names}, which only tasks can have. Move it to a task below."
-            yield Finding(
-                line=node.line, code="run-on-container", message=message, severity="error", source=node.source
+            message = f"{what} and has {names}, which only tasks can have."
+            yield Code.RUN_ON_CONTAINER.at(
+                node.line, message, remedy="Move it to a task below.", source=node.source
             )
 
 
@@ -81,9 +79,10 @@ def _done_parents(nodes: Sequence[Node]) -> Iterator[Finding]:
         if children:
             message = (
                 f"{node.own_key or node.title} is done and {len(children)} of its tasks are open, "
-                f"the first at {children[0].place}: they will be run. Tick them or open the box above."
+                f"the first at {children[0].place}: they will be run."
             )
-            yield Finding(line=node.line, code="done-parent-open-child", message=message, source=node.source)
+            remedy = "Tick them or open the box above."
+            yield Code.DONE_PARENT_OPEN_CHILD.at(node.line, message, remedy=remedy, source=node.source)
 
 
 def _cycles(
@@ -95,6 +94,7 @@ def _cycles(
     by_key = {task.key: task for task in tasks}
     for cycle in PlanGraph(tasks, dependencies).cycles()[:CYCLES_SHOWN_MAX]:
         way = " → ".join(f"{key} ({places[key]})" for key in cycle)
-        message = f"These tasks wait for each other: {way}. Remove one of these dependencies."
+        message = f"These tasks wait for each other: {way}."
         first = by_key[cycle[0]]
-        yield Finding(line=first.line, code="cycle", message=message, severity="error", source=first.source)
+        remedy = "Remove one of these dependencies."
+        yield Code.CYCLE.at(first.line, message, remedy=remedy, source=first.source)

@@ -16,10 +16,16 @@ from enum import StrEnum
 
 from orchestrator.errors import Finding, PlanError
 from orchestrator.plan.draft import Node, Statement
+from orchestrator.plan.findings import Code
 from orchestrator.plan.keys import KEY, split_number
 from orchestrator.plan.model import DependencyKind, PlanDependency
 
 DEPENDENCIES_MAX = 500_000
+
+_REMEDIES = {
+    Code.UNKNOWN_DEPENDENCY: "Correct the id or add the task.",
+    Code.OUTSIDE_DEPENDENCY: "If a task of this plan is meant, write its id.",
+}
 
 
 class ReferenceKind(StrEnum):
@@ -180,13 +186,13 @@ class Resolver:
         """Make one dependency; that of a container holds for every leaf below it."""
         self._step(statement)
         if task is on:
-            self._error(task, statement, "self-dependency", f"{self._keys[task]} depends on itself.")
+            self._report(task, statement, Code.SELF_DEPENDENCY, f"{self._keys[task]} depends on itself.")
         elif self._holds(on, task):
             message = f"{self._keys[task]} depends on {self._keys[on]} ({on.place}), which contains it."
-            self._error(task, statement, "cycle", message)
+            self._report(task, statement, Code.CYCLE, message)
         elif self._holds(task, on):
             message = f"{self._keys[task]} depends on {self._keys[on]} ({on.place}), which stands inside it."
-            self._error(task, statement, "cycle", message)
+            self._report(task, statement, Code.CYCLE, message)
         else:
             for leaf in self._leaves(task) if statement.kind is DependencyKind.BLOCKS else (task,):
                 self._make(leaf, on, statement=statement, evidence=evidence)
@@ -305,9 +311,7 @@ class Resolver:
                 self._outside(node, statement, f"{reference.text} (line {line}), which has no tasks")
             elif statement.keys or (is_id and _form(reference.first) in self._forms):
                 message = f"{self._keys[node]} depends on {reference.text}, and no task has that id."
-                self._error(
-                    node, statement, "unknown-dependency", f"{message} Correct the id or add the task."
-                )
+                self._report(node, statement, Code.UNKNOWN_DEPENDENCY, message)
             elif is_all or reference.kind is not ReferenceKind.OUTSIDE or _NAME_SIGN.search(reference.text):
                 outside.append(reference.text)
         if outside:
@@ -315,16 +319,11 @@ class Resolver:
 
     def _outside(self, node: Node, statement: Statement, what: str) -> None:
         message = f"{self._keys[node]} depends on {what}: nothing waits for it."
-        self.findings.append(
-            Finding(line=statement.line, code="unknown-dependency", message=message, source=node.source)
-        )
+        self._report(node, statement, Code.OUTSIDE_DEPENDENCY, message)
 
-    def _error(self, node: Node, statement: Statement, code: str, message: str) -> None:
-        if not message.endswith("task."):
-            message = f"{message} Remove that dependency."
-        self.findings.append(
-            Finding(line=statement.line, code=code, message=message, severity="error", source=node.source)
-        )
+    def _report(self, node: Node, statement: Statement, code: Code, message: str) -> None:
+        remedy = _REMEDIES.get(code, "Remove that dependency.")
+        self.findings.append(code.at(statement.line, message, remedy=remedy, source=node.source))
 
 
 def _number(numbered: tuple[int, Node]) -> int:

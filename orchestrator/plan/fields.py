@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from orchestrator.core.words import RetryLost
 from orchestrator.errors import Finding
 from orchestrator.plan.amounts import DURATION_MS_MAX, duration_ms, is_duration, priority_of
 from orchestrator.plan.draft import Node, Statement
+from orchestrator.plan.findings import Code
 from orchestrator.plan.model import DependencyKind
 from orchestrator.plan.states import mark_of_status
 
@@ -177,9 +177,8 @@ def unquoted(value: str) -> str:
     return match[2].strip() if match else value
 
 
-def _unreadable(name: str, value: str, line: int, remedy: str) -> Finding:
-    message = f"The value {value[:60]!r} of `{name}` cannot be read. {remedy}"
-    return Finding(line=line, code="unknown-value", message=message)
+def _unreadable(name: str, value: str, line: int, remedy: str, *, code: Code = Code.UNKNOWN_VALUE) -> Finding:
+    return code.at(line, f"The value {value[:60]!r} of `{name}` cannot be read.", remedy=remedy)
 
 
 def _agent(node: Node, name: str, value: str, line: int) -> Finding | None:
@@ -248,7 +247,7 @@ def _shell(node: Node, name: str, value: str, line: int) -> Finding | None:
     between = re.split(r"[\s,;]+", _SPANS.sub(" ", value)) if spans else []
     if any(word and word not in _JOINTS for word in between):
         remedy = "Put the whole command between back-ticks (double ones if it has some), or use none."
-        return replace(_unreadable(name, value, line, remedy), severity="error")
+        return _unreadable(name, value, line, remedy, code=Code.UNREADABLE_OPTION)
     lines = node.run if name == "run" else node.verify
     lines.extend([span[2].strip() for span in spans] or [value])
     return None
@@ -272,14 +271,13 @@ def _manual(node: Node, name: str, value: str, line: int) -> Finding | None:
 def _option(node: Node, name: str, value: str, line: int) -> Finding | None:
     words = unquoted(value)
     if not _is_within_bounds(name, words):
-        message = (
-            f"The `{name}` of {node.own_key or repr(node.title)} is {words[:60]!r}, which is out of bounds. "
-            f"{_OPTION_REMEDIES[name]}"
-        )
-        return Finding(line=line, code="out-of-bounds", message=message, severity="error")
+        whose = f"The `{name}` of {node.own_key or repr(node.title)}"
+        message = f"{whose} is {words[:60]!r}, which is out of bounds."
+        return Code.OUT_OF_BOUNDS.at(line, message, remedy=_OPTION_REMEDIES[name])
     is_good = words.isdecimal() if name == "attempts" else duration_ms(words) is not None
     if not is_good:
-        return _unreadable(name, value, line, _OPTION_REMEDIES[name])
+        # never left out: without its timeout a task would do what its author wanted to prevent
+        return _unreadable(name, value, line, _OPTION_REMEDIES[name], code=Code.UNREADABLE_OPTION)
     node.options[name] = words
     return None
 
@@ -301,8 +299,7 @@ def _is_within_bounds(name: str, words: str) -> bool:
 def _retry_lost(node: Node, name: str, value: str, line: int) -> Finding | None:
     word = unquoted(value).lower()
     if word not in {choice.value for choice in RetryLost}:
-        # never left out: what its author forbids must not be done by default
-        return replace(_unreadable(name, value, line, _OPTION_REMEDIES[name]), severity="error")
+        return _unreadable(name, value, line, _OPTION_REMEDIES[name], code=Code.UNREADABLE_OPTION)
     node.options[name] = word
     return None
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from orchestrator.errors import Finding
+from orchestrator.plan.findings import Code
 from orchestrator.plan.model import Checkboxes
 
 FRONT_MATTER_LINES_MAX = 1000
@@ -161,12 +162,13 @@ class _Scanner:
 
     def close(self) -> None:
         if self._fence is not None:
-            message = "The code fence is never closed, so nothing below it is read. Close it."
-            self.findings.append(Finding(line=self._fence.line, code="unclosed-fence", message=message))
+            message = "The code fence is never closed, so nothing below it is read."
+            self.findings.append(Code.UNCLOSED_FENCE.at(self._fence.line, message, remedy="Close it."))
             self._end_fence(is_closed=False)
         if self._comment_line:
-            message = "The HTML comment is never closed, so nothing below it is read. Close it with -->."
-            self.findings.append(Finding(line=self._comment_line, code="unclosed-comment", message=message))
+            message = "The HTML comment is never closed, so nothing below it is read."
+            found = Code.UNCLOSED_COMMENT.at(self._comment_line, message, remedy="Close it with -->.")
+            self.findings.append(found)
 
     def _end_fence(self, *, is_closed: bool) -> None:
         if self._fence is not None:
@@ -291,8 +293,8 @@ def _front_matter(lines: list[str]) -> tuple[dict[str, object], int, list[Findin
         values = _yaml("\n".join(lines[1:end]))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        message = f"The front matter is no YAML mapping and is ignored ({reason}). Write `name: value` lines."
-        return {}, end + 1, [Finding(line=1, code="front-matter", message=message)]
+        message = f"The front matter is no YAML mapping and is ignored ({reason})."
+        return {}, end + 1, [Code.FRONT_MATTER.at(1, message, remedy="Write `name: value` lines.")]
     return values, end + 1, []
 
 

@@ -21,6 +21,7 @@ from orchestrator.plan.fields import (
     split_field,
     take_notes,
 )
+from orchestrator.plan.findings import Code
 from orchestrator.plan.keys import FoundKey, alias_of, find_key, is_section_key
 from orchestrator.plan.markdown import Block, Document, Fence, Heading, Item, Rule, Text
 from orchestrator.plan.model import Mark
@@ -155,13 +156,13 @@ class _Outline:
             mark_offset=block.offset,
         )
         if node.has_mark and node.mark is Mark.OPEN and verdict is Mark.DONE:
-            message = "The box is open and the words say done: the box holds. Tick it."
-            self._warn(block.line, "mark-conflict", message)
+            message = "The box is open and the words say done: the box holds."
+            self._warn(block.line, Code.MARK_CONFLICT, message, remedy="Tick it.")
         _clean_title(node)
         if node.mark is Mark.OPEN and _STRUCK.match(title.strip(" *")):
             node.mark = Mark.CANCELLED
-            message = "The title is struck out, so the task is taken as cancelled. Mark it [-]."
-            self._warn(block.line, "struck-title", message)
+            message = "The title is struck out, so the task is taken as cancelled."
+            self._warn(block.line, Code.STRUCK_TITLE, message, remedy="Mark it [-].")
         parent.children.append(node)
         return node
 
@@ -205,8 +206,8 @@ class _Outline:
         elif self._headings[-1][1].is_criteria:
             self._criterion(block)
         elif not block.text:
-            message = "The box has no words beside it and is no task. Give it a title."
-            self._warn(block.line, "empty-title", message)
+            message = "The box has no words beside it and is no task."
+            self._warn(block.line, Code.EMPTY_TITLE, message, remedy="Give it a title.")
         else:
             self._items.append((block.indent, self._node(block, found, parent)))
 
@@ -273,19 +274,21 @@ class _Outline:
     def _stop_collecting(self) -> None:
         collecting, self._collecting = self._collecting, None
         if collecting and not collecting.count and collecting.name in ("run", "verify"):
-            message = f"`{collecting.name}:` has no command. Write one after the colon or in a fence below."
-            self._warn(collecting.line, "unknown-value", message)
+            message = f"`{collecting.name}:` has no command."
+            remedy = "Write one after the colon or in a fence below."
+            self._warn(collecting.line, Code.UNKNOWN_VALUE, message, remedy=remedy)
 
-    def _warn(self, line: int, code: str, message: str) -> None:
-        self.findings.append(Finding(line=line, code=code, message=message))
+    def _warn(self, line: int, code: Code, message: str, *, remedy: str) -> None:
+        self.findings.append(code.at(line, message, remedy=remedy))
 
     def _report_ignored(self) -> None:
         for mark, lines in self._unknown_marks.items():
             message = f"[{mark}] is no state, so {len(lines)} such boxes are no tasks."
-            self._warn(lines[0], "unknown-mark", f"{message} Use [ ], [x], [~], [!], [>] or [-].")
+            self._warn(lines[0], Code.UNKNOWN_MARK, message, remedy="Use [ ], [x], [~], [!], [>] or [-].")
         for title, lines in self._criteria_boxes.items():
             message = f"{len(lines)} boxes under “{title}” are criteria, no tasks."
-            self._warn(lines[0], "criteria-boxes", f"{message} Rename the heading if they are work.")
+            remedy = "Rename the heading if they are work."
+            self._warn(lines[0], Code.CRITERIA_BOXES, message, remedy=remedy)
 
 
 def _clean_title(node: Node) -> None:
@@ -348,7 +351,7 @@ def _fold_steps(node: Node, findings: list[Finding]) -> bool:
     if steps and not node.has_mark:
         is_done = all(step.mark is Mark.DONE for step in steps)
         if node.mark is Mark.DONE and not is_done:
-            message = f"{node.own_key} is said to be done and has open boxes: the boxes hold. Tick them."
-            findings.append(Finding(line=node.line, code="mark-conflict", message=message))
+            message = f"{node.own_key} is said to be done and has open boxes: the boxes hold."
+            findings.append(Code.MARK_CONFLICT.at(node.line, message, remedy="Tick them."))
         node.mark = Mark.DONE if is_done else Mark.OPEN if node.mark is Mark.DONE else node.mark
     return True

@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from orchestrator.errors import Finding, PlanError
+from orchestrator.errors import PlanError
 from orchestrator.plan.assemble import assemble
 from orchestrator.plan.draft import Draft
+from orchestrator.plan.findings import Code
 from orchestrator.plan.formats import choose_format
 from orchestrator.plan.formats.base import Format
 from orchestrator.plan.model import Plan
@@ -103,10 +104,8 @@ def _read_draft(text: str, *, source: str, format_name: str, h1_is_title: bool) 
     chosen, reason = choose_format(readable, format_name)
     draft = chosen.read(readable, source=source, h1_is_title=h1_is_title)
     if readable != text:
-        message = (
-            "Characters that no database stores (NUL, lone surrogates) were replaced by U+FFFD. Remove them."
-        )
-        finding = Finding(line=0, code="replaced-characters", message=message)
+        message = "Characters that no database stores (NUL, lone surrogates) were replaced by U+FFFD."
+        finding = Code.REPLACED_CHARACTERS.at(0, message, remedy="Remove them.")
         draft = replace(draft, findings=(finding, *draft.findings))
     return draft, chosen, reason
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
@@ -39,13 +40,7 @@ def import_report(plan: Plan) -> dict[str, object]:
 
 
 def _finding(finding: Finding) -> dict[str, object]:
-    values: dict[str, object] = {
-        "line": finding.line,
-        "code": finding.code,
-        "message": finding.message,
-        "severity": finding.severity,
-    }
-    return {**values, "source": finding.source} if finding.source else values
+    return {name: value for name, value in asdict(finding).items() if name != "source" or value}
 
 
 def _task(task: PlanTask, waits_for: Mapping[str, list[str]]) -> dict[str, object]:

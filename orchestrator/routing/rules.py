@@ -14,6 +14,7 @@ from typing import Self
 
 from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
+from orchestrator.plan.findings import Code
 from orchestrator.plan.model import Plan, PlanTask
 from orchestrator.routing.agent_types import GENERAL, NAME_CHARS_MAX, AgentType, Catalogue, load_catalogue
 from orchestrator.routing.tables import Tables, load_tables
@@ -156,12 +157,6 @@ def _any_word(words: Iterable[str]) -> re.Pattern[str]:
 
 
 def _unknown_agent(name: str, task: PlanTask) -> Finding:
-    return Finding(
-        line=task.line,
-        code="unknown-agent",
-        message=(
-            f"No file defines the agent type `{name}`; it runs like `{GENERAL}`. "
-            f"Describe it in agents/{name}.md of ORCHESTRATOR_HOME, or name another."
-        ),
-        source=task.source,
-    )
+    message = f"No file defines the agent type `{name}`; it runs like `{GENERAL}`."
+    remedy = f"Describe it in agents/{name}.md of ORCHESTRATOR_HOME, or name another."
+    return Code.UNKNOWN_AGENT.at(task.line, message, remedy=remedy, source=task.source)

@@ -6,7 +6,7 @@ before anything is stored.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from orchestrator.core.words import TaskKind
@@ -53,10 +53,7 @@ def read_submission(request: SubmitRequest, *, routing: Routing, settings: Setti
 
 def finding_views(plan: Plan) -> tuple[FindingView, ...]:
     """Return the findings as readers see them."""
-    return tuple(
-        FindingView(line=f.line, code=f.code, message=f.message, severity=f.severity, source=f.source)
-        for f in plan.findings
-    )
+    return tuple(FindingView(**asdict(finding)) for finding in plan.findings)
 
 
 def _refuse_errors(plan: Plan, *, source: str) -> None:
@@ -67,7 +64,7 @@ def _refuse_errors(plan: Plan, *, source: str) -> None:
     others = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     place = f", line {first.line}" if first.line else ""
     raise PlanError(
-        f"{source or 'The plan'}{place}: {first.message}{others}",
+        f"{source or 'The plan'}{place}: {first.message} {first.remedy}{others}",
         remedy="Mend what the findings name and submit the plan again; nothing was stored.",
         findings=plan.findings,
     )

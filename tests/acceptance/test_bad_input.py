@@ -95,7 +95,7 @@ def test_a_plan_with_errors_starts_nothing(
 ) -> None:
     plan = cli.plan(text)
     err = refused(cli, command, str(plan), code=3)
-    for part in (*words, f"[{code}]", str(plan), "has 1 error.", "nothing was started"):
+    for part in (*words, f" {code}]", str(plan), "has 1 error.", "nothing was started"):
         assert part in err
     assert not cli.home.exists()
     assert list(cli.folder.iterdir()) == [plan]
@@ -110,7 +110,7 @@ def test_a_plan_with_errors_is_told_to_programs(
     (finding,) = error["findings"]
     assert finding["code"] == code
     for part in words:
-        assert part in finding["message"]
+        assert part in f"{finding['message']} {finding['remedy']}"
 
 
 def test_a_cycle_is_named_whole_and_without_who_only_waits_for_it(cli: CommandLine) -> None:
@@ -127,7 +127,7 @@ def test_http_refuses_a_plan_with_errors_and_stores_nothing(
         problem = the_problem(client.post("/plans", content=text, headers=MARKDOWN), 422)
         assert client.get("/plans").json() == before
     assert code in [finding["code"] for finding in problem["findings"]]
-    told = " ".join(finding["message"] for finding in problem["findings"])
+    told = " ".join(f"{finding['message']} {finding['remedy']}" for finding in problem["findings"])
     for part in words:
         assert part in told
 

@@ -164,6 +164,10 @@ def pings(cli: CommandLine) -> Iterator[dict[str, float]]:
     told.update({name: round(value, 1) for name, value in json.loads(out).items()})
 
 
+def _told(finding: Mapping[str, str]) -> str:
+    return f"{finding['message']} {finding['remedy']}"
+
+
 @pytest.mark.parametrize("cases", [pytest.param(SMALL, id="small"), pytest.param(LARGE, id="large")])
 def test_a_bad_plan_is_refused_at_the_door(
     cli: CommandLine,
@@ -176,7 +180,7 @@ def test_a_bad_plan_is_refused_at_the_door(
         for name, (body, status, words) in cases.items():
             found, problem, took_ms[name] = hand_in(http, body)
             assert found == status, (name, problem)
-            told = " ".join([problem["detail"], *(one["message"] for one in problem.get("findings", []))])
+            told = " ".join([problem["detail"], *map(_told, problem.get("findings", ()))])
             for part in words:
                 assert part in told, name
     assert everything(rows) == before

@@ -22,6 +22,7 @@ from orchestrator.errors import Finding
 from orchestrator.plan.amounts import DURATION_MS_MAX
 from orchestrator.plan.draft import Draft, Node, Statement
 from orchestrator.plan.fields import ATTEMPTS_MAX, apply_field
+from orchestrator.plan.findings import Code
 from orchestrator.plan.formats.base import Detection
 from orchestrator.plan.model import Checkboxes, DependencyKind, Mark
 from orchestrator.plan.outline import TASKS_MAX
@@ -133,27 +134,28 @@ def _parse(text: str) -> tuple[NativePlan | None, list[Finding]]:
     try:
         values = json.loads(text.removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
-        message = f"The JSON ends or breaks at column {error.colno}: {error.msg}. Correct it."
-        return None, [_fault("invalid-json", message, line=error.lineno)]
+        message = f"The JSON ends or breaks at column {error.colno}: {error.msg}."
+        return None, [Code.INVALID_JSON.at(error.lineno, message, remedy="Correct it.")]
     except (RecursionError, ValueError) as error:
-        return None, [
-            _fault("invalid-json", f"The JSON cannot be read: {str(error)[:100]}. Make it simpler.")
-        ]
+        message = f"The JSON cannot be read: {str(error)[:100]}."
+        return None, [Code.INVALID_JSON.at(0, message, remedy="Make it simpler.")]
     if isinstance(values, dict) and "plan_version" not in values:
-        message = 'The JSON has no `plan_version`, so it is no native plan. Add `"plan_version": 1`.'
-        return None, [_fault("unknown-format", message)]
+        message = "The JSON has no `plan_version`, so it is no native plan."
+        return None, [Code.UNKNOWN_FORMAT.at(0, message, remedy='Add `"plan_version": 1`.')]
     if _depth(values) > DEPTH_MAX:
-        message = f"The JSON is nested deeper than {DEPTH_MAX} levels of tasks. Flatten it."
-        return None, [_fault("too-deep", message)]
+        message = f"The JSON is nested deeper than {DEPTH_MAX} levels of tasks."
+        return None, [Code.TOO_DEEP.at(0, message, remedy="Flatten it.")]
     if unstorable := list(islice(_unstorable(values), FAULTS_SHOWN_MAX)):
-        message = "a character that no database stores (NUL or a lone surrogate). Remove it."
-        return None, [_fault("invalid-field", f"`{path}` has {message}") for path in unstorable]
+        message = "a character that no database stores (NUL or a lone surrogate)."
+        return None, [
+            Code.INVALID_FIELD.at(0, f"`{path}` has {message}", remedy="Remove it.") for path in unstorable
+        ]
     try:
         return NativePlan.model_validate(values), []
     except ValidationError as error:
         shown = error.errors(include_url=False, include_context=False)[:FAULTS_SHOWN_MAX]
         return None, [
-            _fault("invalid-field", f"`{_path(fault['loc'])}`: {fault['msg']}. Correct it.")
+            Code.INVALID_FIELD.at(0, f"`{_path(fault['loc'])}`: {fault['msg']}.", remedy="Correct it.")
             for fault in shown
         ]
 
@@ -185,10 +187,6 @@ def _unstorable(values: object) -> Iterator[str]:
 def _path(location: tuple[int | str, ...]) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return path.removeprefix(".") or "the plan"
-
-
-def _fault(code: str, message: str, *, line: int = 0) -> Finding:
-    return Finding(line=line, code=code, message=message, severity="error")
 
 
 def _add_tasks(root: Node, tasks: list[NativeTask], source: str) -> list[Finding]:

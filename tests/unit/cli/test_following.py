@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from orchestrator.cli.progress import Progress
 from orchestrator.cli.summary import exit_code, result, write_summary
 from orchestrator.cli.views import LiveView, follow
 from orchestrator.errors import EnvironmentFault, OrchestratorError, PlanError
+from orchestrator.plan.findings import Code
 
 AT = "2026-01-01T12:00:00+00:00"
 
@@ -241,7 +243,7 @@ def test_the_live_view_shows_bars_sessions_and_what_failed() -> None:
 
 
 def test_an_error_of_the_host_is_raised_as_what_it_is() -> None:
-    finding = {"line": 2, "code": "cycle", "message": "A → A", "severity": "error", "source": ""}
+    finding = asdict(Code.CYCLE.at(2, "A → A.", remedy="Remove one."))
     line = {
         "kind": "error",
         "code": "PlanError",

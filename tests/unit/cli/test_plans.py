@@ -125,7 +125,7 @@ def test_a_dry_run_tells_a_warning_of_the_plan_once(
     path.write_text("# Plan\n\n- [ ] One\n  - depends: the office key\n  - run: `true`\n")
     assert run(["run", str(path), "--dry-run"]) == 0
     told = capsys.readouterr()
-    assert (told.out + told.err).count("[unknown-dependency]") == 1
+    assert (told.out + told.err).count("[P502 outside-dependency]") == 1
 
 
 def test_a_backend_that_cannot_run_a_task_is_told_before_the_start(
@@ -145,7 +145,7 @@ def test_errors_of_a_plan_stop_it_before_anything_is_started(
     told = capsys.readouterr()
     assert told.out == ""
     assert f"{path}:" in told.err
-    assert "[cycle]" in told.err
+    assert "[P504 cycle]" in told.err
     assert not home.exists()
 
 

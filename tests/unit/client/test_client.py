@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from orchestrator.errors import (
     ServerUnavailable,
     Unauthorized,
 )
+from orchestrator.plan.findings import Code
 from orchestrator.views import EventView, SubmitRequest
 from tests.support.scripted_http import Answer, Server, json_answer, problem, serving, stream
 
@@ -131,7 +133,7 @@ def test_refusals_become_the_errors_of_the_tree(
 
 
 def test_remedy_and_findings_come_through(client: Any, server: Server) -> None:
-    finding = {"line": 3, "code": "cycle", "message": "A → B → A", "severity": "error", "source": "p.md"}
+    finding = asdict(Code.CYCLE.at(3, "A → B → A.", remedy="Remove one.", source="p.md"))
     server.will_answer(problem(422, "PlanError", detail="Refused.", remedy="Mend it.", findings=[finding]))
     with pytest.raises(PlanError) as raised:
         client.submit(SubmitRequest(text="# p"))

@@ -183,10 +183,10 @@ def test_nothing_is_inferred() -> None:
     [
         ("depends: 1.9", "unknown-dependency", "error", "1.2 depends on 1.9"),
         ("depends: 1.1-1.9", "unknown-dependency", "error", "1.1-1.9"),
-        ("depends: `coditect-core`", "unknown-dependency", "warning", "coditect-core"),
-        ("depends: A.1.1", "unknown-dependency", "warning", "outside this plan"),
+        ("depends: `coditect-core`", "outside-dependency", "warning", "coditect-core"),
+        ("depends: A.1.1", "outside-dependency", "warning", "outside this plan"),
         ("depends: 1.1, the API keys", None, "", ""),
-        ("depends: Phase 7", "unknown-dependency", "warning", "Phase 7"),
+        ("depends: Phase 7", "outside-dependency", "warning", "Phase 7"),
         ("depends: 1.2", "self-dependency", "error", "depends on itself"),
     ],
 )
@@ -223,4 +223,4 @@ def test_a_task_may_be_called_by_its_whole_title() -> None:
 def test_a_title_that_two_tasks_have_calls_neither() -> None:
     plan = read_plan("- [ ] 1.1 Floor plan\n- [ ] 1.2 Floor plan\n- [ ] 1.3 Walls\n  - depends: Floor plan\n")
     assert _edges(plan) == set()
-    assert [finding.code for finding in plan.findings] == ["unknown-dependency"]
+    assert [finding.code for finding in plan.findings] == ["outside-dependency"]

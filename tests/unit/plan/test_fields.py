@@ -112,7 +112,7 @@ def test_back_ticks_around_commands(value: str, lines: tuple[str, ...]) -> None:
 
 def test_a_command_half_in_back_ticks_is_refused() -> None:
     plan = read_plan("- [ ] x\n  - run: `make` && rm -r y\n")
-    assert _codes(plan) == [(2, "unknown-value", "error")]
+    assert _codes(plan) == [(2, "unreadable-option", "error")]
     assert plan.tasks[0].run == ()
 
 
@@ -121,19 +121,32 @@ def test_a_command_half_in_back_ticks_is_refused() -> None:
     [
         "priority: soon",
         "estimate: a while",
-        "timeout: never",
-        "attempts: many",
-        "simulate: x",
         "status: fine",
         "agent: ()",
         "agent: ?",
         "review: —",
-        "idle timeout: a while",
     ],
 )
 def test_unreadable_values_are_warnings_with_their_line(field: str) -> None:
     plan = read_plan(f"# T\n- [ ] x\n  - {field}\n  text\n")
     assert _codes(plan) == [(3, "unknown-value", "warning")]
+
+
+@pytest.mark.parametrize(
+    ("field", "form"),
+    [
+        ("timeout: banana", "`timeout: 10 min`"),
+        ("idle timeout: a while", "`idle timeout: 10 min`"),
+        ("start timeout: 5", "`start timeout: 10 min`"),
+        ("grace: none", "`grace: 10 s`"),
+        ("attempts: many", "`attempts: 3`"),
+        ("simulate: x", "`simulate: 1s fail 1`"),
+    ],
+)
+def test_options_that_cannot_be_read_are_errors_with_the_form_that_can(field: str, form: str) -> None:
+    plan = read_plan(f"# T\n- [ ] x\n  - {field}\n  text\n")
+    assert _codes(plan) == [(3, "unreadable-option", "error")]
+    assert form in plan.errors[0].remedy
 
 
 @pytest.mark.parametrize(
@@ -165,8 +178,8 @@ def test_a_wrong_retry_lost_is_refused_with_the_three_words(value: str) -> None:
     native = {"plan_version": 1, "tasks": [{"key": "a", "title": "x", "retry_lost": f"{value} "}]}
     for text in (json.dumps(native), f"# T\n- [ ] A.1 x\n  - retry lost: `{value} `\n"):
         plan = read_plan(text)
-        assert [finding.code for finding in plan.errors] == ["unknown-value"]
-        assert "proven, always, never" in plan.errors[0].message
+        assert [finding.code for finding in plan.errors] == ["unreadable-option"]
+        assert "proven, always, never" in plan.errors[0].remedy
         assert plan.tasks[0].options == {}
 
 

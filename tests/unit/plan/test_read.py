@@ -19,7 +19,7 @@ def test_a_file(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf---\r\nname: demo\r\n---\r\n# Title\r\n- [x] A.1.1 D\xc3\xb6\r\n")
     plan = read_path(path)
     assert (plan.name, plan.title, plan.tasks[0].title, plan.tasks[0].line) == ("demo", "Title", "Dö", 5)
-    assert plan.source[plan.tasks[0].mark_offset] == "x"
+    assert _marks(plan)[0] == "x"
     assert plan.source.encode() == path.read_bytes()
 
 
@@ -108,7 +108,7 @@ def test_what_no_database_stores_is_replaced_one_by_one() -> None:
     plan = read_plan("- [ ] a\0b\n- [x] \udc92 c\U0001f389\n")
     assert [task.title for task in plan.tasks] == ["a\ufffdb", "\ufffd c🎉"]
     assert [finding.code for finding in plan.findings] == ["replaced-characters"]
-    assert plan.source[plan.tasks[1].mark_offset] == "x"
+    assert _marks(plan)[1] == "x"
     plan.source.encode()
 
 
@@ -125,7 +125,7 @@ def test_the_import_report() -> None:
         "dependencies": {"explicit": 1, "inferred": 0},
     }
     assert [(f["line"], f["code"], f["severity"]) for f in report["findings"]] == [
-        (3, "unknown-dependency", "warning")
+        (3, "outside-dependency", "warning")
     ]
     task = report["tasks"][1]
     assert (task["key"], task["mark"], task["depends_on"], task["estimate_ms"]) == (

@@ -1,0 +1,80 @@
+"""Everything that can be found in a plan: each finding has a number that never changes, and a name.
+
+The hundreds of the numbers: P1 the text, P2 its tasks, P3 their states, P4 their fields, P5 dependencies,
+P6 agent types. A new code takes the next free number of its hundred; a number is never given twice, not even
+after its code is gone. `docs/findings.md` is made from this table by `make docs`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Literal
+
+from orchestrator.errors import Finding
+
+Severity = Literal["error", "warning"]
+
+
+class Code(Enum):
+    """What can be found, and what becomes of a plan in which it is."""
+
+    EMPTY_PLAN = ("P101", "error", "Nothing is written.")
+    NO_TASKS = ("P102", "error", "There are words, and no tasks.")
+    REPLACED_CHARACTERS = ("P103", "warning", "Characters that no database stores are replaced by U+FFFD.")
+    FRONT_MATTER = ("P104", "warning", "The front matter is no YAML mapping; it is ignored.")
+    UNCLOSED_FENCE = ("P105", "warning", "A code fence is never closed; nothing below it is read.")
+    UNCLOSED_COMMENT = ("P106", "warning", "An HTML comment is never closed; nothing below it is read.")
+    UNKNOWN_FORMAT = ("P107", "error", "It is JSON, and of no format that is known.")
+    INVALID_JSON = ("P108", "error", "It begins as JSON and is none.")
+    INVALID_FIELD = ("P109", "error", "A field of a JSON plan is unknown, missing or of a wrong type.")
+    TOO_DEEP = ("P110", "error", "Tasks are nested too deeply in JSON.")
+
+    DUPLICATE_ID = ("P201", "error", "Two tasks have the same id.")
+    RUN_ON_CONTAINER = ("P202", "error", "What contains tasks has work of its own, which nobody would do.")
+    EMPTY_TITLE = ("P203", "warning", "A box has no words beside it; it is no task.")
+    CRITERIA_BOXES = ("P204", "warning", "Boxes stand under a heading of criteria; they are no tasks.")
+
+    DONE_PARENT_OPEN_CHILD = ("P301", "warning", "A task is done and tasks in it are open; they will be run.")
+    MARK_CONFLICT = ("P302", "warning", "Box and words say different states; the box holds.")
+    UNKNOWN_MARK = ("P303", "warning", "The sign in a box is no state; the box is no task.")
+    STRUCK_TITLE = ("P304", "warning", "The title is struck out; the task is taken as cancelled.")
+
+    UNKNOWN_VALUE = ("P401", "warning", "The value of a field cannot be read; the field is left out.")
+    UNREADABLE_OPTION = ("P402", "error", "How a task is to be run cannot be read, and is not guessed.")
+    OUT_OF_BOUNDS = ("P403", "error", "A time or number is one that cannot be meant.")
+
+    UNKNOWN_DEPENDENCY = ("P501", "error", "A task depends on an id that no task has.")
+    OUTSIDE_DEPENDENCY = ("P502", "warning", "A task depends on something outside the plan; nothing waits.")
+    SELF_DEPENDENCY = ("P503", "error", "A task depends on itself.")
+    CYCLE = ("P504", "error", "Tasks wait for each other, so none of them can start.")
+
+    UNKNOWN_AGENT = ("P601", "warning", "No file defines the agent type; a general one does the work.")
+
+    def __init__(self, number: str, severity: Severity, meaning: str) -> None:
+        self.number = number
+        self.severity = severity
+        self.meaning = meaning
+
+    @property
+    def label(self) -> str:
+        """The name in findings, such as `duplicate-id`."""
+        return self.name.lower().replace("_", "-")
+
+    def at(self, line: int, message: str, *, remedy: str, source: str = "") -> Finding:
+        """Return a finding of this code.
+
+        Args:
+            line: 1-based line in the source; 0 when it concerns the whole plan.
+            message: the thing and the reason, as a sentence.
+            remedy: what the author can do about it, as a sentence.
+            source: the file, when the plan is a folder.
+        """
+        return Finding(
+            line=line,
+            number=self.number,
+            code=self.label,
+            message=message,
+            remedy=remedy,
+            severity=self.severity,
+            source=source,
+        )
