@@ -125,7 +125,7 @@ def _task(node: Node, keys: Mapping[Node, str], body: str) -> PlanTask:
         parent=keys.get(node.parent, "") if node.parent else "",
         body=body,
         mark=node.mark,
-        mark_offset=node.mark_offset,
+        span=node.span,
         line=node.line,
         source=node.source,
         priority=PRIORITY_DEFAULT if node.priority is None else node.priority,

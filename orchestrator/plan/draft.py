@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.errors import Finding
-from orchestrator.plan.model import Checkboxes, DependencyKind, Mark
+from orchestrator.plan.model import Checkboxes, DependencyKind, Mark, MarkSpan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Node:
     parent: Node | None = None
     mark: Mark = Mark.OPEN
     has_mark: bool = False
-    mark_offset: int = -1
+    span: MarkSpan | None = None
     body: list[tuple[int, str]] = field(default_factory=list)
     priority: int | None = None
     estimate_ms: int | None = None

@@ -2,7 +2,8 @@
 
 Track `A.9.1.3` (one or two letters), work item `T001.010`, pair `E001-T001` or `P1-T03`, prefixed
 `TASK-SHOP-1007`, number `3.7`; each may end in a letter (`T001.010.a`). The words Task, Sub-task and Track
-before an id are no part of it: `Task 0.1` and `0.1` are one task.
+before an id are no part of it: `Task 0.1` and `0.1` are one task. A hidden id, `<!-- id: build-it -->` at the
+end of a line, is what sync writes for a task without one.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _ALIAS = re.compile(
     r"(?P<name>[A-Z]{1,2}(?![A-Za-z])|\d+(?:\.\d+)*(?![\d-]))",
     re.IGNORECASE,
 )
+_HIDDEN = re.compile(r"<!-- id: (?P<key>\S{1,150}) -->$")
 _NOT_WORD = re.compile(r"[^\w]+")
 _SLUG_CHARS_MAX = 48
 _KEY_REACH_CHARS = 200
@@ -74,6 +76,12 @@ def find_key(text: str) -> FoundKey | None:
         has_word=bool(match["word"]) and not (match["word"] or "").lower().startswith("track"),
         is_standard=key.partition("-")[0] in _STANDARDS,
     )
+
+
+def split_hidden_key(text: str) -> tuple[str, str]:
+    """Cut `<!-- id: KEY -->` from the end of a text. Returns the text without it, and the key or nothing."""
+    hidden = _HIDDEN.search(text[-_KEY_REACH_CHARS:])
+    return (text[: -len(hidden[0])].rstrip(), hidden["key"]) if hidden else (text, "")
 
 
 def is_section_key(key: str) -> bool:

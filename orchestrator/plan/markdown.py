@@ -38,25 +38,27 @@ _OPEN = frozenset({"", " ", "\t", "\u00a0"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heading:
-    """A heading; `state` is the character of a box at its start, None without one."""
+    """A heading. `state` is the character of a box at its start, None without one; `start` is the offset of
+    what follows the marks of the heading, the box included."""
 
     line: int
     level: int
     text: str
+    start: int
     state: str | None = None
-    offset: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """A list item. `text` comes after the list mark and the box; `indent` is in columns."""
+    """A list item. `text` comes after the list mark and the box; `indent` is in columns; `state` and `start`
+    as those of a heading."""
 
     line: int
     indent: int
     text: str
     raw: str
+    start: int
     state: str | None = None
-    offset: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +74,12 @@ class Fence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """Any other line that is not blank."""
+    """Any other line that is not blank; `start` is the offset of its text."""
 
     line: int
     indent: int
     text: str
+    start: int
     after_blank: bool
 
 
@@ -189,10 +192,7 @@ class _Scanner:
         elif item := _ITEM.match(line):
             self._item(line, item, offset=offset, number=number)
         else:
-            lead = _LEAD.match(line)
-            width = columns(lead[0]) if lead else 0
-            text = line.lstrip(" \t>").rstrip()
-            self.blocks.append(Text(line=number, indent=width, text=text, after_blank=self._after_blank))
+            self._text(line, offset=offset, number=number)
 
     def _comment(self, line: str, *, number: int) -> bool:
         """Whether the line is a comment and nothing else."""
@@ -212,8 +212,8 @@ class _Scanner:
                 line=number,
                 level=len(match[1]),
                 text=text[box.end() :].strip() if box else text,
+                start=offset + start,
                 state=box[1] if box else None,
-                offset=offset + start + 1 if box else -1,
             )
         )
 
@@ -226,8 +226,21 @@ class _Scanner:
                 indent=columns(match[1]),
                 text=text[box.end() :].strip() if box else text,
                 raw=line,
+                start=offset + start,
                 state=box[1] if box else None,
-                offset=offset + start + 1 if box else -1,
+            )
+        )
+
+    def _text(self, line: str, *, offset: int, number: int) -> None:
+        text = line.lstrip(" \t>")
+        lead = line[: len(line) - len(text)]
+        self.blocks.append(
+            Text(
+                line=number,
+                indent=columns(lead),
+                text=text.rstrip(),
+                start=offset + len(lead),
+                after_blank=self._after_blank,
             )
         )
 
@@ -236,7 +249,8 @@ class _Scanner:
         above = self.blocks[-1] if self.blocks else None
         if not isinstance(above, Text) or not above.after_blank or above.indent > 3 or ":" in above.text:
             return False
-        self.blocks[-1] = Heading(line=above.line, level=1 if len(self.blocks) == 1 else 2, text=above.text)
+        level = 1 if len(self.blocks) == 1 else 2
+        self.blocks[-1] = Heading(line=above.line, level=level, text=above.text, start=above.start)
         return True
 
 

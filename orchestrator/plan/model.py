@@ -27,6 +27,34 @@ class Mark(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Notation(StrEnum):
+    """How a plan writes the state of a task at one place."""
+
+    BOX = "box"  #: the character between the brackets of a box; nothing in `[]`
+    NEW_BOX = "new-box"  #: the place of a box in a heading or list item that has none
+    WORD = "word"  #: a word in a table cell or a `Status` field
+    EMOJI = "emoji"  #: an emoji in a table cell or at the end of a heading
+    EMOJI_WORD = "emoji-word"  #: an emoji and a word, such as `✅ COMPLETE`
+    TASKMASTER = "taskmaster"  #: the value of `status` in a Task Master file
+    BEADS = "beads"  #: the value of `status` in a line of Beads
+    BACKLOG = "backlog"  #: the value of `status` in the front matter of a Backlog.md task
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MarkSpan:
+    """Where the state of one task stands in its file.
+
+    Attributes:
+        start, end: characters of the file as read, byte-order mark and carriage returns counted; what is
+            between them is the state and nothing else. Both are equal where the file says nothing yet.
+        notation: how a state is written there.
+    """
+
+    start: int
+    end: int
+    notation: Notation
+
+
 class DependencyKind(StrEnum):
     """How strongly a task depends on another: only `blocks` orders them."""
 
@@ -64,7 +92,7 @@ class PlanTask:
         parent: key of the container; empty at the top.
         body: the Markdown below the title that belongs to the task (steps of a generation-2 task included).
         mark: state by the author's notation.
-        mark_offset: offset in characters of the one state character in the source; -1 if there is none.
+        span: where the mark stands in the file `source`; None where no mark can stand, as in native JSON.
         priority: 0 (most urgent) to 4; 2 where the plan says nothing.
         estimate_ms: None where the plan says nothing.
         agent: agent type as the author wrote it; empty if none (inherited from the section where it says so).
@@ -84,7 +112,7 @@ class PlanTask:
     parent: str = ""
     body: str = ""
     mark: Mark = Mark.OPEN
-    mark_offset: int = -1
+    span: MarkSpan | None = None
     line: int = 0
     source: str = ""
     priority: int = 2

@@ -22,9 +22,9 @@ from orchestrator.plan.fields import (
     take_notes,
 )
 from orchestrator.plan.findings import Code
-from orchestrator.plan.keys import FoundKey, alias_of, find_key, is_section_key
+from orchestrator.plan.keys import FoundKey, alias_of, find_key, is_section_key, split_hidden_key
 from orchestrator.plan.markdown import Block, Document, Fence, Heading, Item, Rule, Text
-from orchestrator.plan.model import Mark
+from orchestrator.plan.model import Mark, MarkSpan, Notation
 from orchestrator.plan.states import BOX_MARKS, LEGEND_MARKS, split_verdict
 
 TASKS_MAX = 100_000
@@ -142,18 +142,19 @@ class _Outline:
         if self._node_count > TASKS_MAX:
             message = f"The plan has more than {TASKS_MAX:,} headings and boxes (line {block.line})."
             raise PlanError(message, remedy="Split it into several plans.")
-        title, verdict = split_verdict(found.rest if found else block.text)
+        words, hidden_key = split_hidden_key(found.rest if found else block.text)
+        title, verdict = split_verdict(words)
         node = Node(
             title=title,
             line=block.line,
             place=f"line {block.line}",
             source=self._source,
             raw=block.raw if isinstance(block, Item) else f"{'#' * block.level} {block.text}",
-            own_key=found.key if found else "",
+            own_key=found.key if found else hidden_key,
             parent=parent,
             mark=BOX_MARKS.get(block.state, Mark.OPEN) if block.state is not None else verdict or Mark.OPEN,
             has_mark=block.state is not None,
-            mark_offset=block.offset,
+            span=_span(block),
         )
         if node.has_mark and node.mark is Mark.OPEN and verdict is Mark.DONE:
             message = "The box is open and the words say done: the box holds."
@@ -289,6 +290,13 @@ class _Outline:
             message = f"{len(lines)} boxes under “{title}” are criteria, no tasks."
             remedy = "Rename the heading if they are work."
             self._warn(lines[0], Code.CRITERIA_BOXES, message, remedy=remedy)
+
+
+def _span(block: Heading | Item) -> MarkSpan:
+    """Where the box of a task is, or would be."""
+    if block.state is None:
+        return MarkSpan(block.start, block.start, Notation.NEW_BOX)
+    return MarkSpan(block.start + 1, block.start + 1 + len(block.state), Notation.BOX)
 
 
 def _clean_title(node: Node) -> None:

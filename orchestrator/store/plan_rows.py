@@ -100,7 +100,7 @@ def task_columns(new: NewPlan, *, plan_id: int, ids: Mapping[str, int]) -> dict[
         "options": [dict(task.options) for task in tasks],
         "source_file": [task.source for task in tasks],
         "line": [task.line for task in tasks],
-        "mark_offset": [task.mark_offset for task in tasks],
+        "mark_offset": [task.span.start if task.span else -1 for task in tasks],
     }
 
 

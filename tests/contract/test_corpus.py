@@ -21,7 +21,7 @@ from orchestrator.plan.dependencies import ReferenceKind, references
 from orchestrator.plan.fields import split_field
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.markdown import Text, scan
-from orchestrator.plan.model import Mark, Plan
+from orchestrator.plan.model import Mark, Notation, Plan
 from orchestrator.plan.read import read_path
 from orchestrator.plan.report import import_report
 
@@ -105,16 +105,16 @@ def test_an_algorithm_is_no_key_though_it_has_the_form_of_an_id() -> None:
 
 
 @each_file
-def test_state_characters_stand_where_they_are_said_to(expected: Expected) -> None:
+def test_marks_stand_where_they_are_said_to(expected: Expected) -> None:
     text = (CORPUS / expected.path).read_bytes().decode()
     plan = _read(expected.path)
     assert plan.source == text
-    lines = text.split("\n")
     for task in plan.tasks:
-        if task.mark_offset >= 0:
-            assert text[task.mark_offset - 1] == "["
-            assert text[task.mark_offset + 1] == "]"
-            assert text.count("\n", 0, task.mark_offset) == task.line - 1, lines[task.line - 1]
+        assert task.span is not None
+        assert text.count("\n", 0, task.span.start) == task.line - 1
+        if task.span.notation is Notation.BOX:
+            assert text[task.span.start - 1] == "["
+            assert text[task.span.end] == "]"
 
 
 @each_plan

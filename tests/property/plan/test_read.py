@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.core.words import TaskKind
 from orchestrator.plan.graph import PlanGraph
-from orchestrator.plan.model import DependencyKind, Plan
+from orchestrator.plan.model import DependencyKind, Notation, Plan
 from orchestrator.plan.read import read_plan
 from orchestrator.plan.report import import_report
 
@@ -75,8 +75,9 @@ def _consistent(plan: Plan) -> None:
     for task in plan.tasks:
         assert task.title
         assert (task.key in parents) == (task.kind is TaskKind.CONTAINER)
-        if task.mark_offset >= 0:
-            assert plan.source[task.mark_offset - 1] == "["
+        if task.span and task.span.notation is Notation.BOX:
+            assert plan.source[task.span.start - 1] == "["
+            assert plan.source[task.span.end] == "]"
     for edge in plan.dependencies:
         assert edge.task in by_key
         assert edge.on in by_key
@@ -141,7 +142,8 @@ def test_what_is_written_is_what_is_read(data: st.DataObject, count: int) -> Non
     plan = read_plan("\n".join(lines))
     assert plan.findings == ()
     assert [task.key for task in plan.tasks] == [f"A.1.{number}" for number in edges]
-    assert [plan.source[task.mark_offset] for task in plan.tasks] == marks
+    spans = [task.span for task in plan.tasks if task.span]
+    assert [plan.source[span.start : span.end] for span in spans] == marks
     assert {(edge.task, edge.on) for edge in plan.dependencies} == {
         (f"A.1.{number}", f"A.1.{other}") for number, on in edges.items() for other in on
     }

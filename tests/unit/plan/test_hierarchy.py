@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.core.words import TaskKind
-from orchestrator.plan.model import Mark, Plan, PlanTask
+from orchestrator.plan.model import Mark, MarkSpan, Notation, Plan, PlanTask
 from orchestrator.plan.read import read_plan
 
 
@@ -68,7 +68,7 @@ def test_a_heading_with_an_id_is_one_task_and_its_boxes_are_steps() -> None:
     assert task.estimate_ms == 4 * 3_600_000
     assert task.body == "- [x] First step (7 days)\n  - [ ] Sub-step\nA remark."
     assert task.acceptance == ("It is written twice", "It works")
-    assert (task.mark, task.mark_offset) == (Mark.OPEN, -1)
+    assert (task.mark, task.span) == (Mark.OPEN, MarkSpan(20, 20, Notation.NEW_BOX))
 
 
 def test_the_steps_say_when_a_heading_task_is_done() -> None:
@@ -104,7 +104,7 @@ def test_headings_with_numbers_and_no_work_are_prose() -> None:
 def test_a_box_in_a_heading() -> None:
     plan = read_plan("### [x] Task 2: Log\nText.\n")
     assert plan.tasks[0].mark is Mark.DONE
-    assert plan.source[plan.tasks[0].mark_offset] == "x"
+    assert plan.tasks[0].span == MarkSpan(5, 6, Notation.BOX)
 
 
 def test_boxes_below_boxes_and_sloppy_indents() -> None:

@@ -44,7 +44,7 @@ def test_no_boxes(line: str) -> None:
 def test_offsets_point_at_the_state_character(start: str, end: str) -> None:
     text = start + end.join(["# T", "", "- [x] a", "  1. [~] b", "### [!] Task 2: c", "\t* [X] d"])
     blocks = [block for block in scan(text).blocks if isinstance(block, Item | Heading) and block.state]
-    assert [text[block.offset] for block in blocks] == ["x", "~", "!", "X"]
+    assert [text[block.start + 1] for block in blocks] == ["x", "~", "!", "X"]
     assert [block.line for block in blocks] == [3, 4, 5, 6]
 
 
@@ -77,7 +77,7 @@ def test_only_a_mark_as_long_closes_a_fence_and_code_within_a_line_opens_none() 
 
 def test_a_byte_order_mark_before_a_box() -> None:
     text = "\ufeff- [x] a"
-    assert [text[item.offset] for item in _items(text)] == ["x"]
+    assert [text[item.start + 1] for item in _items(text)] == ["x"]
 
 
 def test_a_fence_keeps_its_lines_without_the_indent() -> None:

@@ -10,8 +10,14 @@ import pytest
 
 from orchestrator.errors import PlanError
 from orchestrator.plan import read as module
+from orchestrator.plan.model import Plan
 from orchestrator.plan.read import read_path, read_plan
 from orchestrator.plan.report import import_report
+
+
+def _marks(plan: Plan) -> list[str]:
+    """What stands at the marks."""
+    return [plan.source[task.span.start : task.span.end] for task in plan.tasks if task.span]
 
 
 def test_a_file(tmp_path: Path) -> None:
