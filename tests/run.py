@@ -1,5 +1,7 @@
 """Run the checks and the test groups one after the other and tell how each ended and what it took.
 
+The last lines name every test that failed, in whatever group.
+
     python tests/run.py             everything: what `make test` does
     python tests/run.py check       the checks alone
     python tests/run.py unit faults the groups named
@@ -14,11 +16,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -71,14 +75,38 @@ TESTS = (
 )
 
 
-def run(group: Group) -> str:
-    """Run one group and return how it ended: `passed`, `FAILED` or `NOT RUN`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a group ended: `passed`, `FAILED` or `NOT RUN`; `failures` are the ids of its tests that failed."""
+
+    name: str
+    word: str
+    took_s: float = 0.0
+    failures: tuple[str, ...] = ()
+
+
+def run(group: Group, *, report: Path) -> Ending:
+    """Run one group; a group of tests writes `report`, a file of JUnit's form."""
     if group.missing:
         print(f"\nNOT RUN: {group.name} ({group.missing} is missing)", flush=True)
-        return "NOT RUN"
+        return Ending(name=group.name, word="NOT RUN")
     print(f"\n==> {group.name}", flush=True)
-    ended = subprocess.run(group.command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
-    return "FAILED" if ended.returncode else "passed"
+    reporting = (f"--junitxml={report}", "-o", "junit_family=xunit1") if group in TESTS else ()
+    started_s = time.monotonic()
+    ended = subprocess.run((*group.command, *reporting), cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
+    return Ending(
+        name=group.name,
+        word="FAILED" if ended.returncode else "passed",
+        took_s=time.monotonic() - started_s,
+        failures=failures_in(report) if report.exists() else (),
+    )
+
+
+def failures_in(report: Path) -> tuple[str, ...]:
+    """The ids of the tests that failed or could not be set up."""
+    cases = ElementTree.parse(report).iter("testcase")
+    failed = (case for case in cases if case.find("failure") is not None or case.find("error") is not None)
+    return tuple(f"{case.get('file', case.get('classname'))}::{case.get('name')}" for case in failed)
 
 
 def chosen(names: list[str]) -> tuple[Group, ...]:
@@ -96,13 +124,17 @@ def chosen(names: list[str]) -> tuple[Group, ...]:
 
 def main() -> int:
     """Run what the command line names; 1 if anything failed, or was not run where CI wants everything."""
-    endings = []
-    for group in chosen(sys.argv[1:]):
-        started_s = time.monotonic()
-        endings.append((group.name, run(group), time.monotonic() - started_s))
-    print("\n" + "\n".join(f"{name:12} {ending:8} {took_s:7.1f} s" for name, ending, took_s in endings))
-    counts = Counter(ending for _, ending, _ in endings)
-    print("\n" + ", ".join(f"{count} {ending}" for ending, count in counts.items()))
+    groups = chosen(sys.argv[1:])
+    with tempfile.TemporaryDirectory(prefix="test-reports-") as folder:
+        endings = [run(group, report=Path(folder) / f"{group.name}.xml") for group in groups]
+    print("\n" + "\n".join(f"{ended.name:12} {ended.word:8} {ended.took_s:7.1f} s" for ended in endings))
+    counts = Counter(ended.word for ended in endings)
+    total_s, slowest = sum(ended.took_s for ended in endings), max(endings, key=lambda ended: ended.took_s)
+    outcome = ", ".join(f"{count} {word}" for word, count in counts.items())
+    print(f"\n{outcome} in {total_s:.0f} s; the slowest: {slowest.name}")
+    for ended in endings:
+        for failure in ended.failures:
+            print(f"FAILED {failure}")
     is_bad = counts["FAILED"] or (counts["NOT RUN"] and os.environ.get("CI") == "true")
     return 1 if is_bad else 0
 
