@@ -16,7 +16,7 @@ from orchestrator.plan.assemble import assemble
 from orchestrator.plan.draft import Draft
 from orchestrator.plan.findings import Code
 from orchestrator.plan.formats import choose_format
-from orchestrator.plan.formats.base import Format
+from orchestrator.plan.formats.base import Format, PlanFile
 from orchestrator.plan.model import Plan
 from orchestrator.text import storable
 
@@ -101,8 +101,9 @@ def _read_draft(text: str, *, source: str, format_name: str, h1_is_title: bool) 
     if max(text.count("\n"), text.count("\r")) > PLAN_LINES_MAX:
         message = f"The plan{f' {source!r}' if source else ''} has more than {PLAN_LINES_MAX:,} lines."
         raise PlanError(message, remedy="Split it into several plans.")
-    chosen, reason = choose_format(readable, format_name)
-    draft = chosen.read(readable, source=source, h1_is_title=h1_is_title)
+    file = PlanFile(readable, name=source)
+    chosen, reason = choose_format(file, format_name)
+    draft = chosen.read(file, h1_is_title=h1_is_title)
     if readable != text:
         message = "Characters that no database stores (NUL, lone surrogates) were replaced by U+FFFD."
         finding = Code.REPLACED_CHARACTERS.at(0, message, remedy="Remove them.")

@@ -6,17 +6,17 @@ A new format is one module with a class that satisfies `Format`, and one entry i
 from __future__ import annotations
 
 from orchestrator.errors import PlanError
-from orchestrator.plan.formats.base import Format
+from orchestrator.plan.formats.base import Format, PlanFile
 from orchestrator.plan.formats.checklist import Checklist
 from orchestrator.plan.formats.coditect import Coditect
 from orchestrator.plan.formats.native import Native
 
-#: All formats; of two that are equally sure of a text the first has it.
+#: All formats; of two that are equally sure of a file the first has it.
 FORMATS: tuple[Format, ...] = (Native(), Coditect(), Checklist())
 
 
-def choose_format(text: str, name: str = "auto") -> tuple[Format, str]:
-    """The format of that name, or the one that fits a text best, and the reason.
+def choose_format(file: PlanFile, name: str = "auto") -> tuple[Format, str]:
+    """The format of that name, or the one that fits a file best, and the reason.
 
     Raises:
         PlanError: no format has that name.
@@ -27,6 +27,6 @@ def choose_format(text: str, name: str = "auto") -> tuple[Format, str]:
     if name != "auto":
         message = f"The plan format {name!r} is unknown."
         raise PlanError(message, remedy=f"Use auto, {', '.join(sorted(known))}.")
-    found = [(each.detect(text), each) for each in known.values()]
+    found = [(each.detect(file), each) for each in known.values()]
     best, chosen = max(found, key=lambda pair: pair[0].confidence)
     return chosen, best.reason

@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from orchestrator.plan.draft import Draft
+from orchestrator.plan.markdown import Document, scan
+
+
+class PlanFile:
+    """One file of a plan, as read: what formats are detected in and drafts are made of.
+
+    Attributes:
+        text: the whole of it, its byte-order mark included.
+        name: what messages call it; empty for the only file there is.
+    """
+
+    def __init__(self, text: str, *, name: str = "") -> None:
+        self.text = text
+        self.name = name
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it begins as a JSON object; then it is no Markdown."""
+        return self.text.lstrip("\ufeff \t\r\n").startswith("{")
+
+    @cached_property
+    def document(self) -> Document:
+        """Its Markdown, scanned once for all formats that look at it."""
+        return scan(self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
-    """How sure a format is that a text is its own, 0 (not) to 1, and why."""
+    """How sure a format is that a file is its own, 0 (not) to 1, and why."""
 
     confidence: float
     reason: str
@@ -23,14 +48,13 @@ class Format(Protocol):
     def name(self) -> str:
         """What `--format` and the import report call it."""
 
-    def detect(self, text: str) -> Detection:
-        """Say whether the text is of this format. Never raises."""
+    def detect(self, file: PlanFile) -> Detection:
+        """Say whether the file is of this format. Never raises."""
 
-    def read(self, text: str, *, source: str = "", h1_is_title: bool = True) -> Draft:
-        """Read a text of this format; faults of the plan are findings.
+    def read(self, file: PlanFile, *, h1_is_title: bool = True) -> Draft:
+        """Read a file of this format; faults of the plan are findings.
 
         Args:
-            source: name of the file, when it is one of several.
             h1_is_title: see `read_outline`; formats without headings ignore it.
 
         Raises:

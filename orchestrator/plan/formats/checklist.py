@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.plan.draft import Draft
-from orchestrator.plan.formats.base import Detection
-from orchestrator.plan.markdown import scan
+from orchestrator.plan.formats.base import Detection, PlanFile
 from orchestrator.plan.outline import read_outline
 
 
@@ -13,12 +12,12 @@ class Checklist:
 
     name = "checklist"
 
-    def detect(self, text: str) -> Detection:
+    def detect(self, file: PlanFile) -> Detection:
         """Possible for every text that is no JSON: what has no boxes is a checklist without tasks."""
-        if text.lstrip("\ufeff \t\r\n").startswith("{"):
+        if file.is_json:
             return Detection(confidence=0.0, reason="it is JSON")
         return Detection(confidence=0.5, reason="Markdown whose boxes and headings carry no ids")
 
-    def read(self, text: str, *, source: str = "", h1_is_title: bool = True) -> Draft:
-        """Read the text as an outline without ids."""
-        return read_outline(scan(text), source=source, reads_keys=False, h1_is_title=h1_is_title)
+    def read(self, file: PlanFile, *, h1_is_title: bool = True) -> Draft:
+        """Read the file as an outline without ids."""
+        return read_outline(file.document, source=file.name, reads_keys=False, h1_is_title=h1_is_title)

@@ -7,9 +7,9 @@ of other trackers (`SHOP-12`) and the ids of spec-kit (`T014`) are read by it to
 from __future__ import annotations
 
 from orchestrator.plan.draft import Draft
-from orchestrator.plan.formats.base import Detection
+from orchestrator.plan.formats.base import Detection, PlanFile
 from orchestrator.plan.keys import find_key
-from orchestrator.plan.markdown import Heading, Item, scan
+from orchestrator.plan.markdown import Heading, Item
 from orchestrator.plan.outline import read_outline
 
 _SURE_KEYS = 3
@@ -23,21 +23,20 @@ class Coditect:
 
     name = "coditect"
 
-    def detect(self, text: str) -> Detection:
+    def detect(self, file: PlanFile) -> Detection:
         """Sure from three ids on boxes or headings; a file without any is none of these plans."""
-        if text.lstrip("\ufeff \t\r\n").startswith("{"):
+        if file.is_json:
             return Detection(confidence=0.0, reason="it is JSON")
         keys = 0
-        document = scan(text)
-        for block in document.blocks:
+        for block in file.document.blocks:
             if isinstance(block, Heading) or (isinstance(block, Item) and block.state is not None):
                 found = find_key(block.text)
                 keys += found is not None and not found.is_standard
-        if not keys and len(_META & document.meta.keys()) > 1:
+        if not keys and len(_META & file.document.meta.keys()) > 1:
             return Detection(confidence=0.6, reason="the front matter is that of a CODITECT plan")
         confidence = 0.6 + 0.1 * min(keys, _SURE_KEYS) if keys else 0.0
         return Detection(confidence=confidence, reason=f"{keys} boxes and headings carry ids")
 
-    def read(self, text: str, *, source: str = "", h1_is_title: bool = True) -> Draft:
-        """Read the text as an outline whose ids are keys."""
-        return read_outline(scan(text), source=source, reads_keys=True, h1_is_title=h1_is_title)
+    def read(self, file: PlanFile, *, h1_is_title: bool = True) -> Draft:
+        """Read the file as an outline whose ids are keys."""
+        return read_outline(file.document, source=file.name, reads_keys=True, h1_is_title=h1_is_title)

@@ -23,7 +23,7 @@ from orchestrator.plan.amounts import DURATION_MS_MAX
 from orchestrator.plan.draft import Draft, Node, Statement
 from orchestrator.plan.fields import ATTEMPTS_MAX, apply_field
 from orchestrator.plan.findings import Code
-from orchestrator.plan.formats.base import Detection
+from orchestrator.plan.formats.base import Detection, PlanFile
 from orchestrator.plan.model import Checkboxes, DependencyKind, Mark
 from orchestrator.plan.outline import TASKS_MAX
 from orchestrator.text import storable
@@ -101,24 +101,23 @@ class Native:
 
     name = "native"
 
-    def detect(self, text: str) -> Detection:
+    def detect(self, file: PlanFile) -> Detection:
         """Every JSON object is taken to be meant for this format, so that its faults are named."""
-        head = text.lstrip("\ufeff \t\r\n")
-        if not head.startswith("{"):
+        if not file.is_json:
             return Detection(confidence=0.0, reason="it is no JSON object")
-        is_named = '"plan_version"' in head
+        is_named = '"plan_version"' in file.text
         return Detection(
             confidence=1.0 if is_named else 0.6,
             reason="JSON with plan_version" if is_named else "JSON without plan_version",
         )
 
-    def read(self, text: str, *, source: str = "", h1_is_title: bool = True) -> Draft:
+    def read(self, file: PlanFile, *, h1_is_title: bool = True) -> Draft:
         """Read and validate the JSON; faults are findings, named by line or path."""
-        plan, faults = _parse(text)
-        root = Node(title="the plan", line=0, place="the top", source=source)
+        plan, faults = _parse(file.text)
+        root = Node(title="the plan", line=0, place="the top", source=file.name)
         if plan is None:
             return Draft(title="", root=root, findings=tuple(faults))
-        findings = _add_tasks(root, plan.tasks, source)
+        findings = _add_tasks(root, plan.tasks, file.name)
         tasks = list(root.descendants())
         return Draft(
             title=plan.title,
