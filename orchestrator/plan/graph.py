@@ -15,7 +15,7 @@ from orchestrator.errors import PlanError
 from orchestrator.plan.model import ESTIMATE_MS_DEFAULT, DependencyKind, Mark, PlanDependency, PlanTask
 
 #: Marks of tasks that will not run, so that nothing waits for them.
-SETTLED_MARKS = frozenset({Mark.DONE, Mark.CANCELLED, Mark.DEFERRED})
+SETTLED_MARKS = frozenset({Mark.DONE, Mark.CANCELLED, Mark.DEFERRED, Mark.SKIPPED})
 
 
 class PlanGraph:

@@ -24,7 +24,8 @@ class Mark(StrEnum):
     IN_PROGRESS = "in_progress"
     BLOCKED = "blocked"
     DEFERRED = "deferred"
-    CANCELLED = "cancelled"
+    CANCELLED = "cancelled"  #: what depends on it waits on
+    SKIPPED = "skipped"  #: cancelled where the dialect says that what depends on it goes on without it
 
 
 class Notation(StrEnum):

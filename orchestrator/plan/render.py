@@ -19,6 +19,7 @@ _BOX = {
     Mark.BLOCKED: "!",
     Mark.DEFERRED: ">",
     Mark.CANCELLED: "-",
+    Mark.SKIPPED: "-",
 }
 _WORD = {
     Mark.OPEN: "Open",
@@ -27,6 +28,7 @@ _WORD = {
     Mark.BLOCKED: "Blocked",
     Mark.DEFERRED: "Deferred",
     Mark.CANCELLED: "Cancelled",
+    Mark.SKIPPED: "Cancelled",
 }
 _EMOJI = {
     Mark.OPEN: "⏳",
@@ -35,6 +37,7 @@ _EMOJI = {
     Mark.BLOCKED: "🚫",
     Mark.DEFERRED: "⏭️",
     Mark.CANCELLED: "🗑️",
+    Mark.SKIPPED: "🗑️",
 }
 
 #: What is written for a mark, in each notation. Reading it gives the same mark again; where a notation knows
@@ -52,6 +55,7 @@ WRITTEN: Mapping[Notation, Mapping[Mark, str]] = {
         Mark.BLOCKED: "blocked",
         Mark.DEFERRED: "deferred",
         Mark.CANCELLED: "cancelled",
+        Mark.SKIPPED: "cancelled",
     },
     Notation.BEADS: {
         Mark.OPEN: "open",
@@ -60,6 +64,7 @@ WRITTEN: Mapping[Notation, Mapping[Mark, str]] = {
         Mark.BLOCKED: "blocked",
         Mark.DEFERRED: "deferred",
         Mark.CANCELLED: "closed",
+        Mark.SKIPPED: "closed",
     },
     Notation.BACKLOG: {
         Mark.OPEN: "To Do",
@@ -68,6 +73,7 @@ WRITTEN: Mapping[Notation, Mapping[Mark, str]] = {
         Mark.BLOCKED: "To Do",
         Mark.DEFERRED: "To Do",
         Mark.CANCELLED: "Done",
+        Mark.SKIPPED: "Done",
     },
 }
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol
 
-from orchestrator.core.words import HoldReason, TaskKind, TaskState
+from orchestrator.core.words import CLOSED, SATISFIED, HoldReason, TaskKind, TaskState
 from orchestrator.plan.model import DependencyKind, Mark, Plan, PlanDependency, PlanTask
 
 #: Reason of a task that was ticked in the file and never ran here.
 DONE_BY_IMPORT = "by import, no evidence"
 
-_CLOSED = frozenset({TaskState.DONE, TaskState.CANCELLED})
 _BY_MARK: Mapping[Mark, tuple[TaskState, str]] = {
     Mark.OPEN: (TaskState.WAITING, ""),
     Mark.DONE: (TaskState.DONE, DONE_BY_IMPORT),
@@ -27,6 +26,7 @@ _BY_MARK: Mapping[Mark, tuple[TaskState, str]] = {
     Mark.BLOCKED: (TaskState.HELD, HoldReason.BLOCKED_IN_PLAN),
     Mark.DEFERRED: (TaskState.CANCELLED, "deferred in the plan"),
     Mark.CANCELLED: (TaskState.CANCELLED, "cancelled in the plan"),
+    Mark.SKIPPED: (TaskState.SKIPPED, "cancelled in the plan"),
 }
 
 
@@ -184,7 +184,7 @@ def _agent_type(new: NewPlan, task: PlanTask) -> str:
 
 
 def _open(leaves: Iterable[PlanTask], states: Mapping[str, tuple[TaskState, str]]) -> Iterable[PlanTask]:
-    return (task for task in leaves if states[task.key][0] not in _CLOSED)
+    return (task for task in leaves if states[task.key][0] not in CLOSED)
 
 
 def _ancestors(parents: Mapping[str, str], tasks: Iterable[PlanTask]) -> set[str]:
@@ -201,5 +201,5 @@ def _unmet(edges: Iterable[PlanDependency], states: Mapping[str, tuple[TaskState
     return Counter(
         edge.task
         for edge in edges
-        if edge.kind is DependencyKind.BLOCKS and states[edge.on][0] is not TaskState.DONE
+        if edge.kind is DependencyKind.BLOCKS and states[edge.on][0] not in SATISFIED
     )

@@ -62,6 +62,7 @@ def new_plan(*tasks, dependencies=()):
         (Mark.BLOCKED, "held", "blocked in the plan"),
         (Mark.DEFERRED, "cancelled", "deferred in the plan"),
         (Mark.CANCELLED, "cancelled", "cancelled in the plan"),
+        (Mark.SKIPPED, "skipped", "cancelled in the plan"),
     ],
 )
 def test_a_mark_becomes_a_state(mark, state, reason):
@@ -111,6 +112,15 @@ def test_only_blocking_dependencies_on_what_is_not_done_are_unmet():
         (3, 2, "blocks"),
         (2, 1, "relates"),
     ]
+
+
+def test_only_what_is_cancelled_for_its_dependents_too_holds_them_up():
+    edges = [PlanDependency(task="c", on="a"), PlanDependency(task="d", on="b")]
+    new = new_plan(
+        leaf("a", Mark.CANCELLED), leaf("b", Mark.SKIPPED), leaf("c"), leaf("d"), dependencies=edges
+    )
+    states = state_columns(new, plan_id=9, ids={key: number for number, key in enumerate("abcd", 1)})
+    assert states["state"] == ["cancelled", "skipped", "waiting", "ready"]
 
 
 def test_rows_keep_order_and_parents():
