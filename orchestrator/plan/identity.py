@@ -1,0 +1,146 @@
+"""Which task of a new text is which task of the old one, when a plan was edited.
+
+Rule, in this order: the same id (the author's, or the hidden one of an `<!-- id: -->` comment); the same
+title under the same parent; the same title elsewhere; a similar title under the same parent. A task that has
+become a container, or the other way round, is another one. The same two texts always give the same answer.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from difflib import SequenceMatcher
+
+from orchestrator.plan.model import Plan, PlanTask
+
+#: From this on two titles are of one task: `Write the importer` and `Write the importers of tracks`.
+SIMILAR_MIN = 0.6
+#: Titles are compared with so many neighbours on each side, so that time stays linear.
+_NEIGHBOURS = 5
+
+
+def match_tasks(old: Sequence[PlanTask], new: Sequence[PlanTask]) -> dict[str, str]:
+    """Return the old key of each new task that is known, by its new key.
+
+    Args:
+        old, new: the tasks of the two texts, parents before their children; keys are unique in each.
+    """
+    matching = _Matching(old, new)
+    matching.by_key()
+    matching.by_title(same_parent=True)
+    matching.by_title(same_parent=False)
+    matching.by_similar_title()
+    return matching.old_of
+
+
+def keep_keys(new: Plan, old_of: Mapping[str, str], *, taken: Iterable[str] = ()) -> Plan:
+    """Return the plan with the keys by which its known tasks go: an id that the author wrote, else the old.
+
+    Args:
+        old_of: what `match_tasks` gave.
+        taken: keys that no task may get.
+    """
+    used = set(taken) | {task.key for task in new.tasks if task.has_own_key}
+    names: dict[str, str] = {task.key: task.key for task in new.tasks if task.has_own_key}
+    for known in (True, False):
+        for task in new.tasks:
+            if not task.has_own_key and (task.key in old_of) is known:
+                names[task.key] = _free(old_of.get(task.key, task.key), used)
+                used.add(names[task.key])
+    return replace(
+        new,
+        tasks=tuple(
+            replace(task, key=names[task.key], parent=names.get(task.parent, "")) for task in new.tasks
+        ),
+        dependencies=tuple(
+            replace(edge, task=names.get(edge.task, edge.task), on=names.get(edge.on, edge.on))
+            for edge in new.dependencies
+        ),
+    )
+
+
+def _free(key: str, used: set[str]) -> str:
+    free, number = key, 1
+    while free in used:
+        number += 1
+        free = f"{key}~{number}"
+    return free
+
+
+class _Matching:
+    def __init__(self, old: Sequence[PlanTask], new: Sequence[PlanTask]) -> None:
+        self._old = {task.key: task for task in old}
+        self._new = new
+        self._left = dict(self._old)
+        self.old_of: dict[str, str] = {}
+
+    def _pair(self, new: PlanTask, old: PlanTask) -> None:
+        self.old_of[new.key] = old.key
+        del self._left[old.key]
+
+    def _unknown(self) -> list[PlanTask]:
+        return [task for task in self._new if task.key not in self.old_of]
+
+    def by_key(self) -> None:
+        for task in self._new:
+            old = self._left.get(task.key)
+            if task.has_own_key and old is not None and old.kind is task.kind:
+                self._pair(task, old)
+
+    def by_title(self, *, same_parent: bool) -> None:
+        """Pair equal titles, the first with the first; parents come before their children."""
+        waiting: dict[tuple[object, ...], deque[PlanTask]] = defaultdict(deque)
+        for old in self._left.values():
+            waiting[_name(old, old.parent if same_parent else None)].append(old)
+        for task in self._unknown():
+            found = waiting.get(_name(task, self._old_parent(task) if same_parent else None))
+            if found:
+                self._pair(task, found.popleft())
+
+    def _old_parent(self, task: PlanTask) -> str:
+        """The old key of its parent; a name that nobody has if the parent is new."""
+        return self.old_of.get(task.parent, "\0") if task.parent else ""
+
+    def by_similar_title(self) -> None:
+        olds: dict[str, list[PlanTask]] = defaultdict(list)
+        news: dict[str, list[PlanTask]] = defaultdict(list)
+        for old in self._left.values():
+            olds[old.parent].append(old)
+        for task in self._unknown():
+            news[task.parent].append(task)
+        for parent, tasks in news.items():  # a parent stands, and is paired, before its children
+            old_parent = self.old_of.get(parent, "\0") if parent else ""
+            for task, old in _best_pairs(tasks, olds.get(old_parent, [])):
+                self._pair(task, old)
+
+
+def _name(task: PlanTask, parent: str | None) -> tuple[object, ...]:
+    return task.kind, " ".join(task.title.casefold().split()), parent
+
+
+def _best_pairs(news: Sequence[PlanTask], olds: Sequence[PlanTask]) -> list[tuple[PlanTask, PlanTask]]:
+    """Pair what is most alike first; of equals, what stands nearest."""
+    pairs = sorted(
+        (-ratio, abs(n - o), n, o)
+        for n, task in enumerate(news)
+        for o in range(max(0, n - _NEIGHBOURS), min(len(olds), n + _NEIGHBOURS + 1))
+        if (ratio := _likeness(task, olds[o])) >= SIMILAR_MIN
+    )
+    found, new_done, old_done = [], set(), set()
+    for _, _, n, o in pairs:
+        if n not in new_done and o not in old_done:
+            new_done.add(n)
+            old_done.add(o)
+            found.append((news[n], olds[o]))
+    return found
+
+
+def _likeness(new: PlanTask, old: PlanTask) -> float:
+    """How alike two titles are, 0 to 1; two ids of the author's are never one task."""
+    if new.kind is not old.kind or (new.has_own_key and old.has_own_key):
+        return 0.0
+    matcher = SequenceMatcher(None, old.title.casefold(), new.title.casefold(), autojunk=False)
+    if matcher.real_quick_ratio() < SIMILAR_MIN or matcher.quick_ratio() < SIMILAR_MIN:
+        return 0.0
+    return matcher.ratio()
