@@ -19,9 +19,9 @@ from orchestrator import __version__
 from orchestrator.core.events import LimitsSet
 from orchestrator.core.limits import Limits
 from orchestrator.core.state import Policy
-from orchestrator.errors import PlanError, QueueFull
+from orchestrator.errors import QueueFull
 from orchestrator.ports import MICROS
-from orchestrator.routing.backends import COMMAND, choose_backend
+from orchestrator.routing import choose_backend
 from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, SchedulingSettings
 from orchestrator.settings import Settings
 from orchestrator.store.scheduler import PostgresSchedulerStore
@@ -42,7 +42,7 @@ class Scheduler:
                 config.direct_url,
                 cluster_id=config.cluster_id,
                 attempts_max=config.settings.retry.attempts_max,
-                choose_backend=_backend_of,
+                choose_backend=choose_backend,
             ),
             executors=self._executors,
             executors_now=self._executors.executors_now,
@@ -107,13 +107,6 @@ class Scheduler:
         await self._scheduling.drain(timeout_s=timeout_s)
 
 
-def _backend_of(wanted: str, has_run: bool) -> str:
-    try:
-        return choose_backend(wanted, has_run=has_run)
-    except PlanError:  # refused at the door; should a row say so all the same, the attempt fails and tells
-        return COMMAND
-
-
 def scheduling_settings(settings: Settings) -> SchedulingSettings:
     """Build the scheduler's settings."""
     retry, leases, limits = settings.retry, settings.leases, settings.limits
@@ -121,6 +114,7 @@ def scheduling_settings(settings: Settings) -> SchedulingSettings:
         policy=Policy(
             losses_max=retry.losses_max,
             backoff_ms=retry.backoff_ms,
+            rate_limited_backoff_ms=retry.rate_limited_backoff_ms,
             jitter=retry.jitter,
             seed=retry.seed,
             start_resend_ms=int(leases.start_resend_s * 1000),

@@ -41,7 +41,7 @@ here raises and changes nothing. Words are those of the [glossary](glossary.md).
 def page() -> str:
     """Return the whole page."""
     policy = Policy()
-    delays = ", ".join(f"{ms / 1000:g}" for ms in policy.backoff_ms)
+    delays, waits = map(_seconds, (policy.backoff_ms, policy.rate_limited_backoff_ms))
     sections = (
         _INTRODUCTION,
         _machine("Plan", PlanState, PLAN_MOVES),
@@ -50,7 +50,9 @@ def page() -> str:
         "## Failure classes\n\n"
         "Each decides what follows a failed or lost attempt. *Charged* counts against the task's attempts,\n"
         f"and {policy.losses_max} *losses* in a row hold it. Between tries it waits {delays} s (settable),\n"
-        "with a jitter that is hashed from task and try.\n",
+        "with a jitter that is hashed from task and try; after rate limits in a row, "
+        f"{waits} s.\n"
+        "A review without a verdict is the failure of its reviewer: a loss, and the work is not charged.\n",
         _table(
             ("class", "what happened", "tried again", "charged", "loss", "breaker", "teaches affinity"),
             _failure_rows(),
@@ -65,6 +67,10 @@ def page() -> str:
         _table(("state", "meaning"), _meanings(BreakerState)),
     )
     return "\n".join(sections)
+
+
+def _seconds(delays_ms: Iterable[int]) -> str:
+    return ", ".join(f"{ms / 1000:g}" for ms in delays_ms)
 
 
 def _machine(name: str, states: type[S], moves: Mapping[S, frozenset[S]]) -> str:

@@ -160,6 +160,10 @@ class Retry(Section):
     """Losses in a row after which a task is held."""
     backoff_ms: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (1000, 2000, 4000, 8000, 16000)
     """Delay after the first, second, ... failed attempt, in ms; the last one repeats."""
+    rate_limited_backoff_ms: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (
+        1000, 2000, 4000, 8000, 16000, 32000, 60000,
+    )  # fmt: skip
+    """Delay after the first, second, ... rate limit in a row, in ms; the last one repeats, without end."""
     jitter: Share = 0.1
     """Share by which a delay is stretched or shortened, hashed from seed, task and attempt."""
     seed: int = 0

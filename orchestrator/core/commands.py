@@ -40,6 +40,13 @@ class SaveTask(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseTask(Command):
+    """Write that a person has let a task through that its author had wanted to be held."""
+
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SavePlan(Command):
     """Write the state of a plan, its scope and its budget."""
 
@@ -47,6 +54,13 @@ class SavePlan(Command):
     state: PlanState
     until_task: int
     budget_micros: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndRevision(Command):
+    """Write that the plan runs by the revision now."""
+
+    revision_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +147,9 @@ class RecordEvent(Command):
 
 RowCommand = (
     SaveTask
+    | ReleaseTask
     | SavePlan
+    | EndRevision
     | LeaseAttempt
     | MarkStarted
     | EndAttempt

@@ -84,6 +84,20 @@ class PlanLoaded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRevised(Event):
+    """The tables hold a new text of a plan that is in memory: all its tasks and `blocks` edges (task, on).
+
+    The tasks are handed over; of those that are known only what the author wrote counts.
+    """
+
+    request_id: int
+    revision_id: int
+    plan_id: int
+    tasks: tuple[Task, ...]
+    edges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsSet(Event):
     """The settings say how many attempts may be live at once, and whether a model can be had."""
 
@@ -217,19 +231,20 @@ class Requested(Event):
         until_task: of `resume_plan`: the task to work up to; 0 = the whole plan.
         budget_micros: of `set_budget`; 0 = no budget.
         overrides: of `set_limits`.
-        tenant_id, key, digest: name the answer, so that the same request asked again gets the same one; an
+        tenant_id: of whoever asks; only plans of this tenant are changed.
+        key, digest: name the answer, so that the same request of a tenant asked again gets the same one; an
             empty key names none.
     """
 
     request_id: int
     kind: str
+    tenant_id: str
     plan_id: int = 0
     task_id: int = 0
     reason: str = ""
     until_task: int = 0
     budget_micros: int = 0
     overrides: Overrides | None = None
-    tenant_id: str = ""
     key: str = ""
     digest: str = ""
 

@@ -1,6 +1,7 @@
 """Whose turn it is: stride scheduling over tenants, then over their plans, for each pool.
 
 Whoever has had the fewest starts is next (Waldspurger and Weihl 1995, with equal tickets and integer passes).
+Who had nothing to start for a while comes back level with the others: what they ran meanwhile is no debt.
 Each pool keeps a heap of tenants and, for each tenant, a heap of plans. What has run only grows, so the key
 of an entry may be too low and never too high: the top is brought up to date until it is true. A plan or a
 tenant that cannot start is taken out, and offered again when it can. So a pick costs O(log n).
@@ -60,14 +61,22 @@ def _present(s: State, pool: Pool, tenant_id: str) -> None:
 
 
 def join(s: State, plan: Plan) -> None:
-    """Who comes, or comes back, starts level with whoever had the fewest starts: the past is no claim."""
-    others = [p for p in s.plans.values() if p.is_loaded and p is not plan and p.state is PlanState.ACTIVE]
-    same = [p.ran for p in others if p.tenant_id == plan.tenant_id]
-    plan.ran = max(plan.ran, min(same, default=0))
-    if not same and others:
-        level = min(s.tenant(p.tenant_id).ran for p in others)
+    """Who comes, or comes back, starts level with the others at work: the past is no claim."""
+    plan.is_idle = False
+    others = [p for p in s.plans.values() if p is not plan]
+    at_work = [p for p in others if p.is_loaded and p.state is PlanState.ACTIVE and not p.is_idle]
+    same_tenant = [p for p in at_work if p.tenant_id == plan.tenant_id]
+    beside = [p.ran for p in others if p.tenant_id == plan.tenant_id]
+    plan.ran = max(plan.ran, _level([p.ran for p in same_tenant], beside))
+    if not same_tenant:
         tenant = s.tenant(plan.tenant_id)
-        tenant.ran = max(tenant.ran, level)
+        turns = [s.tenant(p.tenant_id).ran for p in at_work]
+        tenant.ran = max(tenant.ran, _level(turns, [t.ran for t in s.tenants.values()]))
+
+
+def _level(at_work: list[int], everybody: list[int]) -> int:
+    """Return how much those have run among whom one comes; where all were idle, all are equal."""
+    return min(at_work) if at_work else max(everybody, default=0)
 
 
 def next_of_pool(s: State, pool_name: str, pool: Pool) -> tuple[Plan, Entry] | None:

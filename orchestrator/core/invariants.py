@@ -132,6 +132,8 @@ def counts_are_true(s: State) -> Iterator[str]:
         counts = Counter(leaf.state for leaf in leaves if is_in_scope(plan, leaf))
         if +counts != +plan.counts:
             yield f"plan {plan.plan_id} counts {dict(plan.counts)}, there are {dict(counts)}"
+        if plan.is_idle is not (not plan.live and not plan.queue.sizes):
+            yield f"plan {plan.plan_id} is {'idle' if plan.is_idle else 'at work'} with {plan.queue.sizes}"
         if plan.live != sum(a.plan_id == plan.plan_id for a in s.attempts.values()):
             yield f"plan {plan.plan_id} counts {plan.live} live attempts"
 

@@ -14,7 +14,6 @@ from orchestrator.core.commands import StartAttempt
 from orchestrator.core.events import AttemptLost, LiveAttempt, PlanLoaded, PlanSliceLoaded, PlanSpec
 from orchestrator.core.fairness import MODEL_BACKENDS
 from orchestrator.core.moving import (
-    RELEASED,
     enqueue,
     make_ready,
     move_plan,
@@ -62,8 +61,6 @@ def _plan_of(spec: PlanSpec) -> Plan:
 
 def _take(s: State, plan: Plan, task: Task) -> None:
     task.plan_id = plan.plan_id
-    if _was_released(task):
-        task.hold_when_ready = None
     s.tasks[task.task_id] = task
     plan.task_ids.append(task.task_id)
     if not task.is_container:
@@ -79,20 +76,6 @@ def _take(s: State, plan: Plan, task: Task) -> None:
         parent.open_children += task.state not in CLOSED
         parent.done_children += task.state is TaskState.DONE
         parent.skipped_children += task.state is TaskState.SKIPPED
-
-
-#: Holds that come after a person's: what waits for means has been let through.
-_MEANS = frozenset({HoldReason.NO_CREDENTIALS.value, HoldReason.BUDGET.value})
-
-
-def _was_released(task: Task) -> bool:
-    """A person let it through already: it has run, may run, or was released while it waited.
-
-    That it is done or failed says nothing: a person may have done it by hand, or rejected it.
-    """
-    lacks_means = task.state is TaskState.HELD and task.reason in _MEANS
-    may_run = task.state is TaskState.READY or lacks_means
-    return may_run or task.work_number > 0 or task.reason == RELEASED
 
 
 def _link(s: State, task_id: int, on_id: int) -> None:

@@ -63,7 +63,9 @@ class SchedulerState(State):
         self._apply(event)
         assign(self, at_ms=event.at_ms)
         for plan_id in sorted(self.touched):  # last: assigning may have held what was left, for its budget
-            settle_plan(self, self.plans[plan_id])
+            plan = self.plans[plan_id]
+            settle_plan(self, plan)
+            plan.is_idle = not plan.live and not plan.queue.sizes
         self._save_dirty()
         self.touched.clear()
         out, self.out = self.out, []

@@ -7,7 +7,7 @@ from heapq import heappush
 from orchestrator.core import fairness
 from orchestrator.core.commands import SavePlan
 from orchestrator.core.fairness import MODEL_BACKENDS
-from orchestrator.core.retry import POLICIES, ClassPolicy, backoff_ms
+from orchestrator.core.retry import backoff_ms, policy_of
 from orchestrator.core.state import Plan, State
 from orchestrator.core.task import Task
 from orchestrator.core.transitions import PLAN_MOVES, TASK_MOVES, check_move
@@ -20,9 +20,6 @@ from orchestrator.core.words import (
     PlanState,
     TaskState,
 )
-
-#: Reason of a waiting task whose hold a person has released before its dependencies were done.
-RELEASED = "released"
 
 #: What may still go on by itself.
 _GOING = (TaskState.READY, TaskState.RUNNING, TaskState.VERIFYING, TaskState.MERGING)
@@ -75,7 +72,7 @@ def roll_up(s: State, parent: Task) -> None:
 
 def finish_task(s: State, task: Task, *, reason: str = "") -> None:
     """Make a task done."""
-    task.losses = task.not_before_ms = 0
+    task.losses = task.rate_limits = task.not_before_ms = 0
     move_task(s, task, TaskState.DONE, reason=reason)
 
 
@@ -94,12 +91,7 @@ def _recall_dependents(s: State, task: Task) -> None:
         dependent = s.tasks[dependent_id]
         dependent.unmet += 1
         if dependent.state is TaskState.READY:
-            wait_again(s, dependent)
-
-
-def wait_again(s: State, task: Task) -> None:
-    """Let a task wait for its dependencies; one that a person has let through is not held again."""
-    move_task(s, task, TaskState.WAITING, reason=RELEASED if task.hold_when_ready is None else "")
+            move_task(s, dependent, TaskState.WAITING)
 
 
 def make_ready(s: State, task: Task) -> None:
@@ -126,7 +118,7 @@ def _stage(task: Task) -> str:
 
 def reason_to_hold(s: State, task: Task) -> HoldReason | None:
     """Return why a task that could start may not."""
-    if task.hold_when_ready is not None:
+    if task.hold_when_ready is not None and not task.is_released:
         return task.hold_when_ready
     if s.has_credentials:
         return None
@@ -142,6 +134,9 @@ def enqueue(s: State, task: Task) -> None:
     if task.not_before_ms:
         heappush(s.timers, (task.not_before_ms, task.task_id))
         return
+    if plan.is_idle and plan.is_loaded and plan.state is PlanState.ACTIVE:
+        fairness.join(s, plan)
+    plan.is_idle = False
     s.ticket += 1
     plan.queue.push(task, ticket=s.ticket)
     fairness.offer(s, plan, task.pool)
@@ -149,7 +144,7 @@ def enqueue(s: State, task: Task) -> None:
 
 def verify_task(s: State, task: Task, *, passed: AttemptKind) -> None:
     """Work, gate or review is through: send the task to what comes next, or make it done."""
-    task.losses = 0
+    task.losses = task.rate_limits = 0
     if passed is AttemptKind.WORK and task.has_gate:
         task.wants = AttemptKind.GATE
     elif passed is not AttemptKind.REVIEW and task.rules.review_agent:
@@ -163,11 +158,12 @@ def verify_task(s: State, task: Task, *, passed: AttemptKind) -> None:
 
 def apply_failure(s: State, task: Task, failure: FailureClass, *, summary: str, at_ms: int) -> None:
     """Decide what follows a failed or lost attempt: again after a back-off, held, or a dead letter."""
-    policy = POLICIES[failure]
+    policy = policy_of(failure, task.wants)
     if policy.is_charged:
         task.attempts_used += 1
         task.wants = AttemptKind.WORK
     task.losses = task.losses + 1 if policy.counts_as_loss else 0
+    task.rate_limits = task.rate_limits + 1 if failure is FailureClass.RATE_LIMITED else 0
     if task.losses >= s.policy.losses_max:
         move_task(s, task, TaskState.HELD, reason=HoldReason.POISON.value)
     elif failure is FailureClass.BUDGET:
@@ -175,20 +171,24 @@ def apply_failure(s: State, task: Task, failure: FailureClass, *, summary: str, 
     elif not policy.is_retryable or task.attempts_used >= task.rules.attempts_max:
         move_task(s, task, TaskState.FAILED, reason=summary)
     else:
-        _retry(s, task, policy, at_ms=at_ms)
+        task.not_before_ms = at_ms + _delay_ms(s, task)
+        _retry(s, task)
 
 
-def _retry(s: State, task: Task, policy: ClassPolicy, *, at_ms: int) -> None:
-    number = max(1, task.losses if policy.counts_as_loss else task.attempts_used)
-    delay_ms = backoff_ms(
-        delays_ms=s.policy.backoff_ms,
-        jitter=s.policy.jitter,
-        seed=s.policy.seed,
+def _delay_ms(s: State, task: Task) -> int:
+    """Return the back-off after the last failure: only what it was counted as is not zero."""
+    policy = s.policy
+    return backoff_ms(
+        delays_ms=policy.rate_limited_backoff_ms if task.rate_limits else policy.backoff_ms,
+        jitter=policy.jitter,
+        seed=policy.seed,
         task_id=task.task_id,
-        number=number,
+        number=task.rate_limits or task.losses or task.attempts_used,
     )
-    task.not_before_ms = at_ms + delay_ms
-    if task.state is TaskState.VERIFYING and not policy.is_charged:
+
+
+def _retry(s: State, task: Task) -> None:
+    if task.state is TaskState.VERIFYING and task.wants is not AttemptKind.WORK:
         s.touch(task)
         enqueue(s, task)
     else:
@@ -242,6 +242,14 @@ def settle_plan(s: State, plan: Plan) -> None:
         move_plan(s, plan, PlanState.STALLED, payload={"tasks": counts})
 
 
+def start_or_wait(s: State, task: Task) -> None:
+    """Let a task go on if its dependencies are done; else it waits for them."""
+    if task.unmet:
+        move_task(s, task, TaskState.WAITING)
+    else:
+        make_ready(s, task)
+
+
 def release_holds(s: State, plan: Plan, reason: HoldReason) -> None:
     """What the tasks of a plan were held for has gone away: they may start."""
     tasks = [s.tasks[task_id] for task_id in plan.task_ids]
@@ -250,7 +258,4 @@ def release_holds(s: State, plan: Plan, reason: HoldReason) -> None:
         wake(s, plan, reason=f"no longer held: {reason.value}")
     for task in held:
         task.not_before_ms = 0
-        if task.unmet:
-            wait_again(s, task)
-        else:
-            make_ready(s, task)
+        start_or_wait(s, task)

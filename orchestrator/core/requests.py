@@ -8,18 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from orchestrator.core import fairness
-from orchestrator.core.commands import Answer, AskCancel, CancelAttempt, SaveAnswer, SaveControls
+from orchestrator.core.commands import (
+    Answer,
+    AskCancel,
+    CancelAttempt,
+    ReleaseTask,
+    SaveAnswer,
+    SaveControls,
+)
 from orchestrator.core.events import Requested
 from orchestrator.core.loading import set_scope
 from orchestrator.core.moving import (
     enqueue,
     finish_task,
-    make_ready,
     move_plan,
     move_task,
     release_holds,
     save_plan,
-    wait_again,
+    start_or_wait,
     wake,
 )
 from orchestrator.core.state import Plan, State
@@ -64,16 +70,16 @@ def on_requested(s: State, event: Requested) -> None:
 
 def _task(s: State, event: Requested) -> Task:
     task = s.tasks.get(event.task_id)
-    if task is not None and event.plan_id not in {0, task.plan_id}:
-        raise Refusal(f"Task {event.task_id} is not in plan {event.plan_id}.")
-    if task is None:
+    if task is None or s.plans[task.plan_id].tenant_id != event.tenant_id:
         raise NotInMemory(f"Task {event.task_id} is not in an unfinished plan. Resume its plan first.")
+    if event.plan_id not in {0, task.plan_id}:
+        raise Refusal(f"Task {event.task_id} is not in plan {event.plan_id}.")
     return task
 
 
 def _plan(s: State, event: Requested) -> Plan:
     plan = s.plans.get(event.plan_id)
-    if plan is None or not plan.is_loaded:
+    if plan is None or not plan.is_loaded or plan.tenant_id != event.tenant_id:
         raise NotInMemory(f"Plan {event.plan_id} is not loaded. Try again in a second.")
     return plan
 
@@ -160,11 +166,8 @@ def _refuse_if_relied_on(s: State, task: Task) -> None:
 
 
 def _again(s: State, task: Task) -> None:
-    task.attempts_used = task.losses = task.not_before_ms = 0
-    if task.unmet:
-        wait_again(s, task)
-    else:
-        make_ready(s, task)
+    task.attempts_used = task.losses = task.rate_limits = task.not_before_ms = 0
+    start_or_wait(s, task)
 
 
 def _restart(s: State, event: Requested, states: frozenset[TaskState], refusal: str) -> int:
@@ -216,7 +219,12 @@ def _held(s: State, event: Requested) -> Task:
 
 
 def _on_release_task(s: State, event: Requested) -> Result:
-    """Let a held task go on; one that a person does counts as done then."""
+    """Let a held task go on, or all that is held by request in a container.
+
+    A task that a person does counts as done then.
+    """
+    if (box := _task(s, event)).is_container:
+        return _release_all_in(s, box)
     task = _held(s, event)
     if task.reason == HoldReason.NO_CREDENTIALS.value and not s.has_credentials:
         raise Refusal("The task needs a model's credentials. Set ANTHROPIC_API_KEY and start again.")
@@ -224,10 +232,22 @@ def _on_release_task(s: State, event: Requested) -> Result:
     if task.reason == HoldReason.MANUAL.value:
         finish_task(s, task, reason=event.reason or "by hand")
     else:
-        if task.reason != HoldReason.BY_REQUEST.value:
-            task.hold_when_ready = None
+        if task.hold_when_ready is not None and task.reason == task.hold_when_ready.value:
+            task.is_released = True
+            s.out.append(ReleaseTask(task_id=task.task_id))
         _again(s, task)
     return {"state": task.state.value}
+
+
+def _release_all_in(s: State, box: Task) -> Result:
+    by_request = (TaskState.HELD, HoldReason.BY_REQUEST.value)
+    held = [leaf for leaf in _leaves(s, box) if (leaf.state, leaf.reason) == by_request]
+    if not held:
+        raise Refusal("Nothing in it is held by request. Release what is held for another reason by itself.")
+    wake(s, s.plans[box.plan_id])
+    for leaf in held:
+        _again(s, leaf)
+    return {"state": box.state.value, "released": len(held)}
 
 
 def _awaiting_approval(s: State, event: Requested) -> Task:

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.core.words import FailureClass
+from orchestrator.core.words import AttemptKind, FailureClass
 
 
 class BreakerEffect(StrEnum):
@@ -49,6 +49,16 @@ POLICIES: dict[FailureClass, ClassPolicy] = {
     FailureClass.PLAN_DEFECT: ClassPolicy(is_retryable=False, is_charged=True),
     FailureClass.TIMEOUT: ClassPolicy(is_retryable=True, is_charged=True, breaker=_FAILURE, teaches=True),
 }
+
+#: Of a review that gave no verdict: the work is not to blame, the reviewer is.
+_NO_VERDICT = ClassPolicy(is_retryable=True, is_charged=False, counts_as_loss=True, breaker=_FAILURE)
+
+
+def policy_of(failure: FailureClass, kind: AttemptKind) -> ClassPolicy:
+    """Return how a failure of an attempt of the kind is treated. A review blames the work as `gate` only."""
+    policy = POLICIES[failure]
+    is_verdict = kind is not AttemptKind.REVIEW or failure is FailureClass.GATE
+    return policy if is_verdict or not (policy.is_charged and policy.is_retryable) else _NO_VERDICT
 
 
 def backoff_ms(*, delays_ms: tuple[int, ...], jitter: float, seed: int, task_id: int, number: int) -> int:

@@ -23,6 +23,7 @@ class Policy:
 
     Attributes:
         backoff_ms: delay before the 2nd, 3rd, ... try; the last one repeats.
+        rate_limited_backoff_ms: the same after the 1st, 2nd, ... rate limit in a row.
         timeout_ms, grace_ms: longest time of an attempt, and what its executor then gets to end it; past
             both, and `timeout_margin_ms`, it is ended without the executor.
         lease_ms, lease_grace_ms: a lease whose beat stands still for both together is over.
@@ -35,6 +36,7 @@ class Policy:
 
     losses_max: int = 3
     backoff_ms: tuple[int, ...] = (1000, 2000, 4000, 8000, 16000)
+    rate_limited_backoff_ms: tuple[int, ...] = (1000, 2000, 4000, 8000, 16000, 32000, 60000)
     jitter: float = 0.1
     seed: int = 0
     start_resend_ms: int = 8_000
@@ -89,7 +91,8 @@ class Plan:
 
     Attributes:
         wanted: leaves that `until_task` needs; None = all.
-        ran: stride: attempts leased since it was active, with a head start for late comers.
+        ran: stride: attempts leased, with a head start for whoever comes or comes back.
+        is_idle: after the last event that touched it, nothing of it was live and nothing could start.
         offered: pools whose order (core/fairness.py) has an entry of this plan.
         is_parked: it was left out of an order because a limit or its budget was reached.
     """
@@ -108,6 +111,7 @@ class Plan:
     wanted: frozenset[int] | None = None
     queue: PlanQueue = field(default_factory=PlanQueue)
     ran: int = 0
+    is_idle: bool = True
     offered: set[str] = field(default_factory=set)
     is_parked: bool = False
 

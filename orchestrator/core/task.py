@@ -42,13 +42,17 @@ class Task:
 
     Attributes:
         hold_when_ready: the task waits for a person once its dependencies are done.
+        is_released: that person has let it through, for good.
         wants: the kind of its next attempt: work, and once that is in, its gate and its review.
         work_number, gate_number, review_number: number of the last attempt of the kind; 0 if there was none.
+        is_removed: the author has taken it out of the plan.
         unmet: dependencies that are not satisfied.
         open_children: children of a container that are not closed; `done_children`, `skipped_children`:
             those that are done or skipped.
         dependents: tasks that wait for this one.
+        rate_limits: in a row; a new scheduler begins anew.
         token: its live attempt, or 0.
+        is_overtaken: a dependency was opened again, or added, while it was at work.
         ticket: its place in the queue, or 0 (core/ready.py).
     """
 
@@ -72,16 +76,20 @@ class Task:
     gate_number: int
     review_number: int
     version: int
+    is_released: bool = False
     wants: AttemptKind = AttemptKind.WORK
     rules: TaskRules = DEFAULT_RULES
+    is_removed: bool = False
     plan_id: int = 0
     unmet: int = 0
     open_children: int = 0
     done_children: int = 0
     skipped_children: int = 0
     dependents: Sequence[int] = ()
+    rate_limits: int = 0
     token: int = 0
     ticket: int = 0
+    is_overtaken: bool = False
 
     @property
     def pool(self) -> str:

@@ -17,6 +17,7 @@ from orchestrator.core.commands import (
     LeaseAttempt,
     MarkStarted,
     RecordEvent,
+    ReleaseTask,
     RowCommand,
     SaveAnswer,
     SaveBreaker,
@@ -92,6 +93,14 @@ WHERE t.task_id = u.id AND t.version = u.expected
         ("int", lambda r: r.expected),
         ("int", lambda r: r.version),
     ),
+    is_guarded=True,
+)
+
+_RELEASED = _Table(
+    "task_states released",
+    ReleaseTask,
+    "UPDATE task_states AS t SET is_released = true FROM unnest({}) AS u(id) WHERE t.task_id = u.id",
+    (("bigint", lambda r: r.task_id),),
     is_guarded=True,
 )
 
@@ -273,7 +282,10 @@ SELECT pg_notify(%(channel)s, max(seq)::text) FROM written
 )
 
 #: In the order of the transaction.
-_TABLES = (_SAVED, _ENDED, _LEASED, _STARTED, _CANCELS, _PLANS, _BREAKERS, _CONTROLS, _ANSWERS, _EVENTS)
+_TABLES = (
+    *(_SAVED, _RELEASED, _ENDED, _LEASED, _STARTED, _CANCELS),
+    *(_PLANS, _BREAKERS, _CONTROLS, _ANSWERS, _EVENTS),
+)
 
 
 def statements(rows: Iterable[RowCommand], constants: Mapping[str, object]) -> list[Statement]:

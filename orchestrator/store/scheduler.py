@@ -58,7 +58,7 @@ _TASKS_SQL = """
 SELECT t.id, coalesce(t.parent_id, 0), t.kind, t.agent_type, t.task_type, t.domain, t.run <> '[]'::jsonb,
        t.verify <> '[]'::jsonb, t.manual <> '', t.approve <> '', nullif(t.options, '{}'::jsonb), s.state,
        s.reason, s.not_before, s.attempts_used, s.losses, s.priority, s.rank, s.version,
-       s.wants
+       s.wants, s.is_released
 FROM tasks AS t JOIN task_states AS s ON s.task_id = t.id
 WHERE t.plan_id = %(plan)s AND t.id > %(after)s ORDER BY t.id LIMIT %(limit)s
 """
@@ -322,6 +322,7 @@ class _Tasks:
         (
             task_id, parent_id, kind, agent_type, task_type, domain, has_run, has_gate, is_manual,
             needs_approval, options, state, reason, not_before, used, losses, priority, rank, version, wants,
+            is_released,
         ) = row  # fmt: skip
         is_container = kind == TaskKind.CONTAINER.value
         word, number = self._words.setdefault, self.numbers.get
@@ -347,6 +348,7 @@ class _Tasks:
             review_number=number((task_id, "review"), 0),
             version=version,
             wants=_KINDS[wants],
+            is_released=is_released,
             rules=self._rules_of(options or {}),
         )
 

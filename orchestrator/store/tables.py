@@ -148,6 +148,8 @@ task_states = Table(
     _count("attempts_used", Integer),
     _count("losses", Integer),  # in a row
     Column("wants", Text, nullable=False, server_default="work"),  # kind of its next attempt
+    # A person has let it through, though its author wanted it held (`approve:`, `manual:`).
+    Column("is_released", Boolean, nullable=False, server_default=text("false")),
     Column("priority", Integer, nullable=False, server_default="2"),
     _count("rank"),  # longest downstream, ms: longer first
     _count("version", Integer),  # guard of every update
@@ -235,6 +237,7 @@ starts = Table(
     Column("token", BigInteger, primary_key=True, autoincrement=False),
     _tenant(),
     Column("incarnation", Text, nullable=False),
+    _words("node_id"),  # Ray's id of the node where its processes are; empty = not known
     _now("at"),
 )
 

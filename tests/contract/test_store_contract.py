@@ -12,7 +12,15 @@ from dataclasses import fields, replace
 
 import pytest
 
-from orchestrator.core.commands import AskCancel, LeaseAttempt, MarkStarted, RowCommand, SavePlan, SaveTask
+from orchestrator.core.commands import (
+    AskCancel,
+    LeaseAttempt,
+    MarkStarted,
+    ReleaseTask,
+    RowCommand,
+    SavePlan,
+    SaveTask,
+)
 from orchestrator.core.events import AttemptEnded, AttemptStarted, LiveAttempt
 from orchestrator.core.task import Task
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, PlanState, TaskState
@@ -105,6 +113,14 @@ async def test_several_writes_of_one_task_have_the_guard_of_the_first_and_the_va
     await scheduler.commit(1, writes)
     ((task,),) = [part.tasks for part in await loaded(scheduler, plan_id)]
     assert (task.version, task.reason) == (3, "2")
+
+
+async def test_what_a_person_lets_through_stays_so(stores: Stores, scheduler: SchedulerStore) -> None:
+    plan_id, (first, second) = stores.plan(2)
+    await scheduler.commit(1, [save(first), ReleaseTask(task_id=first)])
+    await scheduler.commit(2, [save(first, expected=1, version=2), save(second)])
+    ((one, other),) = [part.tasks for part in await loaded(scheduler, plan_id)]
+    assert (one.is_released, one.version, other.is_released) == (True, 2, False)
 
 
 async def test_what_ends_makes_room_in_its_own_batch(stores: Stores, scheduler: SchedulerStore) -> None:

@@ -312,7 +312,14 @@ class LeaseProtocol:
         if world.cancel == "" and self._bounds.cancels and TASK in core.tasks:
             yield (
                 "cancel",
-                e.Requested(at_ms=NOW_MS, request_id=1, kind="cancel_task", plan_id=PLAN_ID, task_id=TASK),
+                e.Requested(
+                    at_ms=NOW_MS,
+                    request_id=1,
+                    kind="cancel_task",
+                    tenant_id=PLAN.tenant_id,
+                    plan_id=PLAN_ID,
+                    task_id=TASK,
+                ),
             )
 
     @staticmethod

@@ -10,7 +10,7 @@ from orchestrator.core.commands import Answer, Command, ProveGone, ReserveTokens
 from orchestrator.core.invariants import check_invariants
 from orchestrator.core.limits import Limits, Overrides
 from orchestrator.core.machine import AnyEvent, SchedulerState
-from orchestrator.core.state import Policy
+from orchestrator.core.state import EVERYBODY, Policy
 from orchestrator.core.task import Task, TaskRules
 from orchestrator.core.words import AttemptState, FailureClass, PlanState, TaskState
 
@@ -134,14 +134,18 @@ class World:
         budget_micros: int = 0,
         overrides: Overrides | None = None,
         key: str = "",
+        tenant_id: str = "",
     ) -> Answer:
-        """Ask for something; return the answer."""
+        """Ask for something, as the plan's own tenant if none is named; return the answer."""
         request_id = len(self.answers) + 1
+        plan = self.state.plans.get(plan_id)
+        owner = plan.tenant_id if plan is not None else EVERYBODY
         self.handle(
             e.Requested(
                 at_ms=0,
                 request_id=request_id,
                 kind=kind,
+                tenant_id=tenant_id or owner,
                 plan_id=plan_id,
                 task_id=task_id,
                 until_task=until_task,

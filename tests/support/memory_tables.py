@@ -19,6 +19,7 @@ from orchestrator.core.commands import (
     LeaseAttempt,
     MarkStarted,
     RecordEvent,
+    ReleaseTask,
     RowCommand,
     SaveAnswer,
     SaveBreaker,
@@ -233,6 +234,8 @@ class MemoryTables:
     def _write(self, term: TermRow, rows: Sequence[RowCommand]) -> None:
         """In the order of the real committer: what ends makes room for what is leased."""
         self._save_tasks(_of(rows, SaveTask))
+        for release in _of(rows, ReleaseTask):
+            self.tasks[release.task_id] = replace(self.tasks[release.task_id], is_released=True)
         ends = _of(rows, EndAttempt)
         for end in ends:
             self._end(end)

@@ -24,12 +24,16 @@ SATISFIED = {T.DONE, T.SKIPPED}
 STARTABLE = {T.READY, T.VERIFYING}
 CHARGED = {F.AGENT, F.GATE, F.CONFLICT, F.PLAN_DEFECT, F.TIMEOUT}
 LOSSES = {F.INFRASTRUCTURE, F.WORKSPACE}
+NO_VERDICT = {F.AGENT, F.CONFLICT, F.TIMEOUT}  # of a review: the reviewer's fault, counted as a loss
 BLAMED = {F.AGENT, F.TIMEOUT}  # what a breaker counts
 
 
 @dataclass(kw_only=True, eq=False)
 class Plan:
-    """A plan; `until` is the only task that is wanted, 0 = all."""
+    """A plan; `until` is the only task that is wanted, 0 = all.
+
+    It is idle if nothing of it was live and nothing could start after the last event.
+    """
 
     spec: e.PlanSpec
     state: PlanState = P.ACTIVE
@@ -37,14 +41,16 @@ class Plan:
     spent: int = 0
     budget: int = 0
     ran: int = 0
+    is_idle: bool = True
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Node:
     """A task. `holds` is cleared when a person lets it through; `token` is its live attempt or 0.
 
-    In back-off, `tries` tells the failures that its length depends on. A back-off is timed from when the
-    task could start but for it, which a scheduler that recovers finds out anew; it ends with a tick.
+    In back-off, `rate_limits` or else `tries` tells the failures that its length depends on. A back-off is
+    timed from when the task could start but for it, which a scheduler that recovers finds out anew; it ends
+    with a tick.
     """
 
     spec: Task
@@ -59,6 +65,7 @@ class Node:
     not_before_ms: int = 0
     is_timed: bool = False
     tries: int = 0
+    rate_limits: int = 0
     token: int = 0
     cancel_reason: str = ""
     stage: str = "work"  # what its next attempt is
@@ -160,15 +167,12 @@ class Model:
 
     def may_start(self, node: Node) -> bool:
         """The task wants an attempt, whatever the limits say."""
-        return (
-            node.state in STARTABLE
-            and not node.token
-            and not node.backs_off
-            and node.plan.state is P.ACTIVE
-            and not self.is_paused
-            and not self._is_shut(node.pool)
-            and node in self.leaves(node.plan, wanted=True)
-        )
+        is_open = node.plan.state is P.ACTIVE and not self.is_paused and not self._is_shut(node.pool)
+        return is_open and self._is_next(node) and node in self.leaves(node.plan, wanted=True)
+
+    @staticmethod
+    def _is_next(node: Node) -> bool:
+        return node.state in STARTABLE and not node.token and not node.backs_off
 
     def is_affordable(self, node: Node) -> bool:
         """The budget of its plan allows one attempt more."""
@@ -197,6 +201,17 @@ class Model:
             self._settle_plan(plan)
             for node in self.leaves(plan, wanted=True):
                 node.is_timed |= node.backs_off and node.state in STARTABLE and not node.token
+            if plan.state is P.ACTIVE and plan.is_idle and self._has_next(plan):
+                self.join(plan)
+
+    def note_idle(self) -> None:
+        """An event is over: see which plans have nothing that runs or could."""
+        for plan in self.plans.values():
+            is_live = any(node.plan is plan for node in self.live())
+            plan.is_idle = not is_live and not self._has_next(plan)
+
+    def _has_next(self, plan: Plan) -> bool:
+        return any(map(self._is_next, self.leaves(plan, wanted=True)))
 
     def _roll_up(self) -> bool:
         moved = False
@@ -235,13 +250,17 @@ class Model:
             plan.state = P.STALLED
 
     def join(self, plan: Plan) -> None:
-        """A plan that becomes active starts level with those that are."""
-        others = [p for p in self.plans.values() if p is not plan and p.state is P.ACTIVE]
+        """A plan that comes, or comes back, starts level with those at work; if none is, with all."""
+        plan.is_idle = False
         tenant_id = plan.spec.tenant_id
-        same = [p.ran for p in others if p.spec.tenant_id == tenant_id]
-        plan.ran = max(plan.ran, min(same, default=0))
-        if not same and others:
-            level = min(self.tenants[p.spec.tenant_id] for p in others)
+        others = [p for p in self.plans.values() if p is not plan]
+        at_work = [p for p in others if p.state is P.ACTIVE and not p.is_idle]
+        same = [p.ran for p in at_work if p.spec.tenant_id == tenant_id]
+        beside = [p.ran for p in others if p.spec.tenant_id == tenant_id]
+        plan.ran = max(plan.ran, min(same) if same else max(beside, default=0))
+        if not same:
+            turns = [self.tenants[p.spec.tenant_id] for p in at_work]
+            level = min(turns) if turns else max(self.tenants.values(), default=0)
             self.tenants[tenant_id] = max(self.tenants[tenant_id], level)
 
     def turn(self, node: Node) -> tuple[int, str, int, int]:
@@ -275,7 +294,7 @@ class Model:
         more_gate = is_work and node.spec.has_gate
         more_review = node.has_review and node.stage != "review"
         if state is AttemptState.SUCCEEDED and not (node.cancel_reason and (more_gate or more_review)):
-            node.losses = 0
+            node.losses = node.rate_limits = 0
             if more_gate or more_review:
                 node.stage = "gate" if more_gate else "review"
                 node.move(T.VERIFYING)
@@ -289,7 +308,7 @@ class Model:
             self._make_ready(node)
 
     def _finish(self, node: Node) -> None:
-        node.losses, node.backs_off = 0, False
+        node.losses, node.rate_limits, node.backs_off = 0, 0, False
         node.move(T.DONE)
 
     def _note_outcome(
@@ -319,9 +338,13 @@ class Model:
             node.move(T.HELD, HoldReason.CANNOT_PROVE_DEAD.value)
 
     def _fail(self, node: Node, failure: FailureClass) -> None:
-        node.charged += failure in CHARGED
-        node.stage = "work" if failure in CHARGED else node.stage
-        node.losses = node.losses + 1 if failure in LOSSES else 0
+        is_no_verdict = node.stage == "review" and failure in NO_VERDICT
+        is_charged = failure in CHARGED and not is_no_verdict
+        is_loss = failure in LOSSES or is_no_verdict
+        node.charged += is_charged
+        node.stage = "work" if is_charged else node.stage
+        node.losses = node.losses + 1 if is_loss else 0
+        node.rate_limits = node.rate_limits + 1 if failure is F.RATE_LIMITED else 0
         if node.losses >= self.policy.losses_max:
             node.move(T.HELD, HoldReason.POISON.value)
         elif failure is F.BUDGET:
@@ -330,8 +353,8 @@ class Model:
             node.move(T.FAILED, "said so")
         else:
             node.backs_off, node.not_before_ms, node.is_timed = True, 0, False
-            node.tries = node.losses if failure in LOSSES else node.charged
-            if not (node.state is T.VERIFYING and failure not in CHARGED):
+            node.tries = node.losses if is_loss else node.charged
+            if node.state is not T.VERIFYING or is_charged:
                 self._make_ready(node)
 
     # What people ask for. Each returns whether it must be granted; refused, it changes nothing.
@@ -409,7 +432,7 @@ class Model:
         return bool(leaves)
 
     def _again(self, node: Node) -> None:
-        node.charged = node.losses = 0
+        node.charged = node.losses = node.rate_limits = 0
         node.backs_off = False
         if self.is_met(node):
             self._make_ready(node)
@@ -417,8 +440,10 @@ class Model:
             node.move(T.WAITING)
 
     def release_task(self, task_id: int) -> bool:
-        """Let a held task go on; one that a person does by hand is done."""
+        """Let a held task go on, or what is held in a container; what a person does by hand is done."""
         node = self.nodes[task_id]
+        if node.spec.is_container:
+            return self._release_all_in(node)
         lacks = node.reason == HoldReason.NO_CREDENTIALS.value and not self.has_credentials
         if node.state is not T.HELD or lacks:
             return False
@@ -426,10 +451,19 @@ class Model:
         if node.reason == HoldReason.MANUAL.value:
             self._finish(node)
         else:
-            if node.reason != HoldReason.BY_REQUEST.value:
+            if node.reason == node.holds:
                 node.holds = None
             self._again(node)
         return True
+
+    def _release_all_in(self, box: Node) -> bool:
+        by_request = (T.HELD, HoldReason.BY_REQUEST.value)
+        held = [leaf for leaf in self.below(box.task_id) if (leaf.state, leaf.reason) == by_request]
+        if held:
+            self._wake(box.plan)
+        for leaf in held:
+            self._again(leaf)
+        return bool(held)
 
     def approve_task(self, task_id: int) -> bool:
         """A person says yes."""
@@ -514,13 +548,14 @@ class Model:
         self.has_credentials = has_credentials
         self.tenants.clear()
         for plan in self.plans.values():
-            plan.ran = 0
+            plan.ran, plan.is_idle = 0, True
         for breaker in self.breakers.values():
             is_shut = breaker.state is not BreakerState.CLOSED
             breaker.state = BreakerState.OPEN if is_shut else BreakerState.CLOSED
             breaker.probe = 0
             breaker.failed.clear()
         for node in self.nodes.values():
+            node.rate_limits = 0
             if node.state is T.READY:
                 self._make_ready(node)
         if has_credentials:

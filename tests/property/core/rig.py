@@ -12,7 +12,7 @@ from orchestrator.core.commands import Answer, Command, LeaseAttempt, ProveGone,
 from orchestrator.core.invariants import check_invariants
 from orchestrator.core.limits import Bounds, Limits, Overrides
 from orchestrator.core.machine import AnyEvent, SchedulerState
-from orchestrator.core.state import Policy
+from orchestrator.core.state import EVERYBODY, Policy
 from orchestrator.core.task import Task
 from orchestrator.core.words import FINISHED, AttemptState, FailureClass, HoldReason, PlanState, TaskState
 from orchestrator.ports import Outcome
@@ -21,6 +21,7 @@ from tests.support.memory_tables import MemoryTables
 
 POLICY = Policy(
     backoff_ms=(100, 200),
+    rate_limited_backoff_ms=(50, 300, 700),
     lease_ms=1000,
     lease_grace_ms=100,
     start_timeout_ms=500,
@@ -143,6 +144,7 @@ class Rig:
                     self._judge_proof(command)
                 case SaveTask():
                     self._take_row(command)
+        self.model.note_idle()
         return commands
 
     # What happens.
@@ -228,14 +230,17 @@ class Rig:
     def set_limits(self, overrides: Overrides) -> None:
         """Somebody changes how much may run at once."""
         self.overrides = self.overrides.merged(overrides)
-        answer = self.step(e.Requested(at_ms=0, request_id=1, kind="set_limits", overrides=overrides))
+        answer = self.step(
+            e.Requested(at_ms=0, request_id=1, kind="set_limits", tenant_id=EVERYBODY, overrides=overrides)
+        )
         assert answer is not None
         assert not answer.error
 
     def pause_all(self, *, is_paused: bool) -> None:
         """Somebody stops everything, or lets it go on."""
         self.model.is_paused = is_paused
-        self.step(e.Requested(at_ms=0, request_id=1, kind="pause_all" if is_paused else "resume_all"))
+        kind = "pause_all" if is_paused else "resume_all"
+        self.step(e.Requested(at_ms=0, request_id=1, kind=kind, tenant_id=EVERYBODY))
 
     def find_credentials(self) -> None:
         """Let what needs a model run from now on."""
@@ -252,6 +257,7 @@ class Rig:
             at_ms=0,
             request_id=1,
             kind=kind,
+            tenant_id=plan.spec.tenant_id,
             plan_id=plan.spec.plan_id,
             task_id=task_id,
             reason="by request",
@@ -309,7 +315,9 @@ class Rig:
         """Learn what the model leaves open: how long a back-off is, and what the budget holds."""
         node = self.model.nodes[row.task_id]
         if node.backs_off and not node.not_before_ms:
-            delay_ms, base_ms = row.not_before_ms - self.now_ms, POLICY.backoff_ms[node.tries > 1]
+            delays_ms = POLICY.rate_limited_backoff_ms if node.rate_limits else POLICY.backoff_ms
+            number = min(node.rate_limits or node.tries, len(delays_ms))
+            delay_ms, base_ms = row.not_before_ms - self.now_ms, delays_ms[number - 1]
             assert abs(delay_ms - base_ms) <= base_ms * POLICY.jitter, f"back-off of {delay_ms} ms"
             node.not_before_ms = row.not_before_ms
         is_budget = row.state is TaskState.HELD and row.reason == HoldReason.BUDGET.value
@@ -333,6 +341,7 @@ class Rig:
             if plan_id not in self.state.plans:
                 assert plan.state in FINISHED
                 assert not [node for node in self.model.live() if node.plan is plan]
+                plan.ran = 0  # what left memory is no measure for those who come
             else:
                 _same(f"plan {plan_id}", self.state.plans[plan_id].state, plan.state)
         _same("live attempts", set(self.state.attempts), {node.token for node in self.model.live()})

@@ -9,7 +9,7 @@ from itertools import pairwise
 from orchestrator.core import events as e
 from orchestrator.core.commands import LeaseAttempt
 from orchestrator.core.limits import Limits, Overrides
-from orchestrator.core.words import PlanState
+from orchestrator.core.words import HoldReason, PlanState
 from tests.support.core import PLAN, World, spec
 
 
@@ -56,6 +56,43 @@ def test_a_plan_that_was_paused_has_no_claim_to_what_ran_meanwhile():
     picks(world, 40)
     world.request("resume_plan", plan_id=1)
     assert Counter(lease.plan_id for lease in picks(world, 60)[40:]) == {1: 10, 2: 10}
+
+
+def test_a_plan_that_had_nothing_to_start_has_no_claim_to_what_ran_meanwhile():
+    world = World()
+    manual = spec(1000, hold_when_ready=HoldReason.MANUAL)
+    tasks = [manual, *(spec(i) for i in range(1001, 1041))]
+    world.load([*tasks, spec(999)], [(i, 1000) for i in range(1001, 1041)], plan=plan(1, "x"))
+    world.load([spec(i) for i in range(2001, 2101)], plan=plan(2, "x"))
+    world.load([spec(i) for i in range(3001, 3101)], plan=plan(3, "y"))
+    world.join("a", slots=1)
+    picks(world, 61)
+    assert Counter(lease.plan_id for lease in leases(world)) == {1: 1, 2: 30, 3: 30}
+    world.request("release_task", plan_id=1, task_id=1000)
+    assert Counter(lease.plan_id for lease in picks(world, 101)[61:]) == {1: 10, 2: 10, 3: 20}
+
+
+def test_who_comes_back_does_not_fall_behind_who_waits_at_a_busy_pool():
+    """A plan that runs much in another pool is no measure: both share the slot of theirs."""
+    world = World()
+    world.load([spec(i, agent_type="tester") for i in range(1, 101)], plan=plan(1))
+    world.load([spec(i) for i in range(1001, 1021)], plan=plan(2))
+    world.load([spec(2001), spec(2002), *(spec(i) for i in range(2003, 2010))], plan=plan(3))
+    world.join("a", slots=1)
+    world.join("t", "tester", slots=1)
+    for _ in range(50):
+        world.end(next(i for i in world.running() if i < 1000))
+    world.request("hold_task", plan_id=3, task_id=2001)
+    for task_id in range(2002, 2010):
+        world.request("hold_task", plan_id=3, task_id=task_id)
+    world.end(next(i for i in world.running() if i > 1000))
+    assert world.state.plans[3].state is PlanState.STALLED
+    for task_id in range(2001, 2010):
+        world.request("release_task", plan_id=3, task_id=task_id)
+    seen = len(leases(world))
+    while len(leases(world)) < seen + 10:
+        world.end(next(i for i in world.running() if i > 1000))
+    assert Counter(lease.plan_id for lease in leases(world)[seen:]) == {2: 5, 3: 5}
 
 
 def test_a_late_comer_has_no_claim_to_the_past():

@@ -138,6 +138,25 @@ def test_a_charged_failure_retries_after_its_back_off_then_becomes_a_dead_letter
     assert [c.number for c in world.commands if isinstance(c, LeaseAttempt)] == [1, 2, 3]
 
 
+def test_rate_limits_are_waited_out_longer_and_longer_without_end_and_charge_nobody():
+    policy = Policy(backoff_ms=(1,), rate_limited_backoff_ms=(1000, 2000, 4000), jitter=0.0)
+    world = World(policy=policy)
+    world.join("a")
+    world.load([spec(1, attempts_max=1)])
+    for delay_ms in (1000, 2000, 4000, 4000, 4000):
+        world.fail(1, FailureClass.RATE_LIMITED)
+        world.wait(delay_ms - 1)
+        assert world.running() == []
+        world.wait(1)
+        assert world.running() == [1]
+    assert (world.task(1).attempts_used, world.task(1).losses) == (0, 0)
+    world.fail(1, FailureClass.INFRASTRUCTURE)
+    world.wait(1)
+    world.fail(1, FailureClass.RATE_LIMITED)
+    world.wait(1000)
+    assert world.running() == [1]
+
+
 def test_infrastructure_is_never_charged_but_three_losses_in_a_row_hold():
     world = World(policy=Policy(backoff_ms=(0,), jitter=0.0))
     world.join("a")
@@ -494,7 +513,7 @@ def test_recovery_does_not_forget_a_cancel_of_what_was_fenced():
 def test_what_a_person_let_through_is_not_held_again_after_recovery():
     world = World()
     world.join("a")
-    ready = spec(1, state=TaskState.READY, hold_when_ready=HoldReason.APPROVAL)
+    ready = spec(1, state=TaskState.READY, hold_when_ready=HoldReason.APPROVAL, is_released=True)
     world.load([ready], plan=replace(PLAN, state=PlanState.ACTIVE))
     assert world.running() == [1]
 

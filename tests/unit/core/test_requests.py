@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import SaveAnswer, SaveControls, SavePlan
+from orchestrator.core.commands import ReleaseTask, SaveAnswer, SaveControls, SavePlan
 from orchestrator.core.limits import Overrides
 from orchestrator.core.task import Task
 from orchestrator.core.words import FailureClass, HoldReason, PlanState, TaskState
@@ -88,6 +88,7 @@ def test_a_ready_task_waits_again_when_its_dependency_is_reopened():
     assert world.states() == {1: "done", 2: "ready"}
     world.request("reopen_task", task_id=1)
     assert world.states() == {1: "ready", 2: "waiting"}
+    assert world.task(2).reason == ""
     world.request("resume_all")
     world.end(1)
     assert world.states() == {1: "done", 2: "running"}
@@ -114,6 +115,48 @@ def test_a_person_holds_a_task_and_lets_it_go():
     world.request("release_task", task_id=2)
     world.request("release_task", task_id=1)
     assert world.states() == {1: "ready", 2: "waiting"}
+
+
+def test_what_a_hold_of_a_container_holds_its_release_lets_go_and_nothing_else():
+    world = World()
+    approval = HoldReason.APPROVAL
+    tasks = [spec(1, is_container=True), *(spec(i, parent_id=1) for i in (2, 3)), spec(4)]
+    world.load([*tasks, spec(5, parent_id=1, hold_when_ready=approval)], [(3, 2)])
+    assert world.request("hold_task", task_id=1).result == {"held": 2}
+    assert world.request("release_task", task_id=1).result == {"state": "waiting", "released": 2}
+    assert world.states() == {1: "waiting", 2: "ready", 3: "waiting", 4: "ready", 5: "held"}
+    assert "held by request" in world.request("release_task", task_id=1).error
+
+
+def test_what_was_approved_is_not_asked_for_again_after_a_hold_and_a_restart():
+    world = World()
+    world.load([spec(1, hold_when_ready=HoldReason.APPROVAL)])
+    world.request("approve_task", task_id=1)
+    assert ReleaseTask(task_id=1) in world.commands
+    world.request("hold_task", task_id=1)
+    again = world_of(replace(world.task(1), ticket=0), state=PlanState.ACTIVE)
+    again.request("release_task", task_id=1)
+    assert again.states() == {1: "running"}
+
+
+def test_letting_go_what_the_plan_marks_as_taken_does_not_approve_it():
+    held = spec(1, state=TaskState.HELD, reason=HoldReason.ELSEWHERE, hold_when_ready=HoldReason.APPROVAL)
+    world = world_of(held)
+    world.request("release_task", task_id=1)
+    assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, "approval")
+
+
+@pytest.mark.parametrize("kind", ["cancel_task", "hold_task", "pause_plan", "cancel_plan"])
+def test_nobody_changes_the_plan_of_another_tenant(kind):
+    world = World()
+    world.load([spec(1)], plan=replace(PLAN, tenant_id="x"))
+    task_id = 1 if kind.endswith("task") else 0
+    stranger = world.request(kind, task_id=task_id, tenant_id="y", key="k1").error
+    nobody = world.request(kind, plan_id=1 + (task_id == 0), task_id=2 * task_id, tenant_id="y").error
+    assert stranger.replace("1", "2") == nobody  # as if it were not there
+    assert (world.states(), world.state.plans[1].state) == ({1: "ready"}, PlanState.ACTIVE)
+    assert not any(isinstance(row, SaveAnswer) for row in world.commands)
+    assert not world.request(kind, task_id=task_id).error
 
 
 def test_approval_lets_a_task_go_and_rejection_makes_it_a_dead_letter():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from orchestrator.core import events as e
 from orchestrator.core.state import Policy
 from orchestrator.core.task import TaskRules
@@ -63,7 +65,23 @@ def test_a_rate_limited_review_is_repeated_and_not_the_work():
     world = world_of()
     world.end(1)
     world.fail(1, FailureClass.RATE_LIMITED)
-    world.wait(1)
+    world.wait(1_100)
+    assert live(world)[0] is AttemptKind.REVIEW
+
+
+@pytest.mark.parametrize("failure", [FailureClass.AGENT, FailureClass.TIMEOUT])
+def test_a_reviewer_without_a_verdict_reviews_again_and_the_work_is_not_charged(failure: FailureClass):
+    world = world_of()
+    world.end(1)
+    for _ in range(2):
+        world.fail(1, failure)
+        world.wait(1)
+        assert live(world)[:2] == (AttemptKind.REVIEW, "reviewer")
+    assert (world.task(1).attempts_used, world.task(1).work_number) == (0, 1)
+    assert world.state.breakers["reviewer"].failed == {1}
+    world.fail(1, failure)
+    assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, "poison")
+    world.request("release_task", task_id=1)
     assert live(world)[0] is AttemptKind.REVIEW
 
 

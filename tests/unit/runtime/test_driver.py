@@ -334,7 +334,11 @@ async def test_a_plan_that_left_memory_is_read_after_what_was_decided_about_it_i
     async with running(stage):
         await stage.driver.load_plan(1)
         stage.store.may_commit.clear()
-        stage.driver.post(e.Requested(at_ms=0, request_id=99, kind="cancel_plan", plan_id=1, reason="enough"))
+        stage.driver.post(
+            e.Requested(
+                at_ms=0, request_id=99, kind="cancel_plan", tenant_id="local", plan_id=1, reason="enough"
+            )
+        )
         stage.tick()
         await stage.store.signal.until(lambda: 1 not in stage.state.plans)
         load = asyncio.create_task(stage.driver.load_plan(1))
