@@ -24,8 +24,9 @@ check: .venv/installed ## the checks alone: style, format, types, import contrac
 bench: .venv/installed ## measure this machine: each subject of benchmarks/ against its bars
 	@$(BIN)/python -m benchmarks
 
-docs: .venv/installed ## write the pages that are generated from the code: docs/state-machine.md
+docs: .venv/installed ## write the pages that are generated from the code: states and findings
 	@$(BIN)/python docs/state_machine.py
+	@$(BIN)/python docs/findings.py
 
 up: .venv/installed ## start the orchestrator in the background: database, Ray, HTTP front end
 	@$(BIN)/orchestrator up

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.cli.output import Output, finding_line
+from orchestrator.cli.output import Output
 from orchestrator.cli.plan_files import Choices
+from orchestrator.cli.summary import remedy_of
 from orchestrator.cli.text import count, duration, one_line
 from orchestrator.core.task import GATE_POOL
 from orchestrator.core.words import HoldReason, TaskKind
-from orchestrator.errors import Finding, PlanError
+from orchestrator.errors import Finding
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import ESTIMATE_MS_DEFAULT, Mark, Plan, PlanTask
 from orchestrator.routing import Routing, choose_backend, wanted_backend
@@ -19,11 +20,17 @@ from orchestrator.routing.backends import ANTHROPIC
 from orchestrator.settings import Settings
 
 _CRITICAL_SHOWN_MAX = 12
+_HELD_SHOWN_MAX = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskForecast:
-    """What would become of one task. `held` says why it would wait for a person; empty if it would run."""
+    """What would become of one task.
+
+    Attributes:
+        review: agent type that would judge the work; empty if none.
+        held: why it would wait for a person; empty if it would run.
+    """
 
     key: str
     title: str
@@ -33,6 +40,7 @@ class TaskForecast:
     evidence: str
     backend: str
     has_gate: bool
+    review: str
     estimate_ms: int
     held: str
 
@@ -43,7 +51,7 @@ class Forecast:
 
     Attributes:
         waves: keys of the tasks that could run side by side, in their order.
-        sessions: sessions by agent type if every first attempt succeeds; gates under `gate`.
+        sessions: sessions by agent type, reviewers too, if every first attempt succeeds; gates under `gate`.
         estimate_ms: of all tasks together; critical_path_ms: of the longest way through them.
     """
 
@@ -63,9 +71,10 @@ def forecast(plan: Plan, choices: Choices, *, settings: Settings) -> Forecast:
     """Return what a run of `plan` would do; the plan has no errors.
 
     Raises:
-        PlanError: the run would be refused.
+        PlanError: no task has the key of `choices.until_key`.
     """
     routing = Routing.from_settings(settings)
+    plan = routing.with_reviewers(plan)
     backend = wanted_backend(choices.backend, plan=plan, settings=settings)
     graph = _graph(plan, choices.until_key)
     waves = tuple(graph.waves())
@@ -79,10 +88,11 @@ def forecast(plan: Plan, choices: Choices, *, settings: Settings) -> Forecast:
             agent_type=routes[task.key].agent_type,
             rule=routes[task.key].rule,
             evidence=routes[task.key].evidence,
-            backend=(chosen := _backend(task, backend)),
+            backend=choose_backend(backend, has_run=bool(task.run)),
             has_gate=bool(task.verify),
+            review=task.options.get("review", ""),
             estimate_ms=ESTIMATE_MS_DEFAULT if task.estimate_ms is None else task.estimate_ms,
-            held=_held(task, take=choices.take) or _held_by(chosen, settings),
+            held=_held(task, take=choices.take) or _lacks_credentials(task, backend, settings),
         )
         for task in plan.tasks
         if task.kind is TaskKind.LEAF and task.key in wave_of
@@ -100,7 +110,7 @@ def forecast(plan: Plan, choices: Choices, *, settings: Settings) -> Forecast:
         estimate_ms=sum(estimates.values()),
         critical_path=path,
         critical_path_ms=sum(estimates[key] for key in path),
-        findings=(*plan.findings, *routing.findings(plan)),
+        findings=plan.findings,
     )
 
 
@@ -113,50 +123,48 @@ def _graph(plan: Plan, until_key: str) -> PlanGraph:
     return PlanGraph([task for task in plan.tasks if task.key in needed], plan.dependencies)
 
 
-def write_forecast(found: Forecast, *, told: Collection[Finding], output: Output) -> None:
-    """Write a forecast for people, without the findings that they were told already."""
-    columns = ("wave", "task", "title", "agent type", "by", "backend", "gate")
+def write_forecast(found: Forecast, *, output: Output) -> None:
+    """Write a forecast for people; they were told the findings already."""
+    columns = ("wave", "task", "title", "agent type", "by", "backend", "gate", "review")
     output.table(columns, (_row(task) for task in sorted(found.tasks, key=lambda task: task.wave)))
     for line in _lines(found):
         output.say(line)
-    for finding in found.findings:
-        if finding not in told:
-            output.say(finding_line(finding))
     output.say("Nothing was started.")
-
-
-def _backend(task: PlanTask, wanted: str) -> str:
-    try:
-        return choose_backend(wanted, has_run=bool(task.run))
-    except PlanError as error:
-        raise PlanError(f"{task.key}: {error.message}", remedy=error.remedy) from None
 
 
 def _held(task: PlanTask, *, take: bool) -> str:
     if task.manual:
-        return "manual"
+        return HoldReason.MANUAL
     if task.approve:
-        return "approval"
+        return HoldReason.APPROVAL
     if task.mark is Mark.BLOCKED:
-        return "blocked in the plan"
-    return "in progress elsewhere" if task.mark is Mark.IN_PROGRESS and not take else ""
+        return HoldReason.BLOCKED_IN_PLAN
+    return HoldReason.ELSEWHERE if task.mark is Mark.IN_PROGRESS and not take else ""
 
 
-def _held_by(backend: str, settings: Settings) -> str:
-    return HoldReason.NO_CREDENTIALS if backend == ANTHROPIC and not settings.has_credentials else ""
+def _lacks_credentials(task: PlanTask, wanted: str, settings: Settings) -> str:
+    """A task is held before its work if its review could not be paid for: work is not done in vain."""
+    needed = {choose_backend(wanted, has_run=bool(task.run))}
+    if "review" in task.options:
+        needed.add(choose_backend(wanted, has_run=False))
+    return HoldReason.NO_CREDENTIALS if ANTHROPIC in needed and not settings.has_credentials else ""
 
 
 def _sessions(tasks: tuple[TaskForecast, ...]) -> Counter[str]:
-    running = [task for task in tasks if not task.held]
-    return Counter(task.agent_type for task in running) + Counter(
-        GATE_POOL for task in running if task.has_gate
-    )
+    sessions: Counter[str] = Counter()
+    for task in tasks:
+        if not task.held:
+            sessions[task.agent_type] += 1
+            sessions[GATE_POOL] += task.has_gate
+            sessions[task.review] += bool(task.review)
+    return +sessions
 
 
 def _row(task: TaskForecast) -> tuple[str, ...]:
     what = f"held ({task.held})" if task.held else task.backend
     title = one_line(task.title, width=60)
-    return str(task.wave), task.key, title, task.agent_type, task.rule, what, "yes" if task.has_gate else ""
+    gate = "yes" if task.has_gate else ""
+    return str(task.wave), task.key, title, task.agent_type, task.rule, what, gate, task.review
 
 
 def _lines(found: Forecast) -> Iterator[str]:
@@ -169,3 +177,17 @@ def _lines(found: Forecast) -> Iterator[str]:
     shown = found.critical_path[:_CRITICAL_SHOWN_MAX]
     more = "" if len(shown) == len(found.critical_path) else f" → … {found.critical_path[-1]}"
     yield f"Critical path: {' → '.join(shown)}{more}"
+    yield from _held_lines(found)
+
+
+def _held_lines(found: Forecast) -> Iterator[str]:
+    """Yield each reason with its tasks and what a person can do."""
+    by_reason: dict[str, list[str]] = {}
+    for task in found.tasks:
+        if task.held:
+            by_reason.setdefault(task.held, []).append(task.key)
+    for reason, keys in by_reason.items():
+        more = len(keys) - _HELD_SHOWN_MAX
+        shown = ", ".join(keys[:_HELD_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+        yield f"Held, {reason}: {shown}"
+        yield f"  {remedy_of(reason, key=keys[0] if len(keys) == 1 else 'TASK', plan='PLAN')}"

@@ -29,12 +29,11 @@ def import_(
             "`import` by itself stores nothing.",
             remedy="Add --dry-run for a report; `submit` hands the plan in, `run` works on it.",
         )
-    from orchestrator.cli.plan_files import STDIN, placed_findings
-    from orchestrator.plan.read import read_path
+    from orchestrator.cli.plan_files import checked, placed_findings
     from orchestrator.plan.report import import_report
 
     output = Output(is_json=json)
-    plan = read_path(STDIN if file == STDIN else file)
+    plan = checked(file)
     report = import_report(plan)
     for finding in placed_findings(plan, file):
         output.say(finding_line(finding))

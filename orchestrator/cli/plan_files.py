@@ -30,15 +30,30 @@ class Choices:
     is_fresh: bool = False
 
 
-def read(file: str, *, output: Output) -> Plan:
+def checked(file: str, *, backend: str = "auto") -> Plan:
+    """Return the plan with everything that is found in it.
+
+    Args:
+        backend: what is asked for to run it; `auto` leaves the choice to the plan and the settings.
+
+    Raises:
+        PlanError: it cannot be read.
+    """
+    from orchestrator.plan.read import read_path
+    from orchestrator.routing import Routing, checked_plan
+    from orchestrator.settings import load_settings
+
+    plan, settings = read_path(STDIN if file == STDIN else Path(file)), load_settings()
+    return checked_plan(plan, routing=Routing.from_settings(settings), settings=settings, asked=backend)
+
+
+def read(file: str, choices: Choices, *, output: Output) -> Plan:
     """Return the plan, its warnings written to stderr.
 
     Raises:
         PlanError: it cannot be read, or has errors; nothing was started.
     """
-    from orchestrator.plan.read import read_path
-
-    plan = read_path(STDIN if file == STDIN else Path(file))
+    plan = checked(file, backend=choices.backend)
     if plan.errors:
         count = len(plan.errors)
         raise PlanError(

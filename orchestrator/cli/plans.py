@@ -59,7 +59,7 @@ def run(  # noqa: PLR0913 - one parameter for each option
         take=take,
         is_fresh=fresh,
     )
-    plan = read(file, output=output)
+    plan = read(file, choices, output=output)
     if dry_run:
         _forecast(plan, choices, output=output)
     else:
@@ -96,7 +96,7 @@ def submit(  # noqa: PLR0913 - one parameter for each option
         take=take,
         is_fresh=fresh,
     )
-    request = request_for(read(file, output=output), file, choices)
+    request = request_for(read(file, choices, output=output), file, choices)
     with connect() as client:
         submitted = client.submit(request)
         if watch:
@@ -125,7 +125,7 @@ def _forecast(plan: Plan, choices: Choices, *, output: Output) -> None:
     from orchestrator.settings import load_settings
 
     found = forecast(plan, choices, settings=load_settings())
-    write_forecast(found, told=plan.findings, output=output)
+    write_forecast(found, output=output)
     output.result(found)
 
 

@@ -19,7 +19,9 @@ _TASKS_SHOWN_MAX = 20
 
 #: Why a task is held → what its person can do.
 _REMEDIES = {
-    HoldReason.NO_CREDENTIALS: "set ANTHROPIC_API_KEY and run the plan again, or give the task `run:` lines",
+    HoldReason.NO_CREDENTIALS: (
+        "set ANTHROPIC_API_KEY and run the plan again; without it a task needs `run:` lines and no `review:`"
+    ),
     HoldReason.BUDGET: "allow it more: `orchestrator budget {plan} USD`",
     HoldReason.APPROVAL: "`orchestrator approve {key} --plan {plan}`, or `orchestrator reject` it",
     HoldReason.MANUAL: "do it, then say so: `orchestrator finish {key} --plan {plan}`",

@@ -1,8 +1,8 @@
 """Everything that can be found in a plan: each finding has a number that never changes, and a name.
 
 The hundreds of the numbers: P1 the text, P2 its tasks, P3 their states, P4 their fields, P5 dependencies,
-P6 agent types. A new code takes the next free number of its hundred; a number is never given twice, not even
-after its code is gone. `docs/findings.md` is made from this table by `make docs`.
+P6 who runs them. A new code takes the next free number of its hundred; a number is never given twice, not
+even after its code is gone. `docs/findings.md` is made from this table by `make docs`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ class Code(Enum):
     CYCLE = ("P504", "error", "Tasks wait for each other, so none of them can start.")
 
     UNKNOWN_AGENT = ("P601", "warning", "No file defines the agent type; a general one does the work.")
+    UNKNOWN_BACKEND = ("P602", "error", "There is no such backend.")
+    NO_COMMAND = ("P603", "error", "The backend is `command`, and a task has no `run:` lines.")
+    COMMAND_REVIEW = ("P604", "error", "The backend is `command`, and a task has a `review:`.")
 
     def __init__(self, number: str, severity: Severity, meaning: str) -> None:
         self.number = number

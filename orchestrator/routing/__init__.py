@@ -2,6 +2,7 @@
 
 from orchestrator.routing.agent_types import AgentType
 from orchestrator.routing.backends import choose_backend, wanted_backend
+from orchestrator.routing.checks import checked_plan
 from orchestrator.routing.rules import Route, Routing, Rule
 
-__all__ = ["AgentType", "Route", "Routing", "Rule", "choose_backend", "wanted_backend"]
+__all__ = ["AgentType", "Route", "Routing", "Rule", "checked_plan", "choose_backend", "wanted_backend"]

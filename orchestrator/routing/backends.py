@@ -26,21 +26,13 @@ def wanted_backend(asked: str, *, plan: Plan, settings: Settings) -> str:
     return wanted
 
 
-def choose_backend(wanted: str, *, has_run: bool) -> str:
+def choose_backend(wanted: str, has_run: bool) -> str:
     """Return the backend of a task's work; its `verify:` lines are commands whatever is wanted.
 
     Args:
         wanted: what the plan asks for; `auto` leaves the choice to us.
-        has_run: the task has `run:` lines.
-
-    Raises:
-        PlanError: `command` is wanted and there is nothing to run.
+        has_run: the task has `run:` lines. A review has none.
     """
-    if wanted == COMMAND and not has_run:
-        raise PlanError(
-            "The backend `command` is wanted, but the task has no `run:` lines.",
-            remedy="Add a `run:` line below the task, or choose the backend `auto`.",
-        )
     if wanted != AUTO:
         return wanted
     return COMMAND if has_run else ANTHROPIC
@@ -52,4 +44,7 @@ def backend_note(settings: Settings) -> str:
         return f"{settings.sessions.backend}, as set"
     if settings.has_credentials:
         return f"auto: `run:` lines by command, everything else by {settings.anthropic.model}"
-    return "auto: `run:` lines by command; tasks without them are held until ANTHROPIC_API_KEY is set"
+    return (
+        "auto: `run:` lines by command; tasks without them, or with a `review:`, are held until "
+        "ANTHROPIC_API_KEY is set"
+    )

@@ -7,18 +7,19 @@ clock, no database; what is learned from outcomes comes on top of this and never
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Self
 
 from orchestrator.core.words import TaskKind
-from orchestrator.errors import Finding
-from orchestrator.plan.findings import Code
 from orchestrator.plan.model import Plan, PlanTask
 from orchestrator.routing.agent_types import GENERAL, NAME_CHARS_MAX, AgentType, Catalogue, load_catalogue
 from orchestrator.routing.tables import Tables, load_tables
 from orchestrator.settings import Settings
+
+_NEAR_CUTOFF = 0.7
 
 
 class Rule(StrEnum):
@@ -74,15 +75,20 @@ class Routing:
         """Return where one task goes: the first rule that applies."""
         return self._by_override(task) or self._by_keyword(task) or self._by_track(task) or _TO_GENERAL
 
-    def findings(self, plan: Plan) -> tuple[Finding, ...]:
-        """Return a warning for each agent type that the plan names and no file defines, at its first task."""
-        first: dict[str, PlanTask] = {}
+    def unknown_agents(self, plan: Plan) -> Mapping[str, Sequence[PlanTask]]:
+        """Return each agent type or reviewer that the plan names and no file defines, with its tasks."""
+        found: dict[str, list[PlanTask]] = {}
         for task in _leaves(plan):
             for annotation in (task.agent, task.options.get("review", "")):
                 name = self._meant(agent_name(annotation))
                 if name and name not in self._catalogue:
-                    first.setdefault(name, task)
-        return tuple(_unknown_agent(name, task) for name, task in first.items())
+                    found.setdefault(name, []).append(task)
+        return found
+
+    def near(self, name: str) -> str:
+        """Return the agent type whose name looks most like this one; empty if none does."""
+        known = [agent_type.name for agent_type in self._catalogue]
+        return next(iter(get_close_matches(name, known, n=1, cutoff=_NEAR_CUTOFF)), "")
 
     def with_reviewers(self, plan: Plan) -> Plan:
         """Return the plan with the reviewers that its authors mean, in place of what they call them."""
@@ -154,9 +160,3 @@ def _any_word(words: Iterable[str]) -> re.Pattern[str]:
     longest_first = sorted(words, key=lambda word: (-len(word), word))
     alternatives = "|".join(re.escape(word) for word in longest_first)
     return re.compile(rf"(?<![\w/.@-])(?P<keyword>{alternatives})(?:s|es|ed|ing)?(?![\w/]|\.\w)")
-
-
-def _unknown_agent(name: str, task: PlanTask) -> Finding:
-    message = f"No file defines the agent type `{name}`; it runs like `{GENERAL}`."
-    remedy = f"Describe it in agents/{name}.md of ORCHESTRATOR_HOME, or name another."
-    return Code.UNKNOWN_AGENT.at(task.line, message, remedy=remedy, source=task.source)

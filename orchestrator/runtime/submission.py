@@ -6,17 +6,15 @@ before anything is stored.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
-from orchestrator.core.words import TaskKind
 from orchestrator.errors import PlanError
 from orchestrator.plan.graph import PlanGraph
-from orchestrator.plan.model import Mark, Plan
+from orchestrator.plan.model import Plan
 from orchestrator.plan.read import read_plan
 from orchestrator.ports import MICROS
-from orchestrator.routing import Routing, wanted_backend
-from orchestrator.routing.backends import COMMAND
+from orchestrator.routing import Routing, checked_plan, wanted_backend
 from orchestrator.settings import Settings
 from orchestrator.store.plan_rows import NewPlan
 from orchestrator.views import FindingView, SubmitRequest
@@ -28,21 +26,19 @@ def read_submission(request: SubmitRequest, *, routing: Routing, settings: Setti
     """Read and route a plan; what it leaves open is taken from the settings.
 
     Raises:
-        PlanError: it has errors, no name, an unknown backend or `until_key`, a workdir that leads nowhere, or
-            nothing to run, or a review to give, where `command` is to run it.
+        PlanError: it has errors, no name, an unknown `until_key`, or a workdir that leads nowhere.
     """
     plan = read_plan(request.text, source=request.source, format=request.format)
+    plan = checked_plan(plan, routing=routing, settings=settings, asked=request.backend)
     _refuse_errors(plan, source=request.source)
-    backend = wanted_backend(request.backend, plan=plan, settings=settings)
-    _refuse_what_commands_cannot(plan, backend)
     graph = PlanGraph(plan.tasks, plan.dependencies)
     if request.until_key:
         graph.needed_for(request.until_key)
     return NewPlan(
-        plan=replace(routing.with_reviewers(plan), findings=(*plan.findings, *routing.findings(plan))),
+        plan=routing.with_reviewers(plan),
         name=_name(plan, request),
         workdir=_workdir(plan, request),
-        backend=backend,
+        backend=wanted_backend(request.backend, plan=plan, settings=settings),
         budget_micros=request.budget_micros or round(settings.limits.plan_budget_usd * MICROS),
         until_key=request.until_key,
         decisions=routing.route(plan),
@@ -96,20 +92,3 @@ def _workdir(plan: Plan, request: SubmitRequest) -> str:
             remedy="Give an absolute `workdir`, or the `base_dir` that it is relative to.",
         )
     return str(path)
-
-
-def _refuse_what_commands_cannot(plan: Plan, backend: str) -> None:
-    if backend != COMMAND:
-        return
-    for task in plan.tasks:
-        is_work = task.kind is TaskKind.LEAF and task.mark is Mark.OPEN and not task.manual
-        if is_work and not task.run:
-            raise PlanError(
-                f"Line {task.line}: the task {task.key} has no `run:` lines for the backend `command`.",
-                remedy="Add a `run:` line below the task, or choose the backend `auto`.",
-            )
-        if is_work and "review" in task.options:
-            raise PlanError(
-                f"Line {task.line}: the backend `command` cannot do the `review:` of the task {task.key}.",
-                remedy="Remove it, or choose the backend `auto`.",
-            )

@@ -252,7 +252,8 @@ class _Scheduler:
 def _make_scheduling(config: ActorConfig, executors: _Executors) -> Scheduling:
     """Wire the scheduler, and executors that report to it."""
     from actors.executor import Executor
-    from actors.scheduler import _backend_of, scheduling_settings
+    from actors.scheduler import scheduling_settings
+    from orchestrator.routing import choose_backend
     from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling
     from orchestrator.store.scheduler import PostgresSchedulerStore
 
@@ -275,7 +276,7 @@ def _make_scheduling(config: ActorConfig, executors: _Executors) -> Scheduling:
             config.direct_url,
             cluster_id=config.cluster_id,
             attempts_max=config.settings.retry.attempts_max,
-            choose_backend=_backend_of,
+            choose_backend=choose_backend,
         ),
         executors=executors,
         executors_now=executors_now,

@@ -225,7 +225,7 @@ def test_a_request_carries_absolute_folders_and_every_choice(
         take=True,
         is_fresh=True,
     )
-    request = request_for(read("diamond.md", output=Output()), "diamond.md", choices)
+    request = request_for(read("diamond.md", choices, output=Output()), "diamond.md", choices)
     assert request.text == DIAMOND
     assert (request.source, request.base_dir) == ("diamond.md", str(diamond.parent))
     assert (request.name, request.workdir) == ("n", str(diamond.parent / "w"))
@@ -237,9 +237,9 @@ def test_a_request_carries_absolute_folders_and_every_choice(
 def test_a_plan_without_name_and_title_is_named_after_its_file(tmp_path: Path) -> None:
     path = tmp_path / "weekly.md"
     path.write_text("- [ ] Sweep the floor\n")
-    assert request_for(read(str(path), output=Output()), str(path), Choices()).name == "weekly"
+    assert request_for(read(str(path), Choices(), output=Output()), str(path), Choices()).name == "weekly"
     path.write_text("# Cleaning\n\n- [ ] Sweep the floor\n")
-    assert request_for(read(str(path), output=Output()), str(path), Choices()).name == ""
+    assert request_for(read(str(path), Choices(), output=Output()), str(path), Choices()).name == ""
 
 
 def test_workers_are_shared_by_the_agent_types_unless_the_settings_limit_one(
@@ -250,3 +250,69 @@ def test_workers_are_shared_by_the_agent_types_unless_the_settings_limit_one(
     assert limits_of(load_settings(), workers=40) == both
     monkeypatch.setenv("ORCHESTRATOR_LIMITS__AGENT_DEFAULT_MAX", "4")
     assert limits_of(load_settings(), workers=40) == {"ORCHESTRATOR_LIMITS__SESSIONS_MAX": "40"}
+
+
+def test_a_dry_run_sees_that_a_review_needs_a_model_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "plan.md"
+    path.write_text("# Plan\n\n- [ ] A.1 One\n  - run: `true`\n  - review: code-reviewer\n")
+    assert run(["run", str(path), "--dry-run", "--json"]) == 0
+    data = _data(capsys)
+    assert (data["tasks"][0]["review"], data["tasks"][0]["held"]) == ("code-reviewer", "")
+    assert data["sessions"]["code-reviewer"] == 1
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    assert run(["run", str(path), "--dry-run", "--json"]) == 0
+    data = _data(capsys)
+    assert (data["tasks"][0]["held"], data["sessions"]) == ("no credentials", {})
+    assert run(["run", str(path), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "Held, no credentials: A.1\n  set ANTHROPIC_API_KEY" in out
+    assert "no `review:`" in out
+    assert run(["run", str(path), "--dry-run", "--backend", "command"]) == 3
+    assert "P604 command-review" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["run", "--dry-run"], ["import", "--dry-run"], ["lint"]])
+def test_an_unknown_agent_type_is_told_with_the_name_near_it_and_what_happens(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "plan.md"
+    path.write_text("# Plan\n\n- [ ] A.1 One\n  - run: `true`\n  - agent: test-specialist\n")
+    run([arguments[0], str(path), *arguments[1:]])
+    told = capsys.readouterr()
+    (line,) = [line for line in (told.out + told.err).splitlines() if "P601" in line]
+    assert line.startswith(f"{path}:3: warning: No file defines the agent type `test-specialist` of A.1: ")
+    assert "runs with the instructions and tools of `general-purpose`" in line
+    assert "Write `testing-specialist` if that is meant." in line
+
+
+def test_lint_tells_findings_and_how_many(
+    diamond: Path, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["lint", str(diamond)]) == 0
+    assert capsys.readouterr().out == "no errors, no warnings\n"
+    path = tmp_path / "cycle.md"
+    path.write_text(CYCLE + "  - priority: soon\n")
+    assert run(["lint", str(path)]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"{path}:3: error: These tasks wait for each other: A.1 (line 3) → A.2 (line 5) → A.1 (line 3). "
+        "Remove one of these dependencies. [P504 cycle]",
+        f"{path}:7: warning: The value 'soon' of `priority` cannot be read. "
+        "Write P0 to P4, or critical, high, medium or low. [P401 unknown-value]",
+        "1 error, 1 warning",
+    ]
+    assert run(["lint", str(path), "--json"]) == 1
+    data = _data(capsys)
+    assert (data["errors"], data["warnings"]) == (1, 1)
+    assert data["findings"][1] == {
+        "line": 7,
+        "number": "P401",
+        "code": "unknown-value",
+        "message": "The value 'soon' of `priority` cannot be read.",
+        "remedy": "Write P0 to P4, or critical, high, medium or low.",
+        "severity": "warning",
+        "source": str(path),
+    }
+    assert run(["lint", str(tmp_path / "absent.md")]) == 3
+    assert not home.exists()

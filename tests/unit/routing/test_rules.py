@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.words import TaskKind
+from orchestrator.errors import Finding
 from orchestrator.plan.model import Checkboxes, Plan, PlanTask
-from orchestrator.routing import Route, Routing, Rule
+from orchestrator.routing import Route, Routing, Rule, checked_plan
 from orchestrator.routing.rules import agent_name
 from orchestrator.routing.tables import load_tables
 from orchestrator.settings import RoutingTables, Settings
@@ -30,6 +31,10 @@ def plan(*tasks: PlanTask) -> Plan:
         format="checklist", format_reason="", title="", name="", tasks=tasks, dependencies=(), findings=(),
         checkboxes=Checkboxes(), with_id=0, source="",
     )  # fmt: skip
+
+
+def _findings(given: Plan, routing: Routing) -> tuple[Finding, ...]:
+    return checked_plan(given, routing=routing, settings=Settings()).findings
 
 
 def test_rules_apply_in_their_order(routing: Routing) -> None:
@@ -97,8 +102,9 @@ def test_unknown_agent_is_accepted_and_warned_about_once(routing: Routing) -> No
         task(key="2", agent="Rust Expert Developer", line=9),
         task(key="3", agent="devops-engineer", line=12),
     )
-    (finding,) = routing.findings(tasks)
+    (finding,) = _findings(tasks, routing)
     assert (finding.line, finding.code, finding.severity) == (3, "unknown-agent", "warning")
+    assert "of 1 and 1 more: what it is to do runs with" in finding.message
     assert routing.route(tasks)["2"].agent_type == "rust-expert-developer"
 
 
@@ -124,6 +130,23 @@ def test_a_reviewer_is_meant_like_an_agent_and_one_without_a_file_is_a_warning(r
     )
     options = [found.options for found in routing.with_reviewers(given).tasks]
     assert options == [{"review": meant, "attempts": "2"}, {"review": "stern-poet"}, {"attempts": "2"}]
-    (finding,) = routing.findings(given)
+    (finding,) = _findings(given, routing)
     assert (finding.line, finding.code, finding.severity) == (7, "unknown-agent", "warning")
     assert "`stern-poet`" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("written", "near"),
+    [
+        ("test-specialist", "Write `testing-specialist` if that is meant."),
+        ("backend development", ""),
+        ("Backend Developments", "Write `backend-development` if that is meant."),
+        ("stern-poet", "Describe it in agents/stern-poet.md"),
+    ],
+)
+def test_an_agent_type_that_no_file_defines_is_told_the_names_near_it(
+    routing: Routing, written: str, near: str
+) -> None:
+    remedies = [finding.remedy for finding in _findings(plan(task(agent=written)), routing)]
+    assert len(remedies) == bool(near)
+    assert all(remedy.startswith(near) for remedy in remedies)

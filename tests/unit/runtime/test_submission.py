@@ -24,7 +24,7 @@ def _read(home: Path, *, backend: str) -> NewPlan:
 
 def test_a_review_that_commands_would_have_to_give_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        PlanError, match=r"Line 3: the backend `command` cannot do the `review:` of the task A\.1"
+        PlanError, match=r"line 3: The `review:` of the task A\.1 needs a model, and the backend is `command`"
     ):
         _read(tmp_path, backend="command")
 

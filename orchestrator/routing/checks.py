@@ -1,0 +1,64 @@
+"""What is wrong with a plan once it is to be run: agent types that no file defines, work for no backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from orchestrator.core.words import TaskKind
+from orchestrator.errors import Finding, PlanError
+from orchestrator.plan.findings import Code
+from orchestrator.plan.model import Mark, Plan
+from orchestrator.routing.agent_types import GENERAL
+from orchestrator.routing.backends import AUTO, COMMAND, wanted_backend
+from orchestrator.routing.rules import Routing
+from orchestrator.settings import Settings
+
+_BACKEND_FAULTS_SHOWN_MAX = 20
+
+
+def checked_plan(plan: Plan, *, routing: Routing, settings: Settings, asked: str = AUTO) -> Plan:
+    """Return the plan with these findings among its own, in the order of the lines.
+
+    Args:
+        asked: the backend that whoever runs the plan asks for.
+    """
+    backend_faults = islice(_backend_faults(plan, asked=asked, settings=settings), _BACKEND_FAULTS_SHOWN_MAX)
+    found = (*plan.findings, *_unknown_agents(plan, routing), *backend_faults)
+    return replace(plan, findings=tuple(sorted(found, key=lambda finding: (finding.source, finding.line))))
+
+
+def _unknown_agents(plan: Plan, routing: Routing) -> Iterator[Finding]:
+    """Yield a warning for each agent type that no file defines, at the first task that names it."""
+    for name, tasks in routing.unknown_agents(plan).items():
+        others = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
+        message = (
+            f"No file defines the agent type `{name}` of {tasks[0].key}{others}: "
+            f"what it is to do runs with the instructions and tools of `{GENERAL}`."
+        )
+        near = routing.near(name)
+        remedy = f"Describe it in agents/{name}.md of ORCHESTRATOR_HOME, or name another."
+        remedy = f"Write `{near}` if that is meant. {remedy}" if near else remedy
+        yield Code.UNKNOWN_AGENT.at(tasks[0].line, message, remedy=remedy, source=tasks[0].source)
+
+
+def _backend_faults(plan: Plan, *, asked: str, settings: Settings) -> Iterator[Finding]:
+    try:
+        wanted = wanted_backend(asked, plan=plan, settings=settings)
+    except PlanError as error:
+        yield Code.UNKNOWN_BACKEND.at(0, error.message, remedy=error.remedy)
+        return
+    if wanted != COMMAND:
+        return
+    for task in plan.tasks:
+        if task.kind is not TaskKind.LEAF or task.mark is not Mark.OPEN or task.manual:
+            continue
+        if not task.run:
+            message = f"The task {task.key} has no `run:` lines, and the backend is `command`."
+            remedy = "Add a `run:` line below the task, or choose the backend `auto`."
+            yield Code.NO_COMMAND.at(task.line, message, remedy=remedy, source=task.source)
+        if "review" in task.options:
+            message = f"The `review:` of the task {task.key} needs a model, and the backend is `command`."
+            remedy = "Remove it, or choose the backend `auto`."
+            yield Code.COMMAND_REVIEW.at(task.line, message, remedy=remedy, source=task.source)

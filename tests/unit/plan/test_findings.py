@@ -1,0 +1,88 @@
+"""The table of findings: every code has one number, one maker, and a plan in which it is found."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+from orchestrator.plan.findings import Code
+from orchestrator.plan.read import read_plan
+from orchestrator.routing import Routing, checked_plan
+from orchestrator.settings import Settings
+
+_JSON = '{{"plan_version": 1, "tasks": {}}}'
+_DEEP = '[{"key": "a", "title": "b", "tasks": ' * 60 + "[]" + "}]" * 60
+
+#: Code → line of the finding, and a plan in which it is.
+EXAMPLES = {
+    Code.EMPTY_PLAN: (0, ""),
+    Code.NO_TASKS: (0, "# Only prose\n"),
+    Code.REPLACED_CHARACTERS: (0, "- [ ] a\0\n"),
+    Code.FRONT_MATTER: (1, "---\n- a\n---\n- [ ] a\n"),
+    Code.UNCLOSED_FENCE: (2, "- [ ] a\n```\n- [ ] b\n"),
+    Code.UNCLOSED_COMMENT: (2, "- [ ] a\n<!-- \n- [ ] b\n"),
+    Code.UNKNOWN_FORMAT: (0, '{"tasks": []}'),
+    Code.INVALID_JSON: (1, '{"plan_version": 1'),
+    Code.INVALID_FIELD: (0, _JSON.format('[{"key": "a"}]')),
+    Code.TOO_DEEP: (0, _JSON.format(_DEEP)),
+    Code.DUPLICATE_ID: (2, "- [ ] A.1 a\n- [ ] A.1 b\n"),
+    Code.RUN_ON_CONTAINER: (1, "- [ ] a\n  - run: make\n  - [ ] b\n"),
+    Code.EMPTY_TITLE: (2, "- [ ] a\n- [ ]\n"),
+    Code.CRITERIA_BOXES: (3, "- [ ] a\n## Acceptance criteria\n- [ ] b\n"),
+    Code.DONE_PARENT_OPEN_CHILD: (1, "- [x] a\n  - [ ] b\n"),
+    Code.MARK_CONFLICT: (1, "- [ ] a ✅ **DONE**\n"),
+    Code.UNKNOWN_MARK: (2, "- [ ] a\n- [o] b\n"),
+    Code.STRUCK_TITLE: (1, "- [ ] ~~a~~\n"),
+    Code.UNKNOWN_VALUE: (2, "- [ ] a\n  - priority: soon\n"),
+    Code.UNREADABLE_OPTION: (2, "- [ ] a\n  - timeout: banana\n"),
+    Code.OUT_OF_BOUNDS: (2, "- [ ] a\n  - attempts: 0\n"),
+    Code.UNKNOWN_DEPENDENCY: (2, "- [ ] A.1 a\n  - depends: A.7\n"),
+    Code.OUTSIDE_DEPENDENCY: (2, "- [ ] A.1 a\n  - depends: the office key\n"),
+    Code.SELF_DEPENDENCY: (2, "- [ ] A.1 a\n  - depends: A.1\n"),
+    Code.CYCLE: (1, "- [ ] A.1 a\n  - depends: A.2\n- [ ] A.2 b\n  - depends: A.1\n"),
+    Code.UNKNOWN_AGENT: (1, "- [ ] a\n  - agent: stern-poet\n"),
+    Code.UNKNOWN_BACKEND: (0, "---\nbackend: banana\n---\n- [ ] a\n"),
+    Code.NO_COMMAND: (4, "---\nbackend: command\n---\n- [ ] a\n"),
+    Code.COMMAND_REVIEW: (
+        4,
+        "---\nbackend: command\n---\n- [ ] a\n  - run: make\n  - review: code-reviewer\n",
+    ),
+}
+
+
+def test_a_number_and_a_name_are_given_once() -> None:
+    numbers = [code.number for code in Code.__members__.values()]
+    assert len(set(numbers)) == len(Code.__members__)
+    assert all(re.fullmatch(r"P[1-6]\d\d", number) for number in numbers)
+
+
+def test_every_code_has_an_example() -> None:
+    assert set(EXAMPLES) == set(Code)
+
+
+@pytest.mark.parametrize("code", EXAMPLES, ids=[code.label for code in EXAMPLES])
+def test_each_is_found_alone_with_its_line_and_remedy(code: Code, tmp_path: Path) -> None:
+    line, text = EXAMPLES[code]
+    settings = Settings(home=tmp_path)
+    plan = checked_plan(read_plan(text), routing=Routing.from_settings(settings), settings=settings)
+    assert [(found.code, found.number, found.line) for found in plan.findings] == [
+        (code.label, code.number, line)
+    ]
+    (finding,) = plan.findings
+    assert finding.severity == code.severity
+    assert finding.message.endswith(".")
+    assert finding.remedy.endswith(".")
+
+
+def test_findings_are_made_from_the_table_alone() -> None:
+    makers = {
+        path.name
+        for path in Path(orchestrator.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding"
+    }
+    assert makers == {"findings.py", "errors.py"}  # errors.py: those that came over the wire
