@@ -18,6 +18,7 @@ from importlib.metadata import version
 
 SUBJECTS = (
     "plan_reading",
+    "graph_analysis",
     "picks",
     "cold_start",
     "makespan",
