@@ -10,9 +10,10 @@ from orchestrator.plan.formats.base import Format, PlanFile
 from orchestrator.plan.formats.checklist import Checklist
 from orchestrator.plan.formats.coditect import Coditect
 from orchestrator.plan.formats.native import Native
+from orchestrator.plan.formats.taskmaster import TaskMaster
 
 #: All formats; of two that are equally sure of a file the first has it.
-FORMATS: tuple[Format, ...] = (Native(), Coditect(), Checklist())
+FORMATS: tuple[Format, ...] = (Native(), TaskMaster(), Coditect(), Checklist())
 
 
 def choose_format(file: PlanFile, name: str = "auto") -> tuple[Format, str]:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Protocol
 
 from orchestrator.plan.draft import Draft
+from orchestrator.plan.json_text import read_json
 from orchestrator.plan.markdown import Document, scan
 
 
@@ -26,6 +27,15 @@ class PlanFile:
     def is_json(self) -> bool:
         """Whether it begins as a JSON object; then it is no Markdown."""
         return self.text.lstrip("\ufeff \t\r\n").startswith("{")
+
+    @cached_property
+    def json(self) -> object:
+        """Its JSON value, read once for all formats that look at it; see `read_json`.
+
+        Raises:
+            json.JSONDecodeError: it is no JSON.
+        """
+        return read_json(self.text)
 
     @cached_property
     def document(self) -> Document:
