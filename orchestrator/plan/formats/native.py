@@ -45,7 +45,7 @@ class NativeTask(BaseModel):
         agent: the agent type that should do it.
         type, domain: class and field of work; found by rules where left out.
         depends_on: keys of the tasks that must be done before.
-        informs: keys of the tasks that would gain by this one.
+        informs: keys of the tasks that would gain by this one; relates: keys of tasks that belong together.
         acceptance: what must hold when it is done.
         touches: files that it changes, as patterns.
         run: shell lines that are the work; verify: shell lines that check it.
@@ -67,6 +67,7 @@ class NativeTask(BaseModel):
     domain: str = ""
     depends_on: list[str] = []
     informs: list[str] = []
+    relates: list[str] = []
     acceptance: list[Line] = []
     touches: list[Line] = []
     run: list[Line] = []
@@ -228,6 +229,7 @@ def _node(task: NativeTask, parent: Node, place: str, source: str) -> Node:
         statements=[
             Statement(keys=tuple(task.depends_on), line=line),
             Statement(keys=tuple(task.informs), line=line, kind=DependencyKind.INFORMS, is_reverse=True),
+            Statement(keys=tuple(task.relates), line=line, kind=DependencyKind.RELATES),
         ],
     )
 
