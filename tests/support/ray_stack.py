@@ -46,7 +46,7 @@ def ray_stack(home: Path) -> Iterator[str]:
         yield json.loads(first)["url"]
     finally:
         process.stdin.close()
-        process.wait(60)
+        process.wait(120)
         process.stdout.close()
 
 
@@ -108,7 +108,7 @@ def _start_ray(home: Path, urls: DatabaseUrls, stack: contextlib.ExitStack) -> s
         folder.mkdir()
     context = ray.get_runtime_context()
     made = [ensure_node(config, context.get_node_id()), ensure_scheduler(config), ensure_pools(config)]
-    ray.get([actor.ping.remote() for actor in made], timeout=60)
+    ray.get([actor.ping.remote() for actor in made], timeout=240)
     deployment.start(config, token=TOKEN)
     stack.callback(deployment.stop)
     url = f"http://127.0.0.1:{port}"
