@@ -12,19 +12,34 @@ from tests.support.postgres import VERSIONS, running_server
 pytestmark = pytest.mark.postgres
 
 
-@pytest.fixture(params=VERSIONS)
-def server(request):
-    """A server on which somebody has made a database `work` with the extension, and nothing of ours."""
+@pytest.fixture(scope="module", params=VERSIONS)
+def bare_server(request):
+    """A server with nothing on it."""
     with running_server(request.param) as address:
-        run(address, "CREATE DATABASE work", database=BOOTSTRAP)
-        run(address, "CREATE EXTENSION vector")
         yield address
+
+
+@pytest.fixture
+def server(bare_server):
+    """A server on which somebody has made a database `work` with the extension, and nothing of ours."""
+    known = roles(bare_server)
+    run(bare_server, "CREATE DATABASE work", database=BOOTSTRAP)
+    run(bare_server, "CREATE EXTENSION vector")
+    yield bare_server
+    run(bare_server, "DROP DATABASE work WITH (FORCE)", database=BOOTSTRAP)
+    run(bare_server, f"DROP ROLE {', '.join(roles(bare_server) - known)}", database=BOOTSTRAP)
 
 
 def run(address, *statements, database="work"):
     with psycopg.connect(address.url(BOOTSTRAP, database=database), autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement)
+
+
+def roles(address):
+    return {
+        name for (name,) in query(address.url(BOOTSTRAP, database=BOOTSTRAP), "SELECT rolname FROM pg_roles")
+    }
 
 
 def url(address, user, password="pw"):
