@@ -81,9 +81,12 @@ class Dialogue:
 
     async def _refuse_if_paused(self) -> None:
         """Nobody can take the pause back while this runs alone: without HTTP there is no way in."""
-        if not self._has_started.is_set() and (await self._service.status()).is_paused:
+        if self._has_started.is_set():
+            return
+        status = await self._service.status()
+        if status.is_paused:
             raise Conflict(
-                "Everything is paused, so nothing of the plan starts.",
+                f"Everything is paused ({status.pause_reason}), so nothing of the plan starts.",
                 remedy="Take it back with `orchestrator up` and `orchestrator resume --all`.",
             )
 

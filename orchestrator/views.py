@@ -64,7 +64,7 @@ class PlanView(View):
 
 
 class TaskView(View):
-    """A task as lists show it."""
+    """A task as lists show it. `not_before`: the end of its back-off; None when it is in none."""
 
     id: int
     plan_id: int
@@ -247,6 +247,7 @@ class PoolView(View):
     Attributes:
         breaker: `closed`, `open` or `half-open`.
         breaker_failures: tasks that failed since the last success, as far as the scheduler knows.
+        breaker_trial_in_s: seconds until an open breaker lets one trial through; None if it is not open.
     """
 
     agent_type: str
@@ -256,6 +257,7 @@ class PoolView(View):
     queued: int
     breaker: str = "closed"
     breaker_failures: int = 0
+    breaker_trial_in_s: float | None = None
     waits_for: str = ""
 
 
@@ -279,7 +281,7 @@ class StatusView(View):
     """The whole service at a glance.
 
     Attributes:
-        is_paused: a person has paused everything; nothing starts.
+        is_paused: a person has paused everything; nothing starts. `pause_reason`: what that person said.
         unknown_commits: commits of this scheduler whose answer was lost and whose outcome was looked up.
     """
 
@@ -287,6 +289,7 @@ class StatusView(View):
     epoch: int
     is_ready: bool
     is_paused: bool = False
+    pause_reason: str = ""
     uptime_s: float
     sessions_max: int
     sessions: int

@@ -169,9 +169,11 @@ def limits_of(settings: Settings, *, workers: int) -> dict[str, str]:
 def _follow(client: Client, ref: str, *, until_key: str, output: Output) -> None:
     from orchestrator.cli.remote import follow_plan
     from orchestrator.cli.views import follow
+    from orchestrator.cli.waiting import paused
 
-    if client.status().is_paused:
-        output.remark("Everything is paused: nothing starts until `orchestrator resume --all`.")
+    status = client.status()
+    if status.is_paused:
+        output.remark(f"{paused(status).capitalize()}: nothing starts until `orchestrator resume --all`.")
     try:
         progress = follow(follow_plan(client, ref), output=output)
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from orchestrator.client import Client
-    from orchestrator.views import PlanView, PoolView, StatusView, TaskView
+    from orchestrator.views import PlanView, StatusView, TaskView
 
 _STOP_WAIT_MAX_S = 60.0
 _POLL_S = 0.1
@@ -193,11 +193,12 @@ def _where(stack: Stack, home: Path, *, what: str) -> Iterator[str]:
 
 def _status_lines(found: StatusView) -> Iterator[str]:
     from orchestrator.cli.text import duration
+    from orchestrator.cli.waiting import breaker_line, paused
 
     ready = "ready" if found.is_ready else "not ready yet"
     yield f"  scheduler  {ready}, epoch {found.epoch}, up {duration(found.uptime_s)}"
     if found.is_paused:
-        yield "  paused     everything: nothing starts until `orchestrator resume --all`"
+        yield f"  paused     {paused(found)}: nothing starts until `orchestrator resume --all`"
     yield f"  sessions   {found.sessions} of {found.sessions_max}"
     if found.backend_note:
         yield f"  backend    {found.backend_note}"
@@ -207,18 +208,9 @@ def _status_lines(found: StatusView) -> Iterator[str]:
             f"{pool.executors} executors with {pool.slots} slots"
         )
         if pool.breaker != BreakerState.CLOSED:
-            yield f"             {_breaker_line(pool)}"
+            yield f"             {breaker_line(pool)}"
         if pool.waits_for:
             yield f"             cannot have another executor now: {pool.waits_for}"
-
-
-def _breaker_line(pool: PoolView) -> str:
-    from orchestrator.cli.text import count
-
-    what = count(pool.breaker_failures, "task") if pool.breaker_failures else "tasks"
-    return (
-        f"breaker {pool.breaker}: {what} failed one after the other; a single trial decides when it goes on"
-    )
 
 
 def _held(client: Client, plan: PlanView) -> tuple[TaskView, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from orchestrator.cli.output import Output
 from orchestrator.cli.progress import Progress, TaskLine
@@ -110,7 +111,7 @@ def _held(progress: Progress, plan: str) -> Iterator[str]:
 def remedy_of(reason: str, *, key: str, plan: str) -> str:
     """Return what a person can do about a held task; empty for a reason that is not ours."""
     known = next((remedy for word, remedy in _REMEDIES.items() if reason.startswith(word)), "")
-    return known.format(key=key, plan=plan)
+    return known.format(key=quote(key), plan=quote(plan))
 
 
 def _some(progress: Progress, state: TaskState) -> list[TaskLine]:

@@ -13,8 +13,9 @@ from orchestrator.core.words import AttemptState, TaskState
 from orchestrator.errors import NotFound
 
 if TYPE_CHECKING:
+    from orchestrator.cli.waiting import Wait
     from orchestrator.client import Client
-    from orchestrator.views import AttemptView, PlanView, TaskDetail, TaskView
+    from orchestrator.views import AttemptView, PlanView, StatusView, TaskDetail, TaskView
 
 _TITLE_WIDTH = 60
 
@@ -54,23 +55,27 @@ def show(
     plan: options.OfPlan = "",
     json: options.Json = False,
 ) -> None:
-    """Show a task, or how far a plan is.
+    """Show a task and why it does not run now, or how far a plan is.
 
     A task is looked for first; a name that no task has is taken for a plan's.
 
     Example: orchestrator show A.1.2 --plan first-light
     """
     from orchestrator.cli.home import connect
+    from orchestrator.cli.waiting import why_waiting
 
     output = Output(is_json=json)
     with connect() as client:
         try:
-            found: TaskDetail | PlanView = _task(client, ref, plan)
+            task = _task(client, ref, plan)
         except NotFound:
             if plan:
                 raise
-            found = client.plan(ref)
-    output.result(found, "\n".join(_lines_of(found)))
+            found, status = client.plan(ref), client.status()
+            output.result(found, "\n".join(_plan_lines(found, status)))
+            return
+        waits = why_waiting(task, plan=client.plan(str(task.plan_id)), status=client.status())
+    output.result({**task.model_dump(mode="json"), "waits": waits}, "\n".join(_task_lines(task, waits)))
 
 
 def logs(
@@ -110,16 +115,13 @@ def _remark(task: TaskView) -> str:
     return f"waits for {task.unmet_dependencies}" if task.unmet_dependencies else ""
 
 
-def _lines_of(found: TaskDetail | PlanView) -> Iterator[str]:
-    from orchestrator.views import PlanView
-
-    return _plan_lines(found) if isinstance(found, PlanView) else _task_lines(found)
-
-
-def _plan_lines(plan: PlanView) -> Iterator[str]:
+def _plan_lines(plan: PlanView, status: StatusView) -> Iterator[str]:
     from orchestrator.cli.text import duration, money
+    from orchestrator.cli.waiting import paused
 
     yield f"{plan.name} (plan {plan.id}): {plan.state}"
+    if status.is_paused:
+        yield f"  waits     {paused(status)}: `orchestrator resume --all`"
     yield f"  title     {plan.title}"
     yield f"  tasks     {plan.tasks_total}: " + ", ".join(f"{n} {state}" for state, n in plan.tasks.items())
     for entry in plan.agent_types:
@@ -134,11 +136,11 @@ def _plan_lines(plan: PlanView) -> Iterator[str]:
     yield f"  workdir   {plan.workdir or 'none'}"
 
 
-def _task_lines(task: TaskDetail) -> Iterator[str]:
+def _task_lines(task: TaskDetail, waits: tuple[Wait, ...]) -> Iterator[str]:
     yield f"{task.key} (task {task.id} of plan {task.plan_id}): {task.state}"
     yield f"  title     {task.title}"
-    if task.reason:
-        yield f"  reason    {task.reason}"
+    for wait in waits:
+        yield f"  waits     {wait.reason}" + (f": {wait.remedy}" if wait.remedy else "")
     yield f"  agent     {task.agent_type} by {task.routing_rule or 'no rule'}: {task.routing_evidence}"
     person = (("manual", task.manual), ("approve", task.approve))
     yield from (f"  {name:<8}  {text}" for name, text in person if text)

@@ -119,6 +119,7 @@ class SaveControls(Command):
     """Write what people have set for everything."""
 
     is_paused: bool
+    pause_reason: str = ""
     overrides: Overrides
 
 

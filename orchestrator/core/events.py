@@ -120,6 +120,7 @@ class ControlsRead(Event):
     """What people set while an earlier scheduler ran, and the breakers that it tripped."""
 
     is_paused: bool
+    pause_reason: str = ""
     overrides: Overrides
     breakers: tuple[BreakerRow, ...] = ()
 

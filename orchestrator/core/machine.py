@@ -28,6 +28,7 @@ from orchestrator.core.loading import on_plan_loaded, on_slice_loaded
 from orchestrator.core.moving import release_holds, settle_plan
 from orchestrator.core.reports import on_attempt_ended, on_attempt_lost, on_attempt_started
 from orchestrator.core.requests import on_requested
+from orchestrator.core.revising import on_plan_revised
 from orchestrator.core.state import State
 from orchestrator.core.task import GATE_POOL
 from orchestrator.core.timers import end_backoffs, forget_plans
@@ -37,6 +38,7 @@ AnyEvent = (
     e.TokensReserved
     | e.PlanSliceLoaded
     | e.PlanLoaded
+    | e.PlanRevised
     | e.LimitsSet
     | e.ControlsRead
     | e.ExecutorJoined
@@ -81,6 +83,8 @@ class SchedulerState(State):
                 on_slice_loaded(self, event)
             case e.PlanLoaded():
                 on_plan_loaded(self, event, at_ms=at_ms)
+            case e.PlanRevised():
+                on_plan_revised(self, event)
             case e.LimitsSet():
                 self._set_limits(event)
             case e.ControlsRead():
@@ -124,6 +128,7 @@ class SchedulerState(State):
 
     def _restore_controls(self, event: e.ControlsRead) -> None:
         self.is_paused = event.is_paused
+        self.pause_reason = event.pause_reason
         self.bounds.overrides = event.overrides
         for row in event.breakers:
             breaker.restore(self, row)

@@ -337,20 +337,22 @@ def _on_set_budget(s: State, event: Requested) -> Result:
 
 
 def _save_controls(s: State) -> None:
-    s.out.append(SaveControls(is_paused=s.is_paused, overrides=s.bounds.overrides))
+    controls = SaveControls(is_paused=s.is_paused, pause_reason=s.pause_reason, overrides=s.bounds.overrides)
+    s.out.append(controls)
 
 
 def _on_pause_all(s: State, event: Requested) -> Result:
-    if not s.is_paused:
-        s.is_paused = True
+    reason = event.reason or s.pause_reason or "by request"
+    if not s.is_paused or reason != s.pause_reason:
+        s.is_paused, s.pause_reason = True, reason
         _save_controls(s)
-        s.record_globally("scheduler.paused", {"reason": event.reason or "by request"})
+        s.record_globally("scheduler.paused", {"reason": reason})
     return {"is_paused": True, "live": len(s.attempts)}
 
 
 def _on_resume_all(s: State, event: Requested) -> Result:
     if s.is_paused:
-        s.is_paused = False
+        s.is_paused, s.pause_reason = False, ""
         _save_controls(s)
         s.record_globally("scheduler.resumed", {"reason": event.reason or "by request"})
     return {"is_paused": False, "live": len(s.attempts)}

@@ -188,7 +188,7 @@ class State:
     """All of the scheduler's memory, and the commands of the event being handled.
 
     Attributes:
-        is_paused: nothing starts, in any plan.
+        is_paused: nothing starts, in any plan; pause_reason: what the person said who asked for it.
         timers: heap of (not_before_ms, task id) of tasks in back-off; an entry counts while it is true.
         pools: by agent type, and the pool of gates.
         ended: tokens that ended lately, oldest first.
@@ -201,6 +201,7 @@ class State:
     bounds: Bounds = field(default_factory=Bounds)
     has_credentials: bool = False
     is_paused: bool = False
+    pause_reason: str = ""
     plans: dict[int, Plan] = field(default_factory=dict)
     tasks: dict[int, Task] = field(default_factory=dict)
     attempts: dict[int, Attempt] = field(default_factory=dict)

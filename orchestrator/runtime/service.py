@@ -268,6 +268,7 @@ class Service:
             "epoch": 0,
             "is_ready": False,
             "is_paused": False,
+            "pause_reason": "",
             "uptime_s": 0.0,
             "sessions_max": self._settings.limits.sessions_max,
             "sessions": 0,

@@ -11,11 +11,12 @@ from orchestrator.core.words import BreakerState
 _CLOSED = Breaker()
 
 
-def pool_rows(state: State, demand: dict[str, int]) -> list[dict[str, object]]:
+def pool_rows(state: State, demand: dict[str, int], *, now_ms: int) -> list[dict[str, object]]:
     """Return a PoolView as JSON for each pool that has executors or work, or is shut by its breaker.
 
     Args:
         demand: how many sessions each pool could run now, those that run included.
+        now_ms: the time, on the clock of the events.
     """
     return [
         {
@@ -24,8 +25,7 @@ def pool_rows(state: State, demand: dict[str, int]) -> list[dict[str, object]]:
             "slots": sum(executor.slots for executor in pool.executors.values()),
             "running": pool.live,
             "queued": max(0, demand.get(name, 0) - pool.live),
-            "breaker": state.breakers.get(name, _CLOSED).state.value,
-            "breaker_failures": len(state.breakers.get(name, _CLOSED).failed),
+            **_breaker_fields(state, name, now_ms=now_ms),
         }
         for name, pool in sorted(state.pools.items())
         if pool.executors or name in demand or _is_shut(state, name)
@@ -34,6 +34,16 @@ def pool_rows(state: State, demand: dict[str, int]) -> list[dict[str, object]]:
 
 def _is_shut(state: State, pool: str) -> bool:
     return state.breakers.get(pool, _CLOSED).state is not BreakerState.CLOSED
+
+
+def _breaker_fields(state: State, pool: str, *, now_ms: int) -> dict[str, object]:
+    breaker = state.breakers.get(pool, _CLOSED)
+    trial_in_ms = max(0, breaker.opened_at_ms + state.policy.breaker_open_ms - now_ms)
+    return {
+        "breaker": breaker.state.value,
+        "breaker_failures": len(breaker.failed),
+        "breaker_trial_in_s": trial_in_ms / 1000 if breaker.state is BreakerState.OPEN else None,
+    }
 
 
 def limit_rows(state: State) -> list[dict[str, object]]:

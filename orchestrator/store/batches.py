@@ -227,6 +227,12 @@ SET state = excluded.state, failures = excluded.failures, opened_at = excluded.o
     is_guarded=True,
 )
 
+
+def _controls(row: SaveControls) -> dict[str, object]:
+    limits = row.overrides.as_json()
+    return {"is_paused": row.is_paused, "pause_reason": row.pause_reason, "limits": limits}
+
+
 _CONTROLS = _Table(
     "controls",
     SaveControls,
@@ -236,7 +242,7 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now()
 """,
     (
         ("text", lambda r: CONTROLS),
-        ("jsonb", lambda r: json.dumps({"is_paused": r.is_paused, "limits": r.overrides.as_json()})),
+        ("jsonb", lambda r: json.dumps(_controls(r))),
     ),
     is_guarded=True,
 )

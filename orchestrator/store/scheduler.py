@@ -247,6 +247,7 @@ class PostgresSchedulerStore(Committer):
         return ControlsRead(
             at_ms=0,
             is_paused=bool(value.get("is_paused")),
+            pause_reason=str(value.get("pause_reason", "")),
             overrides=Overrides.from_json(value.get("limits", {})),
             breakers=breakers,
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, func, select, true
+from sqlalchemy import ColumnElement, RowMapping, Select, case, func, select, true
 
 from orchestrator.core.words import SATISFIED, TaskState
 from orchestrator.errors import Conflict, NotFound
@@ -126,7 +126,9 @@ async def task_detail(connection: Connection, task_id: int) -> TaskDetail:
 def _listed() -> Select[Any]:
     t, s = tasks.c, task_states.c
     written = (t.id, t.plan_id, t.key, t.kind, t.title, t.agent_type, t.priority, t.line)
-    moving = (s.state, s.reason, _unmet(), s.not_before, s.attempts_used, s.losses)
+    # a back-off that is over stands in the row until the next attempt
+    back_off = case((s.not_before > func.now(), s.not_before)).label("not_before")
+    moving = (s.state, s.reason, _unmet(), back_off, s.attempts_used, s.losses)
     return (
         select(*written, *moving, func.coalesce(_parents.c.key, "").label("parent_key"))
         .select_from(tasks)

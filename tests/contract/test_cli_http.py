@@ -84,6 +84,8 @@ def test_tasks_and_one_task_are_shown(plan_file: str, capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert "backend-development by override" in out
     assert "retry lost  never" in out
+    assert "  waits     its plan is" in out or "  waits     the scheduler has not taken" in out
+    assert [wait["reason"] for wait in _json(capsys, "show", "A.4")["waits"]] == ["in progress elsewhere"]
     assert run(["tasks", "Ship it"]) == 0
     assert "in progress elsewhere" in capsys.readouterr().out
     assert run(["show", "Ship it"]) == 0
@@ -197,6 +199,7 @@ def test_limits_and_a_status_that_needs_people_are_shown(
     coder = {"scope": "agent", "name": "coder", "live": 2, "sessions_max": None, "is_set": False}
     scheduler.told = {
         "is_paused": True,
+        "pause_reason": "the disk is full",
         "unknown_commits": 1,
         "limits": [total, coder],
         "pools": [{**pool, "breaker": "open", "breaker_failures": 5}],
@@ -211,9 +214,11 @@ def test_limits_and_a_status_that_needs_people_are_shown(
     assert [task["key"] for task in status["held"]["Ship it"]] == ["A.4", "A.5"]
     assert run(["status"]) == 0
     out = capsys.readouterr().out
-    assert "nothing starts until `orchestrator resume --all`" in out
-    assert "breaker open: 5 tasks failed one after the other" in out
+    assert "everything is paused (the disk is full): nothing starts until `orchestrator resume --all`" in out
+    assert "the breaker of coder is open: 5 tasks failed one after the other" in out
     assert "held    Ship it: A.5  Sell it" in out
+    assert run(["show", "Ship it"]) == 0
+    assert "everything is paused (the disk is full)" in capsys.readouterr().out
 
 
 def test_status_tells_stack_sessions_and_plans(plan_file: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,7 +129,7 @@ def test_a_pause_of_everything_outlives_the_stack(cli: CommandLine) -> None:
     assert (status["is_paused"], status["sessions_max"]) == (True, 3)
     plan = cli.plan("# Later\n\n- [ ] **D.1** Do it\n  - run: `true`\n", "later.md")
     cli.run("submit", str(plan))
-    assert "resume --all" in cli.run("status")
+    assert "(the disk is nearly full): nothing starts until `orchestrator resume --all`" in cli.run("status")
     assert cli.data("tasks", "Later")[0]["state"] == "ready"
     cli.run("resume", "--all")
     assert cli.data("watch", "Later")["plan"]["state"] == "done"

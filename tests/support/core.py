@@ -135,6 +135,7 @@ class World:
         overrides: Overrides | None = None,
         key: str = "",
         tenant_id: str = "",
+        reason: str = "",
     ) -> Answer:
         """Ask for something, as the plan's own tenant if none is named; return the answer."""
         request_id = len(self.answers) + 1
@@ -152,6 +153,7 @@ class World:
                 budget_micros=budget_micros,
                 overrides=overrides,
                 key=key,
+                reason=reason,
             )
         )
         return self.answers[request_id]

@@ -258,7 +258,12 @@ class MemoryTables:
         for row in _of(rows, SaveBreaker):
             self.breakers[row.agent_type] = BreakerRow(**{f.name: getattr(row, f.name) for f in fields(row)})
         for control in _of(rows, SaveControls):
-            self.controls = replace(self.controls, is_paused=control.is_paused, overrides=control.overrides)
+            self.controls = replace(
+                self.controls,
+                is_paused=control.is_paused,
+                pause_reason=control.pause_reason,
+                overrides=control.overrides,
+            )
         for answer in _of(rows, SaveAnswer):
             stored = StoredAnswer(digest=answer.digest, result=answer.result, error=answer.error)
             self.answers.setdefault((answer.tenant_id, answer.key), stored)

@@ -192,17 +192,19 @@ def test_a_budget_that_a_session_has_used_up_holds_its_task():
 
 def test_pause_of_everything_starts_nothing_in_any_plan_and_is_written():
     world = World()
-    world.request("pause_all")
+    world.request("pause_all", reason="the disk is full")
+    world.request("pause_all")  # again, with nothing new to say
     world.join("a")
     world.load([spec(1)])
     world.load([spec(2)], plan=replace(PLAN, plan_id=2))
     assert world.running() == []
     assert world.state.demand() == {}
     assert [row for row in world.commands if isinstance(row, SaveControls)] == [
-        SaveControls(is_paused=True, overrides=Overrides())
+        SaveControls(is_paused=True, pause_reason="the disk is full", overrides=Overrides())
     ]
     world.request("resume_all")
     assert world.running() == [1, 2]
+    assert world.state.pause_reason == ""
 
 
 def test_a_new_scheduler_stays_paused_until_somebody_resumes_it():

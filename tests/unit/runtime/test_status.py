@@ -38,11 +38,12 @@ def test_limits_are_told_with_where_they_come_from() -> None:
 
 
 def test_pools_are_told_with_their_breakers() -> None:
-    told = [PoolView.model_validate(row) for row in pool_rows(_state(), {"tester": 2})]
+    told = [PoolView.model_validate(row) for row in pool_rows(_state(), {"tester": 2}, now_ms=25_000)]
     assert [(row.agent_type, row.slots, row.queued, row.breaker) for row in told] == [
         ("coder", 4, 0, "open"),
         ("tester", 4, 2, "closed"),
     ]
+    assert [row.breaker_trial_in_s for row in told] == [35.0, None]
 
 
 def test_every_request_of_the_core_has_a_subject_and_a_route() -> None:
