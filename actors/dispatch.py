@@ -21,9 +21,6 @@ from orchestrator.runtime.scheduling import ExecutorInfo
 #: Longest wait for a Node actor to end a process tree, beyond the session's own grace.
 KILL_TIMEOUT_S = 30.0
 
-#: Lost executors of which it is remembered where they ran; of an older one every node is asked.
-LOST_REMEMBERED = 1_000
-
 #: Longest wait for an answer of the pools.
 ANSWER_TIMEOUT_S = 10.0
 
@@ -42,19 +39,14 @@ class RayExecutors:
         self._is_one_machine = is_one_machine
         self.waits: Mapping[str, str] = {}
         self._handles: dict[str, Any] = {}
-        self._nodes: dict[str, str] = {}
 
-    def joined(self, executor: str, node_id: str, handle: Any) -> None:
+    def joined(self, executor: str, handle: Any) -> None:
         """Remember an executor."""
         self._handles[executor] = handle
-        self._nodes[executor] = node_id
 
     def lost(self, executor: str) -> None:
-        """Forget the handle of an executor; where it ran is needed for a while."""
+        """Forget an executor."""
         self._handles.pop(executor, None)
-        lost = [name for name in self._nodes if name not in self._handles]
-        for name in lost[:-LOST_REMEMBERED]:
-            del self._nodes[name]
 
     async def _handle(self, executor: str) -> Any | None:
         """Return the handle of an executor; found by name before the pools have told us of it."""
@@ -75,21 +67,20 @@ class RayExecutors:
             with contextlib.suppress(RayActorError):
                 await handle.cancel.remote(token, reason)
 
-    async def kill_tree(self, executor: str, token: int) -> Proof:
-        """Have the tree ended on the node where the executor ran.
+    async def kill_tree(self, node_id: str, token: int) -> Proof:
+        """Have the tree ended on the node where the attempt started.
 
-        If that is not known, every node is asked, and believed only where all of them are one machine: a node
-        knows nothing of what runs on another that does not answer.
+        If the cluster does not know that node (it is new since), every node is asked, and believed only where
+        all of them are one machine: a node knows nothing of what runs on another that does not answer.
         """
-        node_id = self._nodes.get(executor)
-        nodes = [node_name(node_id)] if node_id else await asyncio.to_thread(names, NODE_PREFIX)
-        verdicts = [await self._kill_on(node, token) for node in nodes]
-        if node_id is None and not self._is_one_machine:
+        is_alive = (await asyncio.to_thread(_nodes)).get(node_id)
+        if is_alive is False:
+            return Proof.NODE_DEAD
+        if is_alive is None and not self._is_one_machine:
             return Proof.UNPROVEN
-        if verdicts and all(verdicts):
-            return Proof.GONE
-        is_dead = node_id is not None and await asyncio.to_thread(_is_dead, node_id)
-        return Proof.NODE_DEAD if is_dead else Proof.UNPROVEN
+        asked = [node_name(node_id)] if is_alive else await asyncio.to_thread(names, NODE_PREFIX)
+        verdicts = [await self._kill_on(node, token) for node in asked]
+        return Proof.GONE if verdicts and all(verdicts) else Proof.UNPROVEN
 
     async def _kill_on(self, name: str, token: int) -> bool:
         try:
@@ -116,15 +107,15 @@ class RayExecutors:
             except (ValueError, RayError, TimeoutError):
                 await asyncio.sleep(RETRY_S)
                 continue
-            for info, node_id, handle in found:
-                self.joined(info.executor, node_id, handle)
-            infos = [info for info, _, _ in found]
+            for info, handle in found:
+                self.joined(info.executor, handle)
+            infos = [info for info, _ in found]
             for executor in self._handles.keys() - {info.executor for info in infos}:
                 self.lost(executor)
             return infos
 
 
-def _is_dead(node_id: str) -> bool:
-    """Tell whether the cluster has declared the node dead; it never comes back under this id."""
+def _nodes() -> dict[str, bool]:
+    """Return by its id whether a node lives; a dead one never comes back under its id."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return any(node["NodeID"] == node_id and not node["Alive"] for node in nodes)
+    return {node["NodeID"]: node["Alive"] for node in nodes}

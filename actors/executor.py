@@ -54,6 +54,7 @@ class Executor:
         log_json(settings)
         structlog.contextvars.bind_contextvars(executor=name)
         self._config, self._name, self._agent_type = config, name, agent_type
+        self._node_id = ray.get_runtime_context().get_node_id()
         self._loop = asyncio.get_running_loop()
         self._scheduler: Any = None
         kind = Routing.from_settings(settings).agent_type(agent_type)
@@ -72,6 +73,7 @@ class Executor:
                 config.service_url,
                 executor=name,
                 incarnation=uuid.uuid4().hex,
+                node_id=self._node_id,
                 limits=session_limits(settings),
                 model=kind.model,
                 prompt=kind.prompt,
@@ -98,7 +100,6 @@ class Executor:
             "executor": self._name,
             "agent_type": self._agent_type,
             "slots": self._config.settings.pools.of(self._agent_type).slots,
-            "node_id": ray.get_runtime_context().get_node_id(),
             "pid": os.getpid(),
             "tokens": self._executing.tokens,
         }
@@ -110,7 +111,7 @@ class Executor:
 
     async def _meet_node(self) -> None:
         """Wait for the Node actor here: without it nobody could prove that a session has ended."""
-        name = node_name(ray.get_runtime_context().get_node_id())
+        name = node_name(self._node_id)
         while not self._has_node.is_set():
             try:
                 async with asyncio.timeout(NODE_ANSWER_S):

@@ -73,7 +73,6 @@ RETRY_S = 0.2
 @dataclass(slots=True, kw_only=True)
 class _Present:
     info: ExecutorInfo
-    node_id: str
     handle: Any
     idle_since_s: float
 
@@ -123,10 +122,10 @@ class Pools:
         self._news.set()
         return self._waits()
 
-    async def executors(self) -> list[tuple[ExecutorInfo, str, Any]]:
-        """Return every executor that lives, with its node and its handle."""
+    async def executors(self) -> list[tuple[ExecutorInfo, Any]]:
+        """Return every executor that lives, with its handle."""
         await self._is_found.wait()
-        return [(p.info, p.node_id, p.handle) for p in self._present.values()]
+        return [(p.info, p.handle) for p in self._present.values()]
 
     def _waits(self) -> dict[str, str]:
         return {one.pool: one.waits_for for one in self._starting.values() if one.waits_for}
@@ -238,7 +237,7 @@ class Pools:
                 one.has_answered, one.waits_for = True, f"one did not start: {_first_line(error)}"
                 await asyncio.sleep(START_RETRY_S)
         else:
-            await self._tell("executor_joined", present.info, present.node_id, one.handle)
+            await self._tell("executor_joined", present.info, one.handle)
         finally:
             self._starting.pop(name, None)
             self._news.set()
@@ -264,7 +263,7 @@ class Pools:
         info = ExecutorInfo(
             executor=answer["executor"], agent_type=answer["agent_type"], slots=answer["slots"]
         )
-        present = _Present(info=info, node_id=answer["node_id"], handle=handle, idle_since_s=time.monotonic())
+        present = _Present(info=info, handle=handle, idle_since_s=time.monotonic())
         self._present[info.executor] = present
         self._spawn(self._watch(present))
         return present

@@ -84,9 +84,9 @@ class Scheduler:
         self._scheduling.started(started)
         self._scheduling.ended(wire.unpack(ended))
 
-    async def executor_joined(self, info: ExecutorInfo, node_id: str, handle: Any) -> None:
+    async def executor_joined(self, info: ExecutorInfo, handle: Any) -> None:
         """Take an executor into service."""
-        self._executors.joined(info.executor, node_id, handle)
+        self._executors.joined(info.executor, handle)
         self._scheduling.executor_joined(info)
 
     async def executor_lost(self, executor: str) -> None:

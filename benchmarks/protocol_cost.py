@@ -98,7 +98,7 @@ class Waves:
         )
         self._executors = {
             f"x{n}": ExecutorStore(
-                config.service_url, executor=f"x{n}", incarnation="only", limits=SessionLimits()
+                config.service_url, executor=f"x{n}", incarnation="only", node_id="", limits=SessionLimits()
             )
             for n in range(EXECUTORS)
         }

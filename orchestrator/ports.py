@@ -198,11 +198,13 @@ class Fate:
             `fenced` (marked lost: it can store nothing any more),
             `over` (it had ended already).
         result: the report of the stored result.
+        node_id: where it started; empty if that is not known.
         reason: why it was fenced, by this call or an earlier one.
     """
 
     verdict: str
     result: AttemptEnded | None = None
+    node_id: str = ""
     reason: str = ""
 
 
@@ -300,8 +302,8 @@ class ExecutorGateway(Protocol):
     async def cancel(self, executor: str, token: int, reason: str) -> None:
         """Ask the executor to stop an attempt."""
 
-    async def kill_tree(self, executor: str, token: int) -> Proof:
-        """Have the attempt's process tree ended on its node, and say what is known of it then."""
+    async def kill_tree(self, node_id: str, token: int) -> Proof:
+        """Have the attempt's process tree ended on the node where it started, and say what is known then."""
 
     async def want(self, sessions: Mapping[str, int]) -> None:
         """Tell the pools how many sessions each of them could run now."""

@@ -96,7 +96,8 @@ class Driver:
         self._asked = 0
         self._background: set[asyncio.Task[Any]] = set()
         self._wanted: dict[str, int] = {}
-        self._told: dict[str, int] = {}
+        self._told: dict[str, int] | None = {}
+        self._is_telling = False
         self._is_finishing = False
         self._is_stopped = False
         self.is_database_away = False
@@ -204,8 +205,8 @@ class Driver:
 
     def repeat_demand(self) -> None:
         """Tell the pools again how many sessions they could run, for the case that they have forgotten."""
-        if self._told == self._wanted:
-            self._spawn(self._executors.want(self._wanted))
+        self._told = None
+        self._tell_pools()
 
     async def finish(self, *, timeout_s: float) -> None:
         """Wait until nothing is live or the time is up, then let `run` end after what is queued."""
@@ -311,29 +312,27 @@ class Driver:
                 self._spawn(self._executors.cancel(effect.executor, effect.token, effect.reason))
             case ProveGone():
                 for token in effect.tokens:
-                    self._spawn(
-                        self._look(token, partial(self._settle, effect.executor, token, effect.reason))
-                    )
+                    self._spawn(self._look(token, partial(self._settle, token, effect.reason)))
             case FenceAttempt():
                 self._spawn(self._look(effect.token, partial(self._fence, effect.token, effect.reason)))
             case Answer():
                 self._answer(effect)
 
     def _tell_pools(self) -> None:
-        wanted = self.state.demand()
-        if wanted != self._wanted:
-            is_telling, self._wanted = self._told != self._wanted, wanted
-            if not is_telling:
-                self._spawn(self._tell())
+        self._wanted = self.state.demand()
+        if self._told != self._wanted and not self._is_telling:
+            self._is_telling = True
+            self._spawn(self._tell())
 
     async def _tell(self) -> None:
         """Tell the pools the newest demand, one call at a time."""
-        while self._told != self._wanted:
-            wanted = self._wanted
-            try:
-                await self._executors.want(wanted)
-            finally:
-                self._told = wanted
+        try:
+            while self._told != self._wanted:
+                told = self._wanted
+                await self._executors.want(told)
+                self._told = told
+        finally:
+            self._is_telling = False
 
     def _answer(self, effect: Answer) -> None:
         answer = self._answers.pop(effect.request_id, None)
@@ -356,7 +355,7 @@ class Driver:
             log.exception("the end of an attempt could not be looked into", token=token)
             self.post(e.AttemptUnproven(at_ms=0, token=token, is_node_dead=False))
 
-    async def _settle(self, executor: str, token: int, reason: str) -> None:
+    async def _settle(self, token: int, reason: str) -> None:
         """Find out what became of an attempt that does not report, and tell the core."""
         fate = await self._fate(token, may_fence=False, reason=reason)
         if fate.verdict != "started":
@@ -365,7 +364,7 @@ class Driver:
         self.post(e.AttemptStarted(at_ms=0, token=token))  # perhaps news: a loss is judged by it
         if reason == START_TIMEOUT:
             return
-        if (proof := await self._executors.kill_tree(executor, token)) is Proof.GONE:
+        if (proof := await self._executors.kill_tree(fate.node_id, token)) is Proof.GONE:
             await self._fence(token, reason)
         else:
             self.post(e.AttemptUnproven(at_ms=0, token=token, is_node_dead=proof is Proof.NODE_DEAD))

@@ -82,7 +82,7 @@ class Committer:
                     continue
                 await connection.rollback()
                 if what == "term":
-                    raise Fenced(f"Epoch {self._epoch} no longer holds the scheduler's term.")
+                    raise self._fenced()
                 raise InvariantViolation(f"Batch {batch}: memory has {meant} rows of {what}, {hit} are so.")
             await connection.commit()
 
@@ -92,9 +92,19 @@ class Committer:
         """Send every statement in one round trip; return (what, rows hit, rows meant) of the guarded ones."""
         own = {"epoch": self._epoch, "cluster_id": self._cluster_id, "channel": CHANNEL}
         renewal = Statement(what="term", sql=_RENEW, values={**own, "batch": batch}, hits=1)
-        async with connection.pipeline():
-            sent = [(s, await connection.execute(s.sql, s.values)) for s in (renewal, *statements(rows, own))]
+        renewed = connection.cursor()
+        try:
+            async with connection.pipeline():
+                sent = [(renewal, await renewed.execute(renewal.sql, renewal.values))]
+                sent += [(s, await connection.execute(s.sql, s.values)) for s in statements(rows, own)]
+        except psycopg.IntegrityError:
+            if renewed.rowcount == 0:  # another scheduler has leased what we wanted to lease
+                raise self._fenced() from None
+            raise
         return [(s.what, cursor.rowcount, s.hits) for s, cursor in sent if s.hits is not None]
+
+    def _fenced(self) -> Fenced:
+        return Fenced(f"Epoch {self._epoch} no longer holds the scheduler's term.")
 
     async def take_term(self, *, incarnation: str, is_starting: bool, patience_s: float) -> Term:
         """Wait until the term may be taken, and take it; see ports.SchedulerStore."""
@@ -135,7 +145,7 @@ class Committer:
             row = await self._one(connection, _LAST_BATCH_SQL, {"epoch": self._epoch})
             await connection.rollback()
         if row is None:
-            raise Fenced(f"Epoch {self._epoch} no longer holds the scheduler's term.")
+            raise self._fenced()
         return int(row[0])
 
     async def reserve_tokens(self) -> tuple[int, int]:

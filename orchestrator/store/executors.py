@@ -8,6 +8,7 @@ by a second statement: its snapshot also shows what came from a connection of ou
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,14 +20,15 @@ from orchestrator.core.words import AttemptKind
 from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
 from orchestrator.store.arrays import array
-from orchestrator.store.hot import PLAN_ONCE, HotConnection, unavailable
+from orchestrator.store.hot import PLAN_ONCE, UNACKNOWLEDGED_MS, HotConnection, hang_up, unavailable
 
 #: Locked by token, and judged by the state that it then has.
 _START_SQL = """
 WITH locked AS (
     SELECT token, tenant_id, state, executor FROM attempts WHERE token = ANY(%(tokens)s::bigint[]) FOR SHARE
 )
-INSERT INTO starts (token, tenant_id, incarnation) SELECT token, tenant_id, %(incarnation)s FROM locked
+INSERT INTO starts (token, tenant_id, incarnation, node_id)
+SELECT token, tenant_id, %(incarnation)s, %(node)s FROM locked
 WHERE state = 'leased' AND executor = %(executor)s
 ON CONFLICT (token) DO NOTHING
 """
@@ -105,6 +107,7 @@ class ExecutorStore:
     Args:
         url: libpq URL of the service role.
         executor: name of the executor; `incarnation` tells its processes apart.
+        node_id: Ray's id of the node where its sessions run.
         limits: of an attempt whose task names none of its own.
         model, prompt: of the agent type; an empty model takes the backend's default.
     """
@@ -115,12 +118,14 @@ class ExecutorStore:
         *,
         executor: str,
         incarnation: str,
+        node_id: str,
         limits: SessionLimits,
         model: str = "",
         prompt: str = "",
     ) -> None:
         self._executor = executor
         self._incarnation = incarnation
+        self._node_id = node_id
         self._limits = limits
         self._model = model
         self._prompt = prompt
@@ -133,7 +138,12 @@ class ExecutorStore:
 
         Repeating it is harmless: this incarnation gets the same assignments again, any other gets nothing.
         """
-        values = {"tokens": array(tokens), "executor": self._executor, "incarnation": self._incarnation}
+        values = {
+            "tokens": array(tokens),
+            "executor": self._executor,
+            "incarnation": self._incarnation,
+            "node": self._node_id,
+        }
         return [self._assignment(row) for row in await self._commit(values, _START_SQL, _ASSIGNMENTS_SQL)]
 
     def _assignment(self, row: Mapping[str, Any]) -> Assignment:
@@ -217,11 +227,13 @@ class Beats:
     Args:
         url: libpq URL of the service role.
         name: how the server's activity view shows the connection.
+        patience_s: longest wait for the server.
     """
 
-    def __init__(self, url: str, *, name: str) -> None:
+    def __init__(self, url: str, *, name: str, patience_s: float = 10.0) -> None:
         self._url = url
         self._name = name
+        self._patience_s = patience_s
         self._connection: psycopg.Connection[tuple[int, str | None]] | None = None
 
     def renew(self, tokens: Sequence[int]) -> dict[int, str | None]:
@@ -236,14 +248,25 @@ class Beats:
                     self._url,
                     autocommit=True,
                     connect_timeout=5,
+                    tcp_user_timeout=UNACKNOWLEDGED_MS,
                     application_name=self._name,
                     options="-c statement_timeout=5s -c synchronous_commit=off",
                 )
-            rows = self._connection.execute(_BEAT_SQL, {"tokens": array(tokens)}).fetchall()
+            return dict(self._bump(self._connection, tokens))
         except psycopg.Error as error:
             self.close()
             raise unavailable(error, url=self._url) from error
-        return dict(rows)
+
+    def _bump(
+        self, connection: psycopg.Connection[tuple[int, str | None]], tokens: Sequence[int]
+    ) -> list[tuple[int, str | None]]:
+        deadline = threading.Timer(self._patience_s, hang_up, [connection])
+        deadline.daemon = True
+        deadline.start()
+        try:
+            return connection.execute(_BEAT_SQL, {"tokens": array(tokens)}).fetchall()
+        finally:
+            deadline.cancel()
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import psycopg
+import structlog
 from psycopg.rows import AsyncRowFactory, tuple_row
 
 from orchestrator.errors import DatabaseUnavailable, InvariantViolation, OrchestratorError
 from orchestrator.store.roles import place_of, reason_of
+
+log = structlog.get_logger(__name__)
 
 #: Tokens of attempts (and later of landings). The scheduler takes them in blocks of this size.
 TOKEN_BLOCK = 1000
@@ -25,6 +30,13 @@ REMEDY = "Check that the server runs and that the database URL names it; `orches
 #: Bounded waits, so that none of ours can block another; and no reading of whole tables: every statement here
 #: goes by key, but while tables grow, the statistics of a moment ago make the server think them small.
 _OPTIONS = "-c statement_timeout=15s -c idle_in_transaction_session_timeout=10s -c enable_seqscan=off"
+
+#: Longest time for which a connection is used at a stretch. The bounds above are kept by the server; one that
+#: is frozen, or out of reach behind a connection that stays open, keeps none.
+PATIENCE_S = 20.0
+
+#: Time after which what was sent and never acknowledged ends the connection, in ms.
+UNACKNOWLEDGED_MS = 15_000
 
 #: For connections whose statements all go by token or id: they are planned once, not for every batch.
 PLAN_ONCE = " -c plan_cache_mode=force_generic_plan"
@@ -39,6 +51,7 @@ class HotConnection:
         row_factory: of psycopg; rows are tuples by default.
         prepare: statement that is carried out, and committed, whenever it is opened.
         options: more settings of the server for it, such as PLAN_ONCE.
+        patience_s: longest time of one use.
     """
 
     def __init__(
@@ -49,12 +62,14 @@ class HotConnection:
         row_factory: AsyncRowFactory[Any] = tuple_row,
         prepare: str = "",
         options: str = "",
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._url = url
         self._name = name
         self._row_factory = row_factory
         self._prepare = prepare
         self._options = _OPTIONS + options
+        self._patience_s = patience_s
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
 
@@ -70,7 +85,8 @@ class HotConnection:
             try:
                 if self._connection is None or self._connection.closed:
                     self._connection = await self._open()
-                yield self._connection
+                with self._deadline(self._connection):
+                    yield self._connection
             except psycopg.Error as error:
                 await self.close()
                 raise _meaning(error, url=self._url) from error
@@ -90,13 +106,34 @@ class HotConnection:
             application_name=self._name,
             connect_timeout=5,
             keepalives_idle=5,
+            tcp_user_timeout=UNACKNOWLEDGED_MS,
             options=self._options,
         )
         connection.row_factory = self._row_factory
         if self._prepare:
-            await connection.execute(self._prepare.encode())
-            await connection.commit()
+            with self._deadline(connection):
+                await connection.execute(self._prepare.encode())
+                await connection.commit()
         return connection
+
+    @contextlib.contextmanager
+    def _deadline(self, connection: psycopg.AsyncConnection[Any]) -> Iterator[None]:
+        """Hang up when the patience is over. A mere cancel would wait for the server to take note of it."""
+        timer = asyncio.get_running_loop().call_later(self._patience_s, hang_up, connection)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def hang_up(connection: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
+    """End a connection under whoever waits for its server: he gets an OperationalError. From any thread."""
+    log.warning("the database was silent for too long")
+    with (
+        contextlib.suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as twin,
+    ):
+        twin.shutdown(socket.SHUT_RDWR)
 
 
 def unavailable(error: psycopg.Error, *, url: str) -> DatabaseUnavailable:

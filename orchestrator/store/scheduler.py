@@ -228,8 +228,9 @@ class PostgresSchedulerStore(Committer):
         result = await cursor.fetchone()
         if result is not None:
             return Fate(verdict="result", result=_ended(result))
-        cursor = await connection.execute("SELECT token FROM starts WHERE token = %s", (token,))
-        return Fate(verdict="started") if await cursor.fetchone() is not None else None
+        cursor = await connection.execute("SELECT node_id FROM starts WHERE token = %s", (token,))
+        start = await cursor.fetchone()
+        return None if start is None else Fate(verdict="started", node_id=start["node_id"])
 
     async def controls(self) -> ControlsRead:
         """Return what people have set for everything, and the circuit breakers."""

@@ -17,12 +17,13 @@ from orchestrator.core.words import AttemptState, FailureClass, PlanState, TaskS
 from orchestrator.errors import DatabaseUnavailable, Fenced, InvariantViolation
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.driver import Driver
+from orchestrator.store.hot import HotConnection
 from orchestrator.store.scheduler import PostgresSchedulerStore
 from orchestrator.store.tables import TOKEN_BLOCK
 from orchestrator.store.urls import DatabaseUrls
 from tests.support.commit_proxy import Fate, commit_proxy
 from tests.support.memory import MemoryExecutors
-from tests.support.rows import Rows, end, lease, make_store, record, save, somebody_waits_for_a_lock
+from tests.support.rows import Rows, end, frozen, lease, make_store, record, save, somebody_waits_for_a_lock
 
 pytestmark = pytest.mark.postgres
 
@@ -215,6 +216,21 @@ async def test_a_stolen_epoch_fences_and_writes_nothing(
     await thief.close()
 
 
+async def test_a_stolen_epoch_fences_also_who_would_lease_what_is_leased(
+    store: PostgresSchedulerStore, rows: Rows, database: DatabaseUrls
+) -> None:
+    plan_id, (task_id,) = rows.plan(1)
+    newer = make_store(database.direct)
+    await newer.take_term(incarnation="i2", is_starting=True, patience_s=5)
+    await newer.commit(1, [lease(8, plan_id=plan_id, task_id=task_id)])
+    with pytest.raises(Fenced):
+        await store.commit(1, [lease(7, plan_id=plan_id, task_id=task_id, number=2)])
+    assert rows.column("SELECT token FROM attempts") == [8]
+    with pytest.raises(InvariantViolation):  # of whoever holds the term it is a defect
+        await newer.commit(2, [lease(9, plan_id=plan_id, task_id=task_id, number=2)])
+    await newer.close()
+
+
 async def test_the_fenced_one_does_not_take_the_term_back_while_it_is_renewed(
     store: PostgresSchedulerStore, database: DatabaseUrls
 ) -> None:
@@ -357,6 +373,21 @@ async def test_a_connection_that_the_server_ends_is_opened_again(
     assert await store.last_batch() == 0
     await store.commit(1, [save(task_id)])
     assert rows.column("SELECT version FROM task_states") == [1]
+
+
+async def test_a_server_that_says_nothing_is_away_and_then_back(rows: Rows, database: DatabaseUrls) -> None:
+    hot = HotConnection(database.direct, name="hot", patience_s=0.5)
+    async with hot.use() as connection:
+        await connection.execute("SELECT 1")
+    with frozen(rows, "hot"), pytest.raises(DatabaseUnavailable):
+        async with hot.use() as connection:
+            await connection.execute("SELECT 1")
+    with pytest.raises(DatabaseUnavailable):
+        async with hot.use() as connection, connection.pipeline():
+            await connection.execute("SELECT pg_sleep(60)")
+    async with hot.use() as connection:
+        await connection.execute("SELECT 1")
+    await hot.close()
 
 
 async def test_a_commit_that_is_given_up_leaves_nothing_half_done(

@@ -14,7 +14,7 @@ from orchestrator.runtime.executing import TranscriptBuffer, _storable
 from orchestrator.store.executors import Beats, ExecutorStore
 from orchestrator.store.urls import DatabaseUrls
 from tests.support.commit_proxy import Fate, commit_proxy
-from tests.support.rows import Rows, end, lease, make_store
+from tests.support.rows import Rows, end, frozen, lease, make_store
 
 pytestmark = pytest.mark.postgres
 
@@ -34,7 +34,12 @@ class Stage:
 
     def executor(self, name: str = "x1", incarnation: str = "i1", *, url: str = "") -> ExecutorStore:
         return ExecutorStore(
-            url or self.urls.service, executor=name, incarnation=incarnation, limits=LIMITS, model="m"
+            url or self.urls.service,
+            executor=name,
+            incarnation=incarnation,
+            node_id="n1",
+            limits=LIMITS,
+            model="m",
         )
 
     async def commit(self, *rows: object) -> None:
@@ -179,6 +184,16 @@ async def test_beats_that_cannot_be_sent_say_so_and_come_back(stage: Stage) -> N
     beats.renew([1])
     stage.rows.all("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'beats'")
     with pytest.raises(DatabaseUnavailable):
+        beats.renew([1])
+    assert beats.renew([1]) == {1: None}
+    beats.close()
+
+
+async def test_beats_to_a_server_that_says_nothing_are_given_up(stage: Stage) -> None:
+    await stage.leased(1)
+    beats = Beats(stage.urls.service, name="beats", patience_s=0.5)
+    beats.renew([1])
+    with frozen(stage.rows, "beats"), pytest.raises(DatabaseUnavailable):
         beats.renew([1])
     assert beats.renew([1]) == {1: None}
     beats.close()

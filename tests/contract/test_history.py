@@ -34,7 +34,9 @@ class Run:
         self.rows = Rows(urls)
         self.state = SchedulerState(policy=Policy(backoff_ms=(0,)))
         self.store = make_store(urls.direct)
-        self.executor = ExecutorStore(urls.service, executor="x1", incarnation="i1", limits=SessionLimits())
+        self.executor = ExecutorStore(
+            urls.service, executor="x1", incarnation="i1", node_id="n1", limits=SessionLimits()
+        )
         self._batch = 0
 
     async def begin(self) -> None:

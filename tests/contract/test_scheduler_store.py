@@ -29,7 +29,7 @@ class Stage:
         self.rows = Rows(urls)
         self.store: PostgresSchedulerStore = make_store(urls.direct)
         self.executor = ExecutorStore(
-            urls.service, executor="x1", incarnation="i1", limits=SessionLimits(), model=""
+            urls.service, executor="x1", incarnation="i1", node_id="n1", limits=SessionLimits(), model=""
         )
         self._batches = itertools.count(1)
 

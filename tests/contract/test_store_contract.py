@@ -396,7 +396,8 @@ async def test_what_started_stays_until_it_is_proven_gone(stores: Stores, schedu
     plan_id, _ = await leased(stores, scheduler, 7)
     x1 = stores.executor()
     await x1.start([7])
-    assert await scheduler.fate(7, may_fence=False, reason="why") == Fate(verdict="started")
+    started = Fate(verdict="started", node_id="node of x1")
+    assert await scheduler.fate(7, may_fence=False, reason="why") == started
     assert stores.attempts() == {7: ("leased", "")}
     assert await scheduler.fate(7, may_fence=True, reason="why") == Fate(verdict="fenced", reason="why")
     assert stores.attempts() == {7: ("lost", "why")}

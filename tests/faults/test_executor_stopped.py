@@ -41,7 +41,7 @@ async def what_is_taken(
 ) -> tuple[set[int], dict[int, str | None]]:
     """Store a result and renew the lease as the executor does; return the tokens that were taken."""
     store = ExecutorStore(
-        urls.service, executor=attempt["executor"], incarnation="late", limits=SessionLimits()
+        urls.service, executor=attempt["executor"], incarnation="late", node_id="", limits=SessionLimits()
     )
     beats = Beats(urls.service, name="late")
     outcome = Outcome(state=AttemptState.SUCCEEDED, summary="too late")

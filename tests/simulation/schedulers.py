@@ -112,8 +112,8 @@ class Gateway:
         if found is not None:
             self._world.send("cancel", found.main, found.executing.cancel, token, reason)
 
-    async def kill_tree(self, executor: str, token: int) -> Proof:
-        del executor
+    async def kill_tree(self, node_id: str, token: int) -> Proof:
+        del node_id
         answer: asyncio.Future[Proof] = self._world.loop.create_future()
         self._world.send("kill tree", None, self._world.kill_tree, token, answer)
         try:

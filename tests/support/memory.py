@@ -127,18 +127,27 @@ class MemoryAttempts:
     """Implements runtime.executing.AttemptStore."""
 
     def __init__(
-        self, tables: MemoryTables, *, executor: str, incarnation: str, line: Line | None = None
+        self,
+        tables: MemoryTables,
+        *,
+        executor: str,
+        incarnation: str,
+        node_id: str = "",
+        line: Line | None = None,
     ) -> None:
         self._tables = tables
         self._executor = executor
         self._incarnation = incarnation
+        self._node_id = node_id
         self._line = line or Line()
 
     async def start(self, tokens: Sequence[int]) -> list[Assignment]:
         return await self._line.carry("start", lambda: self._start(tokens))
 
     def _start(self, tokens: Sequence[int]) -> list[Assignment]:
-        rows = self._tables.start(tokens, executor=self._executor, incarnation=self._incarnation)
+        rows = self._tables.start(
+            tokens, executor=self._executor, incarnation=self._incarnation, node_id=self._node_id
+        )
         return [self._assignment(row) for row in rows]
 
     def _assignment(self, row: AttemptRow) -> Assignment:
@@ -302,8 +311,8 @@ class MemoryExecutors:
         self.cancels.append((executor, token, reason))
         self.signal.note()
 
-    async def kill_tree(self, executor: str, token: int) -> Proof:
-        self.kills.append((executor, token))
+    async def kill_tree(self, node_id: str, token: int) -> Proof:
+        self.kills.append((node_id, token))
         self.signal.note()
         return self.proofs.pop(0) if len(self.proofs) > 1 else self.proofs[0]
 

@@ -105,6 +105,7 @@ class StartRow:
     """A stored start."""
 
     incarnation: str
+    node_id: str
     at_ms: int
 
 
@@ -346,7 +347,7 @@ class MemoryTables:
         if token in self.results:
             return Fate(verdict="result", result=self._ended(token))
         if token in self.starts and not may_fence:
-            return Fate(verdict="started")
+            return Fate(verdict="started", node_id=self.starts[token].node_id)
         start = self.starts.get(token)
         self.attempts[token] = replace(
             attempt,
@@ -439,13 +440,16 @@ class MemoryTables:
 
     # --- executors write
 
-    def start(self, tokens: Sequence[int], *, executor: str, incarnation: str) -> list[AttemptRow]:
+    def start(
+        self, tokens: Sequence[int], *, executor: str, incarnation: str, node_id: str = ""
+    ) -> list[AttemptRow]:
         """Store starts; return the attempts that this incarnation may work on."""
         for token in tokens:
             attempt = self.attempts.get(token)
             is_ours = attempt is not None and attempt.executor == executor
             if attempt is not None and is_ours and attempt.state is AttemptState.LEASED:
-                self.starts.setdefault(token, StartRow(incarnation=incarnation, at_ms=self.clock_ms()))
+                start = StartRow(incarnation=incarnation, node_id=node_id, at_ms=self.clock_ms())
+                self.starts.setdefault(token, start)
         return [
             self.attempts[token]
             for token in dict.fromkeys(tokens)

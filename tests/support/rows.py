@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -136,3 +139,16 @@ def end(token: int, state: AttemptState = AttemptState.SUCCEEDED, **changes: Any
 def record(kind: str, *, plan_id: int, **payload: object) -> RecordEvent:
     """Return an event."""
     return RecordEvent(type=kind, tenant_id="local", plan_id=plan_id, payload=payload)
+
+
+@contextmanager
+def frozen(rows: Rows, name: str) -> Iterator[None]:
+    """Freeze the server's process of the one connection that has the name; its socket stays open."""
+    (pid,) = rows.column(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()", name
+    )
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

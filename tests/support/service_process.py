@@ -223,8 +223,8 @@ class _Executors:
         if executor in self.by_name:
             await self.by_name[executor].cancel(token, reason)
 
-    async def kill_tree(self, executor: str, token: int) -> Proof:
-        del executor
+    async def kill_tree(self, node_id: str, token: int) -> Proof:
+        del node_id
         return Proof.GONE if await self._node.kill_tree(token) else Proof.UNPROVEN
 
     async def want(self, sessions: Mapping[str, int]) -> None:

@@ -89,7 +89,11 @@ class PostgresStores(Stores):
 
     def executor(self, name: str = "x1", *, incarnation: str = "i1") -> AttemptStore:
         made = ExecutorStore(
-            self._urls.service, executor=name, incarnation=incarnation, limits=SessionLimits()
+            self._urls.service,
+            executor=name,
+            incarnation=incarnation,
+            node_id=f"node of {name}",
+            limits=SessionLimits(),
         )
         self._open.append(made)
         return made
@@ -164,7 +168,7 @@ class MemoryStores(Stores):
         return MemoryStore(self.tables, cluster_id=cluster)
 
     def executor(self, name: str = "x1", *, incarnation: str = "i1") -> AttemptStore:
-        return MemoryAttempts(self.tables, executor=name, incarnation=incarnation)
+        return MemoryAttempts(self.tables, executor=name, incarnation=incarnation, node_id=f"node of {name}")
 
     def beats(self) -> Renewer:
         return MemoryBeats(self.tables)

@@ -400,7 +400,7 @@ async def test_what_started_is_lost_only_when_it_is_proven_gone(reason: str) -> 
     async with running(stage):
         token = await stage.running_attempt()
         stage.driver.post(e.AttemptStarted(at_ms=0, token=token))
-        stage.store.tables.start([token], executor="x1", incarnation="i1")
+        stage.store.tables.start([token], executor="x1", incarnation="i1", node_id="n1")
         if reason == "executor lost":
             stage.driver.post(e.ExecutorLost(at_ms=0, executor="x1"))
         else:
@@ -411,7 +411,7 @@ async def test_what_started_is_lost_only_when_it_is_proven_gone(reason: str) -> 
             await stage.handled(e.AttemptUnproven, times=times)
             stage.tick(1_000)
         await stage.handled(e.AttemptLost)
-        assert stage.executors.kills == [("x1", token)] * 3
+        assert stage.executors.kills == [("n1", token)] * 3
         assert stage.store.asked_fates == [(token, gone, reason) for gone in (False, False, False, True)]
         ends = [row for row in stage.store.written if isinstance(row, EndAttempt)]
         await stage.store.signal.until(
@@ -451,6 +451,27 @@ async def test_pools_hear_the_newest_demand_one_call_at_a_time() -> None:
         stage.driver.repeat_demand()
         await stage.executors.signal.until(lambda: len(stage.executors.told) == 3)
         assert stage.executors.told[-1] == {"coder": 3}
+
+
+async def test_demand_that_is_told_again_and_demand_that_is_new_are_not_told_at_once() -> None:
+    stage = Stage()
+    stage.has_plan(1)
+    stage.has_plan(2, plan_id=2)
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        await stage.executors.signal.until(lambda: stage.executors.told)
+        await asyncio.sleep(0)
+        stage.executors.may_be_told.clear()
+        stage.driver.repeat_demand()
+        await stage.executors.signal.until(lambda: len(stage.executors.told) == 2)
+        await stage.driver.load_plan(2)
+        stage.driver.repeat_demand()
+        stage.tick()
+        await stage.handled(e.Tick)
+        assert len(stage.executors.told) == 2
+        stage.executors.may_be_told.set()
+        await stage.executors.signal.until(lambda: len(stage.executors.told) == 3)
+        assert stage.executors.told[-1] == stage.state.demand()
 
 
 async def test_finishing_waits_for_what_is_live_and_then_for_what_is_queued() -> None:
