@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator
 
 from orchestrator.core.moving import is_in_scope
 from orchestrator.core.state import State
-from orchestrator.core.words import CLOSED, LIVE, SATISFIED, AttemptKind, BreakerState, PlanState, TaskState
+from orchestrator.core.words import (
+    AT_WORK,
+    CLOSED,
+    LIVE,
+    SATISFIED,
+    AttemptKind,
+    BreakerState,
+    PlanState,
+    TaskState,
+)
 from orchestrator.errors import InvariantViolation
 
 #: What a task in one of these wants next follows from its state.
@@ -65,9 +74,13 @@ def only_satisfied_releases(s: State) -> Iterator[str]:
                 if s.tasks[task_id].state not in SATISFIED:
                     unmet.update(s.tasks[task_id].dependents)
     for task in s.tasks.values():
-        if s.plans[task.plan_id].is_loaded and task.unmet != unmet[task.task_id]:
+        if not s.plans[task.plan_id].is_loaded:
+            continue
+        if task.unmet != unmet[task.task_id]:
             yield f"task {task.task_id} counts {task.unmet} unmet, there are {unmet[task.task_id]}"
-        if task.unmet and task.state in {TaskState.READY, TaskState.RUNNING, TaskState.VERIFYING}:
+        if task.unmet and (
+            task.state is TaskState.READY or (task.state in AT_WORK and not task.is_overtaken)
+        ):
             yield f"task {task.task_id} is {task.state} with {task.unmet} unmet dependencies"
 
 

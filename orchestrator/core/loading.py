@@ -14,18 +14,22 @@ from orchestrator.core.commands import StartAttempt
 from orchestrator.core.events import AttemptLost, LiveAttempt, PlanLoaded, PlanSliceLoaded, PlanSpec
 from orchestrator.core.fairness import MODEL_BACKENDS
 from orchestrator.core.moving import (
+    cancel_task,
     enqueue,
     make_ready,
     move_plan,
+    move_task,
     reason_to_hold,
     release_holds,
     roll_up,
+    start_or_wait,
 )
 from orchestrator.core.reports import on_attempt_lost
 from orchestrator.core.state import Attempt, Plan, State
 from orchestrator.core.task import Task
 from orchestrator.core.words import (
     CLOSED,
+    REMOVED,
     SATISFIED,
     AttemptState,
     HoldReason,
@@ -39,10 +43,7 @@ def on_slice_loaded(s: State, event: PlanSliceLoaded) -> None:
     plan = s.plans.get(event.plan.plan_id)
     if plan is None:
         plan = s.plans[event.plan.plan_id] = _plan_of(event.plan)
-    for task in event.tasks:
-        _take(s, plan, task)
-    for task_id, on_id in event.edges:
-        _link(s, task_id, on_id)
+    take_tasks(s, plan, event.tasks, event.edges)
     for task in event.tasks:
         if task.state is TaskState.READY and plan.until_task == 0 and reason_to_hold(s, task) is None:
             enqueue(s, task)
@@ -57,6 +58,14 @@ def _plan_of(spec: PlanSpec) -> Plan:
         spent_micros=spec.spent_micros,
         until_task=spec.until_task,
     )
+
+
+def take_tasks(s: State, plan: Plan, tasks: Iterable[Task], edges: Iterable[tuple[int, int]]) -> None:
+    """Count tasks, parents before their children, and edges into a plan; none of them starts by that."""
+    for task in tasks:
+        _take(s, plan, task)
+    for task_id, on_id in edges:
+        _link(s, task_id, on_id)
 
 
 def _take(s: State, plan: Plan, task: Task) -> None:
@@ -103,10 +112,7 @@ def on_plan_loaded(s: State, event: PlanLoaded, *, at_ms: int) -> None:
     if plan.state is PlanState.SUBMITTED:
         s.record("plan.taken", plan, payload={"tasks": len(plan.task_ids)})
         move_plan(s, plan, PlanState.ACTIVE)
-    for task_id in plan.task_ids:
-        task = s.tasks[task_id]
-        if task.state not in _LEFT_ALONE:
-            _resume(s, task)
+    resume_tasks(s, plan)
     for live in event.attempts:
         if live.state is AttemptState.LOST:  # fenced, and the scheduler died before the task followed
             lost = AttemptLost(at_ms=at_ms, token=live.token, reason=live.end_reason)
@@ -115,10 +121,6 @@ def on_plan_loaded(s: State, event: PlanLoaded, *, at_ms: int) -> None:
         release_holds(s, plan, HoldReason.NO_CREDENTIALS)
     fairness.offer_all(s, plan)
     s.touched.add(plan.plan_id)
-
-
-#: Loading does nothing for tasks in these.
-_LEFT_ALONE = CLOSED | {TaskState.HELD, TaskState.FAILED}
 
 
 def set_scope(s: State, plan: Plan) -> None:
@@ -183,12 +185,42 @@ def _last_state(live: LiveAttempt) -> AttemptState:
     return AttemptState.STARTED if live.started_at_ms else AttemptState.LEASED
 
 
+def resume_tasks(s: State, plan: Plan) -> None:
+    """Bring the tasks of a plan to where they belong by their rows and edges, and start what may start."""
+    for task_id in plan.task_ids:
+        task = s.tasks[task_id]
+        if task.is_container:
+            _resume_container(s, task)
+        elif task.is_removed:
+            if task.state not in CLOSED:
+                cancel_task(s, task, REMOVED)
+        elif task.state not in CLOSED:
+            _resume(s, task)
+
+
+def _resume_container(s: State, box: Task) -> None:
+    if box.open_children == 0 and box.state is TaskState.WAITING:
+        roll_up(s, box)
+    elif box.open_children and box.state in CLOSED:  # a revision added to it
+        move_task(s, box, TaskState.WAITING)
+
+
+#: A hold for one of these ends when its author no longer asks for it.
+_BY_AUTHOR = {HoldReason.APPROVAL.value, HoldReason.MANUAL.value}
+
+
 def _resume(s: State, task: Task) -> None:
-    if task.is_container:
-        if task.state is TaskState.WAITING and task.open_children == 0:
-            roll_up(s, task)
-    elif task.state is TaskState.READY or (task.state is TaskState.WAITING and task.unmet == 0):
-        if not task.ticket:
-            make_ready(s, task)
-    elif task.state is TaskState.VERIFYING and not task.token and not task.ticket:
-        enqueue(s, task)
+    match task.state:
+        case TaskState.READY | TaskState.WAITING:
+            if task.unmet:
+                if task.state is TaskState.READY:  # a revision added the dependency
+                    move_task(s, task, TaskState.WAITING)
+            elif not task.ticket:
+                make_ready(s, task)
+        case TaskState.RUNNING | TaskState.VERIFYING:
+            task.is_overtaken = task.unmet > 0
+            if task.state is TaskState.VERIFYING and not task.token and not task.ticket:
+                enqueue(s, task)
+        case TaskState.HELD:
+            if task.reason in _BY_AUTHOR and task.hold_when_ready is None:
+                start_or_wait(s, task)

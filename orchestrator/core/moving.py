@@ -5,13 +5,14 @@ from __future__ import annotations
 from heapq import heappush
 
 from orchestrator.core import fairness
-from orchestrator.core.commands import SavePlan
+from orchestrator.core.commands import AskCancel, CancelAttempt, SavePlan
 from orchestrator.core.fairness import MODEL_BACKENDS
 from orchestrator.core.retry import backoff_ms, policy_of
-from orchestrator.core.state import Plan, State
+from orchestrator.core.state import Attempt, Plan, State
 from orchestrator.core.task import Task
 from orchestrator.core.transitions import PLAN_MOVES, TASK_MOVES, check_move
 from orchestrator.core.words import (
+    AT_WORK,
     CLOSED,
     SATISFIED,
     AttemptKind,
@@ -39,6 +40,7 @@ def move_task(s: State, task: Task, new: TaskState, *, reason: str = "") -> None
     if not task.is_container and is_in_scope(plan, task):
         plan.counts[old] -= 1
         plan.counts[new] += 1
+    task.is_overtaken = task.is_overtaken and new in AT_WORK
     s.touch(task)
     payload = {"reason": reason} if reason else {}
     s.record(f"task.{new.value}", plan, task_id=task.task_id, payload=payload)
@@ -76,22 +78,40 @@ def finish_task(s: State, task: Task, *, reason: str = "") -> None:
     move_task(s, task, TaskState.DONE, reason=reason)
 
 
+def cancel_task(s: State, task: Task, reason: str) -> None:
+    """Cancel a leaf that is not closed; one with a live attempt once that has ended."""
+    attempt = s.attempts.get(task.token)
+    if attempt is None:
+        move_task(s, task, TaskState.CANCELLED, reason=reason)
+    elif not attempt.cancel_reason:
+        ask_cancel(s, attempt, reason)
+
+
+def ask_cancel(s: State, attempt: Attempt, reason: str) -> None:
+    """Ask a live attempt to end; its task follows when it has ended."""
+    attempt.cancel_reason = reason
+    s.out.append(AskCancel(token=attempt.token, reason=reason))
+    s.out.append(CancelAttempt(token=attempt.token, executor=attempt.executor, reason=reason))
+
+
 def _release_dependents(s: State, task: Task) -> None:
     """Count a dependency as met. Nothing else releases dependents."""
     for dependent_id in task.dependents:
         dependent = s.tasks[dependent_id]
         dependent.unmet -= 1
+        dependent.is_overtaken = dependent.is_overtaken and dependent.unmet > 0
         if dependent.unmet == 0 and dependent.state is TaskState.WAITING and not dependent.is_container:
             make_ready(s, dependent)
 
 
 def _recall_dependents(s: State, task: Task) -> None:
-    """A dependency that was met is open again: what has not started waits for it."""
+    """A dependency that was met is open again: what has not started waits for it, what has is overtaken."""
     for dependent_id in task.dependents:
         dependent = s.tasks[dependent_id]
         dependent.unmet += 1
         if dependent.state is TaskState.READY:
             move_task(s, dependent, TaskState.WAITING)
+        dependent.is_overtaken = dependent.state in AT_WORK
 
 
 def make_ready(s: State, task: Task) -> None:
@@ -192,7 +212,7 @@ def _retry(s: State, task: Task) -> None:
         s.touch(task)
         enqueue(s, task)
     else:
-        make_ready(s, task)
+        start_or_wait(s, task)
 
 
 def move_plan(s: State, plan: Plan, new: PlanState, *, payload: dict[str, object] | None = None) -> None:

@@ -7,12 +7,20 @@ from orchestrator.core.assign import attempt_payload, unregister
 from orchestrator.core.commands import EndAttempt, MarkStarted
 from orchestrator.core.events import AttemptEnded, AttemptLost, AttemptStarted
 from orchestrator.core.leases import START_TIMEOUT, TIMED_OUT, UNPROVEN
-from orchestrator.core.moving import apply_failure, enqueue, make_ready, move_task, verify_task
+from orchestrator.core.moving import (
+    apply_failure,
+    enqueue,
+    finish_task,
+    move_task,
+    start_or_wait,
+    verify_task,
+)
 from orchestrator.core.retry import POLICIES, BreakerEffect
 from orchestrator.core.state import ENDED_REMEMBERED, Attempt, State
 from orchestrator.core.task import Task
 from orchestrator.core.transitions import ATTEMPT_MOVES, check_move
 from orchestrator.core.words import (
+    BY_FILE,
     AttemptKind,
     AttemptState,
     FailureClass,
@@ -125,11 +133,19 @@ def _follow(
     if event.state is AttemptState.SUCCEEDED and not (is_cancelled and _has_more(task, attempt)):
         verify_task(s, task, passed=attempt.kind)
     elif is_cancelled:
-        move_task(s, task, TaskState.CANCELLED, reason=attempt.cancel_reason)
+        _end_as_asked(s, task, attempt)
     elif failure is None:
         _interrupted(s, task, attempt)
     else:
         apply_failure(s, task, failure, summary=event.summary, at_ms=at_ms)
+
+
+def _end_as_asked(s: State, task: Task, attempt: Attempt) -> None:
+    """The attempt was to end: its author has ticked the task, or somebody cancelled it."""
+    if attempt.cancel_reason == BY_FILE:
+        finish_task(s, task, reason=BY_FILE)
+    else:
+        move_task(s, task, TaskState.CANCELLED, reason=attempt.cancel_reason)
 
 
 def _has_more(task: Task, attempt: Attempt) -> bool:
@@ -142,7 +158,7 @@ def _has_more(task: Task, attempt: Attempt) -> bool:
 def _interrupted(s: State, task: Task, attempt: Attempt) -> None:
     """The executor was stopped in good order: nobody is charged, the task starts again at once."""
     if attempt.kind is AttemptKind.WORK:
-        make_ready(s, task)
+        start_or_wait(s, task)
     else:
         enqueue(s, task)
 
@@ -164,7 +180,7 @@ def on_attempt_lost(s: State, event: AttemptLost, *, at_ms: int) -> None:
     _end(s, attempt, AttemptState.LOST, failure, reason=event.reason, has_result=False, payload=payload)
     breaker.note_outcome(s, attempt, BreakerEffect.NEUTRAL, at_ms=at_ms)
     if attempt.cancel_reason:
-        move_task(s, task, TaskState.CANCELLED, reason=attempt.cancel_reason)
+        _end_as_asked(s, task, attempt)
     elif hold is not None:
         task.losses += 1
         move_task(s, task, TaskState.HELD, reason=hold.value)
@@ -195,6 +211,6 @@ def _time_out(s: State, attempt: Attempt, *, at_ms: int) -> None:
     )
     breaker.note_outcome(s, attempt, POLICIES[failure].breaker, at_ms=at_ms)
     if attempt.cancel_reason:
-        move_task(s, task, TaskState.CANCELLED, reason=attempt.cancel_reason)
+        _end_as_asked(s, task, attempt)
     else:
         apply_failure(s, task, failure, summary=reason, at_ms=at_ms)

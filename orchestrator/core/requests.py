@@ -5,13 +5,11 @@ Each handler returns the answer, or raises Refusal before it changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from orchestrator.core import fairness
 from orchestrator.core.commands import (
     Answer,
-    AskCancel,
-    CancelAttempt,
     ReleaseTask,
     SaveAnswer,
     SaveControls,
@@ -19,6 +17,8 @@ from orchestrator.core.commands import (
 from orchestrator.core.events import Requested
 from orchestrator.core.loading import set_scope
 from orchestrator.core.moving import (
+    ask_cancel,
+    cancel_task,
     enqueue,
     finish_task,
     move_plan,
@@ -30,15 +30,21 @@ from orchestrator.core.moving import (
 )
 from orchestrator.core.state import Plan, State
 from orchestrator.core.task import Task
-from orchestrator.core.words import CLOSED, SATISFIED, AttemptKind, HoldReason, PlanState, TaskState
+from orchestrator.core.words import (
+    AT_WORK,
+    BY_FILE,
+    CLOSED,
+    SATISFIED,
+    AttemptKind,
+    HoldReason,
+    PlanState,
+    TaskState,
+)
 
 Result = dict[str, object]
 
 #: Largest budget: a billion dollars.
 BUDGET_MICROS_MAX = 10**15
-
-#: A task in one of these relies on its dependencies.
-_AT_WORK = frozenset({TaskState.RUNNING, TaskState.VERIFYING, TaskState.MERGING})
 
 _CANCELLED = "The plan was cancelled. Submit it fresh to start over."
 
@@ -101,26 +107,22 @@ def _leaves(s: State, task: Task) -> Iterator[Task]:
 # --- ending tasks
 
 
-def _cancel(s: State, task: Task, reason: str) -> str:
-    attempt = s.attempts.get(task.token)
-    if attempt is None:
-        move_task(s, task, TaskState.CANCELLED, reason=reason)
-        return task.state.value
-    if not attempt.cancel_reason:
-        attempt.cancel_reason = reason
-        s.out.append(AskCancel(token=attempt.token, reason=reason))
-        s.out.append(CancelAttempt(token=attempt.token, executor=attempt.executor, reason=reason))
-    return "cancelling"
+def _cancel(s: State, leaves: Iterable[Task], reason: str) -> Result:
+    """Cancel those of the leaves that are not closed, and count them."""
+    open_ = [leaf for leaf in leaves if leaf.state not in CLOSED]
+    for leaf in open_:
+        cancel_task(s, leaf, reason)
+    cancelling = sum(leaf.token != 0 for leaf in open_)
+    return {"cancelled": len(open_) - cancelling, "cancelling": cancelling}
 
 
 def _on_cancel_task(s: State, event: Requested) -> Result:
     task = _task(s, event)
-    reason = event.reason or "by request"
-    states = [_cancel(s, leaf, reason) for leaf in _leaves(s, task) if leaf.state not in CLOSED]
-    if not states:
+    result = _cancel(s, _leaves(s, task), event.reason or "by request")
+    if not any(result.values()):
         raise Refusal(f"The task is {task.state.value} already; there is nothing to cancel.")
     wake(s, s.plans[task.plan_id])  # it may be over now
-    return {"cancelled": states.count("cancelled"), "cancelling": states.count("cancelling")}
+    return result
 
 
 def _idle_leaves(s: State, event: Requested, what: str) -> list[Task]:
@@ -152,17 +154,46 @@ def _on_finish_task(s: State, event: Requested) -> Result:
     return {"finished": len(leaves)}
 
 
+def _on_tick_task(s: State, event: Requested) -> Result:
+    """Its author has ticked it in the file: it is done, once what works on it has ended."""
+    task = _task(s, event)
+    met = {TaskState.DONE, TaskState.SKIPPED}
+    leaves = [leaf for leaf in _leaves(s, task) if leaf.state not in met and not leaf.is_removed]
+    if not leaves:
+        raise Refusal("The task is done already; there is nothing to tick.")
+    plan = s.plans[task.plan_id]
+    if plan.state is PlanState.CANCELLED:
+        raise Refusal(_CANCELLED)
+    wake(s, plan)
+    for leaf in leaves:
+        attempt = s.attempts.get(leaf.token)
+        if attempt is None:
+            finish_task(s, leaf, reason=BY_FILE)
+        elif attempt.cancel_reason != BY_FILE:
+            ask_cancel(s, attempt, BY_FILE)
+    cancelling = sum(leaf.token != 0 for leaf in leaves)
+    return {"finished": len(leaves) - cancelling, "cancelling": cancelling}
+
+
 # --- starting tasks again
+
+
+def _relying(s: State, task: Task) -> Iterator[Task]:
+    """Yield what depends on a task, or on a container of it, and could start because it is done."""
+    relied: Task | None = task
+    while relied is not None:
+        for dependent_id in relied.dependents if relied.state in SATISFIED else ():
+            yield s.tasks[dependent_id]
+        relied = s.tasks.get(relied.parent_id)
 
 
 def _refuse_if_relied_on(s: State, task: Task) -> None:
     """A satisfied dependency is not opened again under work that relies on it."""
-    relied: Task | None = task
-    while relied is not None:
-        for dependent_id in relied.dependents if relied.state in SATISFIED else ():
-            if s.tasks[dependent_id].state in _AT_WORK:
-                raise Refusal(f"Task {dependent_id}, which depends on it, is at work. Cancel that one first.")
-        relied = s.tasks.get(relied.parent_id)
+    for dependent in _relying(s, task):
+        if dependent.state in AT_WORK:
+            raise Refusal(
+                f"Task {dependent.task_id}, which depends on it, is at work. Cancel that one first."
+            )
 
 
 def _again(s: State, task: Task) -> None:
@@ -170,21 +201,30 @@ def _again(s: State, task: Task) -> None:
     start_or_wait(s, task)
 
 
-def _restart(s: State, event: Requested, states: frozenset[TaskState], refusal: str) -> int:
-    """Start the leaves of a task again that are in one of the states; return how many there are."""
+def _to_restart(s: State, event: Requested, states: frozenset[TaskState], refusal: str) -> list[Task]:
+    """Return the leaves of a task that are in one of the states and may start again."""
     task = _task(s, event)
-    leaves = [leaf for leaf in _leaves(s, task) if leaf.state in states]
+    leaves = [leaf for leaf in _leaves(s, task) if leaf.state in states and not leaf.is_removed]
     if not leaves:
         raise Refusal(f"The task is {task.state.value}; {refusal}")
-    plan = s.plans[task.plan_id]
-    if plan.state is PlanState.CANCELLED:
+    if s.plans[task.plan_id].state is PlanState.CANCELLED:
         raise Refusal(_CANCELLED)
+    return leaves
+
+
+def _start_over(s: State, leaves: Iterable[Task]) -> None:
     for leaf in leaves:
-        _refuse_if_relied_on(s, leaf)
-    wake(s, plan)
-    for leaf in leaves:
+        wake(s, s.plans[leaf.plan_id])
         leaf.wants = AttemptKind.WORK
         _again(s, leaf)
+
+
+def _restart(s: State, event: Requested, states: frozenset[TaskState], refusal: str) -> int:
+    """Start the leaves of a task again that are in one of the states; return how many there are."""
+    leaves = _to_restart(s, event, states, refusal)
+    for leaf in leaves:
+        _refuse_if_relied_on(s, leaf)
+    _start_over(s, leaves)
     return len(leaves)
 
 
@@ -197,7 +237,24 @@ def _on_reopen_task(s: State, event: Requested) -> Result:
     return {"reopened": _restart(s, event, frozenset({TaskState.DONE}), "only one that is done is reopened.")}
 
 
+def _on_untick_task(s: State, event: Requested) -> Result:
+    """Its author has taken the tick away: it starts again, and what relied on it is flagged."""
+    leaves = _to_restart(s, event, frozenset({TaskState.DONE}), "only one that is done is opened again.")
+    started = AT_WORK | {TaskState.DONE}
+    flagged = {
+        other.task_id: leaf for leaf in leaves for other in _relying(s, leaf) if other.state in started
+    }
+    _start_over(s, leaves)
+    for task_id, leaf in flagged.items():
+        payload = {"reason": "what it relied on was opened again", "on": leaf.task_id}
+        s.record("task.flagged", s.plans[leaf.plan_id], task_id=task_id, payload=payload)
+    return {"reopened": len(leaves), "flagged": sorted(flagged)}
+
+
 # --- holding and releasing
+
+#: Reasons that a request to hold may give: the author has marked the task so in the file.
+_HOLDS = {reason.value for reason in (HoldReason.ELSEWHERE, HoldReason.BLOCKED_IN_PLAN)}
 
 
 def _on_hold_task(s: State, event: Requested) -> Result:
@@ -207,7 +264,8 @@ def _on_hold_task(s: State, event: Requested) -> Result:
     if not leaves:
         raise Refusal(f"The task is {task.state.value}; only one that waits or is ready can be held.")
     for leaf in leaves:
-        move_task(s, leaf, TaskState.HELD, reason=HoldReason.BY_REQUEST.value)
+        reason = event.reason if event.reason in _HOLDS else HoldReason.BY_REQUEST.value
+        move_task(s, leaf, TaskState.HELD, reason=reason)
     return {"held": len(leaves)}
 
 
@@ -282,8 +340,7 @@ def _on_cancel_plan(s: State, event: Requested) -> Result:
         raise Refusal("The plan is done; there is nothing to cancel.")
     move_plan(s, plan, PlanState.CANCELLED, payload={"reason": reason})
     leaves = [task for task_id in plan.task_ids if not (task := s.tasks[task_id]).is_container]
-    states = [_cancel(s, leaf, reason) for leaf in leaves if leaf.state not in CLOSED]
-    return {"state": plan.state.value, "cancelling": states.count("cancelling")}
+    return {"state": plan.state.value, "cancelling": _cancel(s, leaves, reason)["cancelling"]}
 
 
 def _on_pause_plan(s: State, event: Requested) -> Result:
@@ -374,6 +431,8 @@ def _on_set_limits(s: State, event: Requested) -> Result:
 _HANDLERS: dict[str, Callable[[State, Requested], Result]] = {
     "cancel_task": _on_cancel_task,
     "skip_task": _on_skip_task,
+    "tick_task": _on_tick_task,
+    "untick_task": _on_untick_task,
     "finish_task": _on_finish_task,
     "retry_task": _on_retry_task,
     "reopen_task": _on_reopen_task,

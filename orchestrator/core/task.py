@@ -52,7 +52,7 @@ class Task:
         dependents: tasks that wait for this one.
         rate_limits: in a row; a new scheduler begins anew.
         token: its live attempt, or 0.
-        is_overtaken: a dependency was opened again, or added, while it was at work.
+        is_overtaken: it is at work, and meanwhile a dependency of it was opened again, or added.
         ticket: its place in the queue, or 0 (core/ready.py).
     """
 

@@ -18,10 +18,16 @@ _P = PlanState
 TASK_MOVES: dict[TaskState, frozenset[TaskState]] = {
     _T.WAITING: frozenset({_T.READY, _T.VERIFYING, _T.HELD, _T.DONE, _T.CANCELLED, _T.SKIPPED}),
     _T.READY: frozenset({_T.RUNNING, _T.WAITING, _T.HELD, _T.DONE, _T.CANCELLED, _T.SKIPPED}),
-    _T.RUNNING: frozenset({_T.READY, _T.VERIFYING, _T.MERGING, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED}),
+    # running → waiting: a dependency was opened again, or added, while it was at work, and its attempt failed
+    _T.RUNNING: frozenset(
+        {_T.READY, _T.WAITING, _T.VERIFYING, _T.MERGING, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED}
+    ),
     # verifying → verifying: its gate is through, its review is not
     _T.VERIFYING: frozenset(
-        {_T.READY, _T.VERIFYING, _T.MERGING, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED, _T.SKIPPED}
+        {
+            *(_T.READY, _T.WAITING, _T.VERIFYING, _T.MERGING, _T.DONE),
+            *(_T.FAILED, _T.HELD, _T.CANCELLED, _T.SKIPPED),
+        }
     ),
     _T.MERGING: frozenset({_T.READY, _T.DONE, _T.FAILED, _T.HELD, _T.CANCELLED}),
     # held → held: what was approved may still lack credentials
@@ -30,7 +36,8 @@ TASK_MOVES: dict[TaskState, frozenset[TaskState]] = {
     ),
     _T.FAILED: frozenset({_T.READY, _T.WAITING, _T.HELD, _T.DONE, _T.CANCELLED, _T.SKIPPED}),
     _T.DONE: frozenset({_T.READY, _T.WAITING, _T.HELD}),
-    _T.CANCELLED: frozenset({_T.READY, _T.WAITING, _T.HELD}),
+    # cancelled → done: its author ticks it in the file
+    _T.CANCELLED: frozenset({_T.READY, _T.WAITING, _T.HELD, _T.DONE}),
     _T.SKIPPED: frozenset({_T.READY, _T.WAITING, _T.HELD}),
 }
 

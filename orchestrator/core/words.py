@@ -51,6 +51,9 @@ class TaskState(StrEnum):
 #: States that a task leaves only by a person's request.
 SETTLED = frozenset({TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
 
+#: A task in one of these relies on its dependencies.
+AT_WORK = frozenset({TaskState.RUNNING, TaskState.VERIFYING, TaskState.MERGING})
+
 #: A container counts a child as closed in these; a failed or held child keeps it open.
 CLOSED = frozenset({TaskState.DONE, TaskState.CANCELLED, TaskState.SKIPPED})
 
@@ -71,6 +74,13 @@ class HoldReason(StrEnum):
     POISON = "poison"  #: lost three times in a row
     ELSEWHERE = "in progress elsewhere"  #: the plan marks it so, `[~]`
     BLOCKED_IN_PLAN = "blocked in the plan"  #: the plan marks it so, `[!]`
+
+
+#: Reason of a task that its author has ticked in the plan's file.
+BY_FILE = "by file"
+
+#: Reason of a task that its author has taken out of the plan.
+REMOVED = "removed from plan"
 
 
 class AttemptKind(StrEnum):

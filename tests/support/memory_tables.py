@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 from orchestrator.core.commands import (
     AskCancel,
     EndAttempt,
+    EndRevision,
     LeaseAttempt,
     MarkStarted,
     RecordEvent,
@@ -36,6 +37,7 @@ from orchestrator.core.events import (
     PlanSpec,
 )
 from orchestrator.core.limits import Overrides
+from orchestrator.core.revising import WRITTEN
 from orchestrator.core.task import Task
 from orchestrator.core.words import (
     FINISHED,
@@ -127,6 +129,16 @@ class EventRow:
     event: RecordEvent
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionRow:
+    """A new text of a plan: its tasks as written, and its edges (task, on)."""
+
+    plan_id: int
+    tasks: tuple[Task, ...]
+    edges: tuple[tuple[int, int], ...]
+    state: str = "submitted"
+
+
 #: Nobody has set anything.
 NO_CONTROLS = ControlsRead(at_ms=0, is_paused=False, overrides=Overrides())
 
@@ -139,6 +151,7 @@ class MemoryTables:
         clock_ms: what time the database says it is.
         tasks: with the numbers of their last attempts.
         edges: of `blocks` dependencies by the task at which they end: task → tasks it waits for.
+        revisions: by id, with what each is to change.
     """
 
     clock_ms: Callable[[], int] = lambda: 0
@@ -146,6 +159,7 @@ class MemoryTables:
     plans: dict[int, PlanSpec] = field(default_factory=dict)
     tasks: dict[int, Task] = field(default_factory=dict)
     plan_of: dict[int, int] = field(default_factory=dict)
+    ordinals: dict[int, int] = field(default_factory=dict)
     edges: dict[int, tuple[int, ...]] = field(default_factory=dict)
     attempts: dict[int, AttemptRow] = field(default_factory=dict)
     leases: dict[int, LeaseRow] = field(default_factory=dict)
@@ -153,6 +167,7 @@ class MemoryTables:
     results: dict[int, ResultRow] = field(default_factory=dict)
     breakers: dict[str, BreakerRow] = field(default_factory=dict)
     answers: dict[tuple[str, str], StoredAnswer] = field(default_factory=dict)
+    revisions: dict[int, RevisionRow] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
     controls: ControlsRead = NO_CONTROLS
     next_token: int = 1
@@ -177,11 +192,36 @@ class MemoryTables:
     def add_plan(self, plan: PlanSpec, tasks: Iterable[Task], edges: Iterable[tuple[int, int]] = ()) -> None:
         """Store a plan as submitting it does; `edges` are (task, on)."""
         self.plans[plan.plan_id] = plan
-        for task in tasks:
+        for ordinal, task in enumerate(tasks):
             self.tasks[task.task_id] = task
+            self.ordinals[task.task_id] = ordinal
             self.plan_of[task.task_id] = plan.plan_id
         for task_id, on_id in edges:
             self.edges[task_id] = (*self.edges.get(task_id, ()), on_id)
+
+    def add_revision(self, plan_id: int, tasks: Iterable[Task], edges: Iterable[tuple[int, int]] = ()) -> int:
+        """Store a revision, inert, as handing it in does; return its id."""
+        revision_id = len(self.revisions) + 1
+        self.revisions[revision_id] = RevisionRow(plan_id=plan_id, tasks=tuple(tasks), edges=tuple(edges))
+        return revision_id
+
+    def open_revisions(self) -> list[tuple[int, int]]:
+        """Return id and plan of the revisions that no scheduler has made an end of."""
+        return [(i, row.plan_id) for i, row in self.revisions.items() if row.state in {"submitted", "stored"}]
+
+    def store_revision(self, revision_id: int) -> bool:
+        """Give the tasks and edges what is written; their states stay. Once is enough."""
+        row = self.revisions[revision_id]
+        if row.state == "submitted":
+            for ordinal, task in enumerate(row.tasks):
+                known = self.tasks.get(task.task_id, task)
+                written = {name: getattr(task, name) for name in WRITTEN}
+                self.tasks[task.task_id] = replace(known, **written)
+                self.ordinals[task.task_id] = ordinal
+                self.plan_of[task.task_id] = row.plan_id
+                self.edges[task.task_id] = tuple(on for task_id, on in row.edges if task_id == task.task_id)
+            self.revisions[revision_id] = replace(row, state="stored")
+        return True
 
     # --- the term
 
@@ -250,6 +290,9 @@ class MemoryTables:
                 self.leases[ask.token] = replace(self.leases[ask.token], cancel_reason=ask.reason)
         for plan in _of(rows, SavePlan):
             self._save_plan(plan)
+        for revision in _of(rows, EndRevision):
+            known = self.revisions[revision.revision_id]
+            self.revisions[revision.revision_id] = replace(known, state="applied")
         self._save_settings(rows)
         for event in _of(rows, RecordEvent):
             seq, at_ms = len(self.events) + 1, self.clock_ms()
@@ -387,7 +430,8 @@ class MemoryTables:
             raise NotFound(f"There is no plan {plan_id}.")
         spent = sum(a.cost_micros for a in self.attempts.values() if a.plan_id == plan_id)
         plan = replace(self.plans[plan_id], spent_micros=spent)
-        ids = sorted(task_id for task_id, of in self.plan_of.items() if of == plan_id)
+        ids = [task_id for task_id, of in self.plan_of.items() if of == plan_id]
+        ids.sort(key=lambda task_id: self.ordinals[task_id])
         for begin in range(0, len(ids) + 1, slice_size):  # a full last slice is followed by an empty one
             tasks = tuple(replace(self.tasks[task_id]) for task_id in ids[begin : begin + slice_size])
             edges = tuple((t.task_id, on_id) for t in tasks for on_id in self.edges.get(t.task_id, ()))
