@@ -85,6 +85,10 @@ class Routing:
                     found.setdefault(name, []).append(task)
         return found
 
+    def is_known(self, name: str) -> bool:
+        """Tell whether a file defines the agent type."""
+        return name in self._catalogue
+
     def near(self, name: str) -> str:
         """Return the agent type whose name looks most like this one; empty if none does."""
         known = [agent_type.name for agent_type in self._catalogue]

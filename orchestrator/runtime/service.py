@@ -16,10 +16,11 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.core.words import FINISHED, PlanState
-from orchestrator.errors import Conflict, DatabaseUnavailable, Overloaded
+from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
 from orchestrator.ports import SchedulerPort
 from orchestrator.routing import Routing
 from orchestrator.routing.backends import backend_note
+from orchestrator.runtime.status import limits_of_tenant
 from orchestrator.runtime.submission import finding_views, read_submission
 from orchestrator.settings import Settings
 from orchestrator.store import event_views, idempotency, plan_views, plans, task_views, transcripts
@@ -152,7 +153,8 @@ class Service:
             limits: of `set_limits`.
 
         Raises:
-            NotFound: this tenant has no such plan or task, or the plan no task `until_key`.
+            NotFound: this tenant has no such plan or task, the plan no task `until_key`, or nobody such an
+                agent type.
             Conflict: its state does not allow the change, the budget is out of bounds, there is no such kind
                 of request, or the key was used for another one.
             Overloaded: the scheduler is away or full.
@@ -170,8 +172,8 @@ class Service:
             elif kind not in GLOBAL_REQUESTS:
                 known = ", ".join(sorted(TASK_REQUESTS | PLAN_REQUESTS | GLOBAL_REQUESTS))
                 raise Conflict(f"There is no request {kind!r}.", remedy=f"Ask for one of {known}.")
-            for limited_id in limits.plans if limits else ():
-                await plans.require_plan(connection, str(limited_id))
+            if limits is not None:
+                await self._require_limited(connection, limits)
             args = {
                 "tenant_id": self._tenant_id,
                 "plan_id": plan_id,
@@ -280,7 +282,22 @@ class Service:
         with contextlib.suppress(Overloaded):
             told = await self._scheduler.status()
             fields |= {name: value for name, value in told.items() if name in fields}
+            fields["limits"] = limits_of_tenant(fields["limits"], self._tenant_id)
         return StatusView(**fields, plans=plans_by_state, tasks=tasks_by_state)
+
+    async def _require_limited(self, connection: Connection, limits: NewLimits) -> None:
+        """Raise NotFound if a plan or an agent type is limited that there is not; 0 takes any limit back."""
+        for plan_id in limits.plans:
+            await plans.require_plan(connection, str(plan_id))
+        named = [name for name, most in limits.agents.items() if most and not self._routing.is_known(name)]
+        used = await task_views.agent_types_in_use(connection, named) if named else frozenset()
+        for name in named:
+            if name not in used:
+                near = self._routing.near(name)
+                raise NotFound(
+                    f"There is no agent type {name!r}: no file defines it, and no task names it.",
+                    remedy=f"Write {near!r} if that is meant." if near else "Correct the name.",
+                )
 
     # --- how submit does it
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from orchestrator.core.limits import UNBOUNDED
 from orchestrator.core.state import Breaker, State
@@ -47,8 +48,17 @@ def _breaker_fields(state: State, pool: str, *, now_ms: int) -> dict[str, object
 
 
 def limit_rows(state: State) -> list[dict[str, object]]:
-    """Return a LimitView as JSON for the total, and for each limit that is set or bounds what is live."""
+    """Return a LimitView as JSON for the total, and for each limit that is set or bounds what is live.
+
+    `tenant_id` tells whose it is, empty = everybody's. Plans that are over have left memory, and are left out.
+    """
     return list(_limit_rows(state))
+
+
+def limits_of_tenant(rows: Iterable[Mapping[str, Any]], tenant_id: str) -> list[dict[str, Any]]:
+    """Return the LimitViews that a tenant may see: not the names of others."""
+    seen = (row for row in rows if row["tenant_id"] in {"", tenant_id})
+    return [{name: value for name, value in row.items() if name != "tenant_id"} for row in seen]
 
 
 def _limit_rows(state: State) -> Iterator[dict[str, object]]:
@@ -60,13 +70,22 @@ def _limit_rows(state: State) -> Iterator[dict[str, object]]:
         yield _row("agent", name, live.get(name, 0), bounds.of_pool(name), is_set=name in told.agents)
     tenants = {name: tenant.live for name, tenant in state.tenants.items() if tenant.live}
     for name in sorted({*tenants, *told.tenants, *limits.tenant_sessions_max}):
-        yield _row("tenant", name, tenants.get(name, 0), bounds.of_tenant(name), is_set=name in told.tenants)
-    plans = {plan.plan_id: plan.live for plan in state.plans.values() if plan.live}
-    for plan_id in sorted({*plans, *told.plans}):
-        most = bounds.of_plan(plan_id)
-        yield _row("plan", str(plan_id), plans.get(plan_id, 0), most, is_set=plan_id in told.plans)
+        live_now, most = tenants.get(name, 0), bounds.of_tenant(name)
+        yield _row("tenant", name, live_now, most, is_set=name in told.tenants, tenant_id=name)
+    for plan_id, plan in sorted(state.plans.items()):
+        is_set, most = plan_id in told.plans, bounds.of_plan(plan_id)
+        if plan.live or is_set:
+            yield _row("plan", str(plan_id), plan.live, most, is_set=is_set, tenant_id=plan.tenant_id)
 
 
-def _row(scope: str, name: str, live: int, most: int, *, is_set: bool) -> dict[str, object]:
-    sessions_max = None if most == UNBOUNDED else most
-    return {"scope": scope, "name": name, "live": live, "sessions_max": sessions_max, "is_set": is_set}
+def _row(
+    scope: str, name: str, live: int, most: int, *, is_set: bool, tenant_id: str = ""
+) -> dict[str, object]:
+    return {
+        "scope": scope,
+        "name": name,
+        "live": live,
+        "sessions_max": None if most == UNBOUNDED else most,
+        "is_set": is_set,
+        "tenant_id": tenant_id,
+    }

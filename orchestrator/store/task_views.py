@@ -88,6 +88,14 @@ async def find_task(connection: Connection, ref: str, *, plan_id: int | None) ->
     raise NotFound(f"There is no task {ref!r} in {where}.", remedy="`orchestrator tasks PLAN` lists them.")
 
 
+async def agent_types_in_use(connection: Connection, names: Sequence[str]) -> frozenset[str]:
+    """Return those of the names that a task has as its agent type or its reviewer."""
+    review = tasks.c.options["review"].astext
+    query = select(tasks.c.agent_type, review).where(tasks.c.agent_type.in_(names) | review.in_(names))
+    rows = (await connection.execute(query.distinct())).all()
+    return frozenset(name for row in rows for name in row if name in names)
+
+
 async def require_task(connection: Connection, task_id: int) -> KnownTask:
     """Return the task of that id.
 

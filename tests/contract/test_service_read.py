@@ -236,6 +236,16 @@ async def test_a_budget_or_a_plan_that_cannot_be_is_refused_before_the_scheduler
     assert Overrides.from_json(limits) == Overrides.from_json(told)
 
 
+async def test_a_limit_of_an_agent_type_that_there_is_not_is_refused(service, scheduler, plan_id):
+    known = {"code-reviewer": 2, "backend-development": 1}  # of a file, and of a task of the plan
+    await service.request("set_limits", limits=NewLimits(agents={**known, "long-gone": 0}))
+    scheduler.requests.clear()
+    with pytest.raises(NotFound, match="no agent type 'code-reviwer'") as refused:
+        await service.request("set_limits", limits=NewLimits(agents={"code-reviwer": 2}))
+    assert "'code-reviewer'" in refused.value.remedy
+    assert scheduler.requests == []
+
+
 async def test_requests_for_the_things_of_others_are_not_passed_on(
     service, scheduler, database, tmp_path, plan_id
 ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.cli.summary import remedy_of
 from orchestrator.client.calls import ROUTES
 from orchestrator.core import events as e
@@ -11,28 +13,35 @@ from orchestrator.core.requests import REQUEST_KINDS
 from orchestrator.core.state import Policy
 from orchestrator.core.words import BreakerState, HoldReason
 from orchestrator.runtime.service import GLOBAL_REQUESTS, PLAN_REQUESTS, TASK_REQUESTS
-from orchestrator.runtime.status import limit_rows, pool_rows
+from orchestrator.runtime.status import limit_rows, limits_of_tenant, pool_rows
 from orchestrator.views import LimitView, PoolView
+from tests.support.core import PLAN
 
 
 def _state() -> SchedulerState:
     state = SchedulerState(policy=Policy())
     limits = Limits(sessions_max=9, agent_sessions_max={"tester": 1})
     state.handle(e.LimitsSet(at_ms=0, limits=limits, has_credentials=False))
-    overrides = Overrides(sessions_max=5, agents={"coder": 2}, plans={7: 3})
+    overrides = Overrides(
+        sessions_max=5, agents={"coder": 2}, tenants={"x": 4, "y": 1}, plans={6: 1, 7: 3, 8: 2}
+    )
     opened = e.BreakerRow(agent_type="coder", state=BreakerState.OPEN, failures=5, opened_at_ms=0)
     state.handle(e.ControlsRead(at_ms=0, is_paused=True, overrides=overrides, breakers=(opened,)))
     for agent_type in ("coder", "tester"):
         state.handle(e.ExecutorJoined(at_ms=0, executor=f"{agent_type}-1", agent_type=agent_type, slots=4))
+    for plan_id, tenant_id in ((7, "x"), (8, "y")):
+        plan = replace(PLAN, plan_id=plan_id, tenant_id=tenant_id)
+        state.handle(e.PlanSliceLoaded(at_ms=0, plan=plan, tasks=(), edges=()))
     return state
 
 
-def test_limits_are_told_with_where_they_come_from() -> None:
-    told = [LimitView.model_validate(row) for row in limit_rows(_state())]
+def test_limits_are_told_with_where_they_come_from_and_none_of_others_or_of_plans_that_are_over() -> None:
+    told = [LimitView.model_validate(row) for row in limits_of_tenant(limit_rows(_state()), "x")]
     assert [(row.scope, row.name, row.live, row.sessions_max, row.is_set) for row in told] == [
         ("total", "", 0, 5, True),
         ("agent", "coder", 0, 2, True),
         ("agent", "tester", 0, 1, False),
+        ("tenant", "x", 0, 4, True),
         ("plan", "7", 0, 3, True),
     ]
 
