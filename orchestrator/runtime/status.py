@@ -50,7 +50,7 @@ def _breaker_fields(state: State, pool: str, *, now_ms: int) -> dict[str, object
 def limit_rows(state: State) -> list[dict[str, object]]:
     """Return a LimitView as JSON for the total, and for each limit that is set or bounds what is live.
 
-    `tenant_id` tells whose it is, empty = everybody's. Plans that are over have left memory, and are left out.
+    `tenant_id` tells whose it is, empty = everybody's. Plans that are over are left out.
     """
     return list(_limit_rows(state))
 
