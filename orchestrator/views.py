@@ -40,6 +40,7 @@ class PlanView(View):
     Attributes:
         tasks: leaves by state, such as `{"done": 3, "running": 1}`.
         eta_s: estimated seconds to the end, from estimates, history and the current width; None if unknown.
+        read_at: when this was true, by the clock of `created_at` and of the events.
     """
 
     id: int
@@ -60,6 +61,7 @@ class PlanView(View):
     eta_s: float | None
     created_at: datetime
     ended_at: datetime | None
+    read_at: datetime
     last_seq: int
 
 

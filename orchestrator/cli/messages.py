@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.errors import OrchestratorError, rebuild
-from orchestrator.views import EventView, LogView, PlanView, Submitted, TaskView
+from orchestrator.views import AttemptView, EventView, LogView, PlanView, Submitted, TaskView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,14 @@ class TasksRead(Message):
     """The leaves of the plan as they stand."""
 
     items: tuple[TaskView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRead(Message):
+    """An attempt that was live already when the following began."""
+
+    task_id: int
+    attempt: AttemptView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from orchestrator.cli.messages import Accepted, Ended, Happened, LogsRead, Message, PlanRead, TasksRead
-from orchestrator.core.words import AT_REST, TaskState
-from orchestrator.views import EventView, LogView, PlanView, TaskView
-
-_AT_WORK = frozenset({TaskState.RUNNING, TaskState.VERIFYING})
+from orchestrator.cli.messages import (
+    Accepted,
+    Ended,
+    Happened,
+    LiveRead,
+    LogsRead,
+    Message,
+    PlanRead,
+    TasksRead,
+)
+from orchestrator.core.words import AT_REST, AT_WORK, TaskState
+from orchestrator.views import AttemptView, EventView, LogView, PlanView, TaskView
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,14 +37,14 @@ class TaskLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A live attempt. `since_s` is on the monotonic clock of this process."""
+    """A live attempt. `since` is the time of its start, by the service."""
 
     task_key: str
     title: str
     agent_type: str
     kind: str
     number: int
-    since_s: float
+    since: datetime
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,11 +60,17 @@ class AgentTypeCount:
 
 @dataclass(slots=True)
 class Progress:
-    """The state of one plan that is being followed."""
+    """The state of one plan that is being followed.
+
+    Attributes:
+        is_continued: the plan was known when it was handed in, and goes on.
+        started_s, plan_read_s: when this process began to follow, and last read the plan; monotonic.
+    """
 
     plan: PlanView | None = None
     name: str = ""
     reason: str = ""
+    is_continued: bool = False
     tasks: dict[int, TaskLine] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
     logs: dict[str, tuple[LogView, ...]] = field(default_factory=dict)
@@ -67,13 +81,15 @@ class Progress:
         """Fold one message in."""
         match message:
             case Accepted(submitted=submitted):
-                self.name = submitted.name
+                self.name, self.is_continued = submitted.name, not submitted.is_new
             case TasksRead(items=items):
                 self._take_tasks(items)
             case Happened(event=event):
                 self._take_event(event)
             case PlanRead(plan=plan) | Ended(plan=plan):
                 self.plan, self.name, self.plan_read_s = plan, plan.name, time.monotonic()
+            case LiveRead(task_id=task_id, attempt=attempt):
+                self._take_live(task_id, attempt)
             case LogsRead(task_key=task_key, items=logs):
                 self.logs[task_key] = logs
 
@@ -84,8 +100,18 @@ class Progress:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since this process began to follow the plan."""
-        return time.monotonic() - self.started_s
+        """Seconds that the plan takes, by its own times; of one that goes on, since it is followed."""
+        if self.plan is None or self.is_continued:
+            return time.monotonic() - self.started_s
+        return ((self.plan.ended_at or self.now(self.plan)) - self.plan.created_at).total_seconds()
+
+    def now(self, plan: PlanView) -> datetime:
+        """Return the time at the service: that of its last answer, and what has passed since."""
+        return plan.read_at + timedelta(seconds=time.monotonic() - self.plan_read_s)
+
+    def lasts_s(self, session: Session) -> float:
+        """Return the seconds for which a session has been live; 0 until the time at the service is known."""
+        return (self.now(self.plan) - session.since).total_seconds() if self.plan else 0.0
 
     @property
     def eta_s(self) -> float | None:
@@ -110,7 +136,7 @@ class Progress:
             entry.tasks += 1
             entry.done += task.state == TaskState.DONE
             entry.failed += task.state == TaskState.FAILED
-            entry.running += task.state in _AT_WORK
+            entry.running += task.state in AT_WORK
         return sorted(found.values(), key=lambda entry: (-entry.tasks, entry.agent_type))
 
     def _take_tasks(self, items: tuple[TaskView, ...]) -> None:
@@ -145,6 +171,17 @@ class Progress:
             if event.payload.get("state") != "succeeded":
                 task.failure = str(event.payload.get("summary", ""))
 
+    def _take_live(self, task_id: int, attempt: AttemptView) -> None:
+        task = self.tasks[task_id]
+        self.sessions[task_id] = Session(
+            task_key=task.key,
+            title=task.title,
+            agent_type=attempt.agent_type,
+            kind=attempt.kind,
+            number=attempt.number,
+            since=attempt.started_at or attempt.leased_at,
+        )
+
 
 def _session(task: TaskLine, event: EventView) -> Session:
     payload = event.payload
@@ -154,5 +191,5 @@ def _session(task: TaskLine, event: EventView) -> Session:
         agent_type=str(payload.get("agent_type") or task.agent_type),
         kind=str(payload.get("kind", "work")),
         number=int(payload.get("number", 1)),
-        since_s=time.monotonic(),
+        since=event.at,
     )

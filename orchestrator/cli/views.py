@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -67,7 +66,10 @@ def view_for(output: Output, progress: Progress) -> View:
 
 
 def event_line(event: EventView, progress: Progress) -> str:
-    """Return one line on an event: time, key, what, who; empty for what people need not see."""
+    """Return one line on an event: time, key, what, who; empty for what people need not see.
+
+    Attempts are called by kind and number, for work, gates and reviews are numbered each for itself.
+    """
     if event.type in _SILENT:
         return ""
     task = progress.tasks.get(event.task_id or 0)
@@ -86,16 +88,16 @@ def _what(event: EventView) -> str:
     if noun != "attempt":
         reason = payload.get("reason", "")
         return f"{word}: {one_line(str(reason))}" if reason else word
-    is_gate = payload.get("kind") == AttemptKind.GATE
+    kind = payload.get("kind", AttemptKind.WORK)
+    attempt = f"{kind} {payload.get('number', 1)}"
     if word == "started":
-        what = "verifying" if is_gate else f"started  {payload.get('agent_type', '')}"
+        who = "" if kind == AttemptKind.GATE else f"  {payload.get('agent_type', '')}"
         label = "  simulated" if payload.get("backend") == SIMULATED else ""
-        return f"{what}  attempt {payload.get('number', 1)}{label}"
+        return f"{attempt} started{who}{label}"
     if payload.get("state") == AttemptState.SUCCEEDED:
         return ""
-    noun = "gate" if is_gate else f"attempt {payload.get('number', 1)}"
     ended = str(payload.get("state", word)).replace("_", " ")
-    return f"{noun} {ended}: {one_line(str(payload.get('summary', '')))} [{payload.get('failure_class')}]"
+    return f"{attempt} {ended}: {one_line(str(payload.get('summary', '')))} [{payload.get('failure_class')}]"
 
 
 class QuietView:
@@ -195,16 +197,19 @@ class LiveView:
         from rich.text import Text
 
         live = tuple(self._progress.sessions.values())  # drawn by rich's thread while ours takes messages
-        sessions = sorted(live, key=lambda session: session.since_s)
+        sessions = sorted(live, key=lambda session: session.since)
         if not sessions:
             return []
         table = Table.grid(padding=(0, 2))
-        now_s = time.monotonic()
         for session in sessions[:_SESSIONS_SHOWN_MAX]:
-            what = "gate" if session.kind == AttemptKind.GATE else f"attempt {session.number}"
+            what = f"{session.kind} {session.number}"
             title = one_line(session.title, width=48)
             table.add_row(
-                f"  {session.task_key}", title, session.agent_type, what, duration(now_s - session.since_s)
+                f"  {session.task_key}",
+                title,
+                session.agent_type,
+                what,
+                duration(self._progress.lasts_s(session)),
             )
         more = len(sessions) - _SESSIONS_SHOWN_MAX
         return [table, Text(f"  and {more} more", style="dim")] if more > 0 else [table]

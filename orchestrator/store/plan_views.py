@@ -114,7 +114,7 @@ async def _plan_rows(
     p = plans.c
     columns = (p.id, p.name, p.title, p.format, p.state, p.backend, p.workdir, p.tasks_total)
     query = (
-        select(*columns, p.budget_micros, p.created_at, p.ended_at, used, seen)
+        select(*columns, p.budget_micros, p.created_at, p.ended_at, func.now().label("read_at"), used, seen)
         .select_from(plans)
         .join(used, true())
         .join(seen, true())

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.messages import Ended, Message, read_message
+from orchestrator.cli.messages import Ended, LiveRead, Message, read_message
 from orchestrator.cli.output import Output
 from orchestrator.cli.progress import Progress
 from orchestrator.cli.summary import exit_code, result, write_summary
 from orchestrator.cli.views import LiveView, follow
 from orchestrator.errors import EnvironmentFault, OrchestratorError, PlanError
 from orchestrator.plan.findings import Code
+from orchestrator.views import AttemptView
 
 AT = "2026-01-01T12:00:00+00:00"
 
@@ -63,6 +64,7 @@ def _plan(state: str = "active", **fields: object) -> dict[str, object]:
         "eta_s": 30.0,
         "created_at": AT,
         "ended_at": None,
+        "read_at": "2026-01-01T12:10:00+00:00",
         "last_seq": 9,
         **fields,
     }
@@ -142,6 +144,51 @@ def test_a_live_attempt_is_a_session_until_it_ends_or_is_lost() -> None:
     assert lost.sessions == {}
 
 
+def test_work_gate_and_review_are_numbered_each_for_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    review = {"kind": "review", "number": 1, "agent_type": "code-reviewer"}
+    refused = {"state": "failed", "failure_class": "gate", "summary": "no tests"}
+    lines = [
+        _event("attempt.started", 1, **{**WORK, "number": 2}),
+        _event("attempt.started", 1, kind="gate", number=1, agent_type="gate"),
+        _event("attempt.ended", 1, kind="gate", number=1, **refused),
+        _event("attempt.started", 1, **review),
+        _event("attempt.ended", 1, **review, **refused),
+    ]
+    follow(_messages(STARTED[-1], *lines), output=Output())
+    assert [line.split(maxsplit=2)[2] for line in capsys.readouterr().out.splitlines()] == [
+        "work 2 started  backend-development",
+        "gate 1 started",
+        "gate 1 failed: no tests [gate]",
+        "review 1 started  code-reviewer",
+        "review 1 failed: no tests [gate]",
+    ]
+
+
+def test_durations_are_those_of_the_plan_however_late_it_is_followed() -> None:
+    progress = Progress()
+    for line in ({"kind": "plan", **_plan()}, STARTED[-1]):
+        progress.take(read_message(json.dumps(line)))
+    attempt = {
+        "token": 7, "number": 3, "kind": "work", "agent_type": "poet", "backend": "command", "executor": "e",
+        "state": "started", "end_reason": "", "failure_class": None, "summary": "", "exit_code": None,
+        "input_tokens": 0, "output_tokens": 0, "cost_micros": 0, "leased_at": AT, "ended_at": None,
+        "started_at": "2026-01-01T12:08:00+00:00",
+    }  # fmt: skip
+    progress.take(LiveRead(task_id=1, attempt=AttemptView.model_validate(attempt)))
+    session = progress.sessions[1]
+    assert (session.kind, session.number, session.agent_type) == ("work", 3, "poet")
+    assert 600 <= progress.elapsed_s < 600 + 60
+    assert 120 <= progress.lasts_s(session) < 120 + 60
+    ended = {"kind": "ended", "plan": _plan("done", ended_at="2026-01-01T12:00:05+00:00")}
+    progress.take(read_message(json.dumps(ended)))
+    assert progress.elapsed_s == 5.0
+
+
+def test_a_plan_that_goes_on_takes_as_long_as_it_is_followed() -> None:
+    known = {**STARTED[1], "is_new": False}
+    assert _follow(known, STARTED[-1], {"kind": "plan", **_plan()}).elapsed_s < 60
+
+
 def test_following_ends_with_the_plan() -> None:
     progress = follow(iter([*_messages(*STARTED, _ended("done"))]), output=Output(is_json=True))
     assert progress.is_over
@@ -175,10 +222,10 @@ def test_piped_there_is_one_line_for_each_event_that_people_need(
     lines = [line.split(maxsplit=1)[1].strip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         "s  PostgreSQL is up",
-        "A.1          started  backend-development  attempt 1",
+        "A.1          work 1 started  backend-development",
         "A.1          done",
-        "A.2          started  backend-development  attempt 1",
-        "A.2          attempt 1 failed: exit code 1: make [agent]",
+        "A.2          work 1 started  backend-development",
+        "A.2          work 1 failed: exit code 1: make [agent]",
         "A.2          failed: out of attempts",
         "A.3          held: no credentials",
     ]
@@ -209,7 +256,7 @@ def test_a_simulated_plan_is_labelled_wherever_it_shows(capsys: pytest.CaptureFi
     ended = {"kind": "ended", "plan": _plan("done", backend="simulated")}
     lines = [*STARTED, plan, _event("attempt.started", 1, **WORK, backend="simulated")]
     progress = follow(_messages(*lines, ended), output=Output())
-    assert "attempt 1  simulated\n" in capsys.readouterr().out
+    assert "work 1 started  backend-development  simulated\n" in capsys.readouterr().out
     write_summary(progress, output=Output())
     assert "simulated: the sessions did no work" in capsys.readouterr().out
     console = Console(file=io.StringIO(), force_terminal=True, width=120, height=40, color_system=None)

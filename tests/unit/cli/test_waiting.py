@@ -37,7 +37,7 @@ def _plan(state: str = "active") -> PlanView:
     return PlanView(
         id=1, name="Ship it", title="", format="coditect", state=state, backend="auto", workdir="",
         tasks_total=1, tasks={}, agent_types=(), attempts=0, input_tokens=0, output_tokens=0, cost_micros=0,
-        budget_micros=0, eta_s=None, created_at=AT, ended_at=None, last_seq=0,
+        budget_micros=0, eta_s=None, created_at=AT, ended_at=None, read_at=AT, last_seq=0,
     )  # fmt: skip
 
 
