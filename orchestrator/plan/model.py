@@ -5,6 +5,7 @@ Every importer yields this shape and every later step (graph, routing, store, wr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -70,7 +71,9 @@ class PlanDependency:
 
     Attributes:
         is_explicit: written as a dependency by the author; else inferred.
-        evidence: the words that say so.
+        evidence: the words that say so, as written.
+        line: where they stand; 0 where the format has no lines.
+        start, end: where they stand in that line, its indentation not counted; both 0 for fields and notes.
         confidence: 0 to 1; 1 for explicit ones.
     """
 
@@ -80,6 +83,8 @@ class PlanDependency:
     is_explicit: bool = True
     evidence: str = ""
     line: int = 0
+    start: int = 0
+    end: int = 0
     confidence: float = 1.0
 
 
@@ -132,11 +137,16 @@ class PlanTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkboxes:
-    """Marks read outside code fences; `other` counts every mark that is neither blank nor x."""
+    """Marks as read, outside code fences; `other` counts by themselves those that are neither open nor done."""
 
     open: int = 0
     done: int = 0
     other: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, more: Checkboxes) -> Checkboxes:
+        """Return the counts of both together."""
+        other = Counter(self.other) + Counter(more.other)
+        return Checkboxes(open=self.open + more.open, done=self.done + more.done, other=dict(other))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -66,6 +67,24 @@ class Format(Protocol):
 
         Args:
             h1_is_title: see `read_outline`; formats without headings ignore it.
+
+        Raises:
+            PlanError: the plan is larger than the importer takes.
+        """
+
+
+class FolderFormat(Format, Protocol):
+    """A format whose files speak of each other, so that a folder of them is read as a whole."""
+
+    def files(self, names: Sequence[str]) -> list[str]:
+        """Of the files of a folder those of the plan, in order; none if the folder is not of this format.
+
+        Args:
+            names: paths below the folder, with slashes.
+        """
+
+    def read_folder(self, files: Sequence[PlanFile]) -> Draft:
+        """Read these files, one or more, as one plan; faults of the plan are findings that name their file.
 
         Raises:
             PlanError: the plan is larger than the importer takes.

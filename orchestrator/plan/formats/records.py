@@ -41,7 +41,14 @@ _COMMON_STATUSES: Mapping[str, Mark] = {
     "completed": Mark.DONE,
     "closed": Mark.DONE,
 }
+#: The class of work that types of issues stand for, where they say it for certain.
+TASK_TYPES: Mapping[str, str] = {"bug": "fix", "spike": "research", "decision": "design", "docs": "document"}
+
 _BETWEEN_WORDS = re.compile(r"[\s_-]+")
+_HEADING = re.compile(r"#{1,6}\s")
+_CRITERIA_HEADING = re.compile(
+    r"#{1,6}\s+(?:acceptance(?: criteria)?|definition of done)\s*:?\s*#*\s*", re.IGNORECASE
+)
 _CRITERION = re.compile(r"\s*(?:(?:[-*+]|\d{1,9}[.)])\s+)?(?:\[[^\]]?\]\s+)?(?:#\d+\s+)?(.*?)\s*")
 
 
@@ -61,6 +68,25 @@ def criteria_of(text: str) -> list[str]:
     """The criteria that a text lists, one a line, without list marks, boxes and their numbers."""
     lines = (match[1] for line in text.splitlines() if (match := _CRITERION.fullmatch(line)))
     return [line for line in lines if line]
+
+
+def split_criteria(text: str) -> tuple[str, list[str]]:
+    """Take the sections of acceptance criteria and definition of done out of a Markdown text.
+
+    Returns:
+        The text without them, and the criteria they list.
+    """
+    others: list[str] = []
+    criteria: list[str] = []
+    is_inside = False
+    for line in text.splitlines():
+        is_heading = _HEADING.match(line) is not None
+        is_inside = _CRITERIA_HEADING.fullmatch(line) is not None if is_heading else is_inside
+        if not is_inside:
+            others.append(line)
+        elif not is_heading:
+            criteria += criteria_of(line)
+    return "\n".join(others).strip(), criteria
 
 
 def body_of(*parts: tuple[str, str]) -> str:
@@ -95,6 +121,11 @@ def refuse_too_many(count: int) -> None:
         raise PlanError(f"The plan has more than {TASKS_MAX:,} tasks.", remedy="Split it into several plans.")
 
 
+def known_mark(status: str) -> Mark | None:
+    """The mark of a status that people write in any tracker; None if it is none of these."""
+    return _COMMON_STATUSES.get(plain_status(status))
+
+
 def take_status(node: Node, status: str, known: Mapping[str, Mark]) -> Iterator[Finding]:
     """Set the mark of a task by its status as written; one that is missing is open.
 
@@ -123,6 +154,11 @@ def take_priority(node: Node, priority: str) -> Iterator[Finding]:
         message = f"The priority {priority[:_SHOWN_CHARS_MAX]!r} of {_name(node)} cannot be read."
         remedy = "Write critical, high, medium or low, or 0 to 4."
         yield Code.UNKNOWN_VALUE.at(node.line, message, remedy=remedy, source=node.source)
+
+
+def take_notes(node: Node, **notes: list[str]) -> None:
+    """Keep what is told of a task and does not bear on how it is run, such as labels, as its options."""
+    node.options.update({name: ", ".join(texts) for name, texts in notes.items() if texts})
 
 
 def depend(

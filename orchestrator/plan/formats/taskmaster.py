@@ -26,6 +26,7 @@ from orchestrator.plan.formats.records import (
     depend,
     new_node,
     refuse_too_many,
+    take_notes,
     take_priority,
     take_status,
     text_of,
@@ -206,8 +207,7 @@ class _Reader:
         if isinstance(values.get("status"), str):
             node.span = MarkSpan(*values.spans["status"], Notation.TASKMASTER)
         node.acceptance = criteria_of(text_of(values.get("testStrategy")))
-        if assignee := text_of(values.get("assignee")):
-            node.options["assignee"] = assignee
+        take_notes(node, assignee=texts_of(values.get("assignee")))
         return node
 
 
