@@ -31,14 +31,26 @@ class Statement:
     is_strict: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A state that a word or an emoji gives a task, and where it stands."""
+
+    mark: Mark
+    span: MarkSpan
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Node:
     """A heading, a box or a JSON task that is, or may turn out to be, a task.
 
     Attributes:
-        own_key: the author's id; empty if none.
+        own_key: the author's id; empty if none. `other_keys` are ids that share its box: `T071-T074`.
         alias: the name by which dependencies call a section, such as `phase 0`.
         names_task: the heading calls itself a task, so it is one even without boxes.
+        has_mark: `mark` is that of a box of its own, which beats what is said.
+        status: what a `Status` field or cell says; `verdict` what an emoji at the title says.
+        is_row: a row of a table; one whose id a box or heading has too is no second task.
+        is_parallel: its author says that it may run beside its neighbours, `[P]`.
         body: `(line, text)` below the title, in any order.
         priority, estimate_ms, manual, approve: None where nothing is written.
         children: nodes below this one, in the order of the source.
@@ -50,14 +62,19 @@ class Node:
     source: str = ""
     raw: str = ""
     own_key: str = ""
+    other_keys: tuple[str, ...] = ()
     alias: str = ""
     is_heading: bool = False
     names_task: bool = False
     is_criteria: bool = False
-    parent: Node | None = None
+    parent: Node | None = field(default=None, repr=False)
     mark: Mark = Mark.OPEN
     has_mark: bool = False
     span: MarkSpan | None = None
+    status: Said | None = None
+    verdict: Said | None = None
+    is_row: bool = False
+    is_parallel: bool = False
     body: list[tuple[int, str]] = field(default_factory=list)
     priority: int | None = None
     estimate_ms: int | None = None
@@ -72,7 +89,7 @@ class Node:
     approve: str | None = None
     options: dict[str, str] = field(default_factory=dict)
     statements: list[Statement] = field(default_factory=list)
-    children: list[Node] = field(default_factory=list)
+    children: list[Node] = field(default_factory=list, repr=False)
 
     @property
     def is_own_work(self) -> bool:

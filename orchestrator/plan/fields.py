@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from orchestrator.core.words import RetryLost
 from orchestrator.errors import Finding
 from orchestrator.plan.amounts import DURATION_MS_MAX, duration_ms, is_duration, priority_of
-from orchestrator.plan.draft import Node, Statement
+from orchestrator.plan.draft import Node, Said, Statement
 from orchestrator.plan.findings import Code
-from orchestrator.plan.model import DependencyKind
-from orchestrator.plan.states import mark_of_status
+from orchestrator.plan.model import DependencyKind, MarkSpan
+from orchestrator.plan.states import read_status
 
 #: What authors write before the colon, and the one name of the field.
 FIELD_NAMES: Mapping[str, str] = {
@@ -27,6 +27,7 @@ FIELD_NAMES: Mapping[str, str] = {
     "depends": "depends", "depends on": "depends", "dependencies": "depends", "dependency": "depends",
     "after": "depends", "requires": "depends", "blocked by": "depends",
     "blocks": "blocks", "informs": "informs", "relates": "relates", "relates to": "relates",
+    "independent test": "acceptance", "checkpoint": "checkpoint",
     "acceptance": "acceptance", "acceptance criteria": "acceptance", "success criteria": "acceptance",
     "completion criteria": "acceptance", "definition of done": "acceptance", "done when": "acceptance",
     "deliverables": "deliverables", "legend": "legend",
@@ -52,6 +53,7 @@ _OPTION_REMEDIES = {
     "retry lost": f"Write {', '.join(RetryLost)}: may it start again after its session was lost?",
     "simulate": "Write `simulate: 1s fail 1`.",
 }
+_STATUS_REMEDY = "Write open, in progress, blocked, deferred, cancelled or done."
 _SIGNED = re.compile(r"[-−+]\s*\d")
 _LONG_NUMBER = re.compile(r"\d{8}")
 
@@ -120,6 +122,16 @@ def is_label(text: str) -> bool:
 def apply_field(node: Node, name: str, value: str, *, line: int) -> Finding | None:
     """Take one field of a task. Returns what is wrong with its value, if anything."""
     return _SETTERS[name](node, name, value, line)
+
+
+def apply_status(node: Node, value: str, *, line: int, start: int) -> Finding | None:
+    """Take the `Status` field or cell of a task, which stands at the offset `start` of its source."""
+    status = read_status(value)
+    if status is None:
+        return _unreadable("status", value, line, _STATUS_REMEDY)
+    span = MarkSpan(start + status.start, start + status.end, status.notation)
+    node.status = Said(status.mark, span)
+    return None
 
 
 def take_notes(node: Node) -> None:
@@ -210,17 +222,6 @@ def _priority(node: Node, name: str, value: str, line: int) -> Finding | None:
     return None
 
 
-def _status(node: Node, name: str, value: str, line: int) -> Finding | None:
-    mark = mark_of_status(value)
-    if mark is None:
-        return _unreadable(
-            name, value, line, "Write open, in progress, blocked, deferred, cancelled or done."
-        )
-    if not node.has_mark:
-        node.mark = mark
-    return None
-
-
 def _kind(node: Node, name: str, value: str, line: int) -> Finding | None:
     word = unquoted(value).lower()
     if name == "type":
@@ -239,6 +240,12 @@ def _statement(node: Node, name: str, value: str, line: int) -> Finding | None:
 def _criterion(node: Node, name: str, value: str, line: int) -> Finding | None:
     if value and name != "legend":
         node.acceptance.append(value)
+    return None
+
+
+def _checkpoint(node: Node, name: str, value: str, line: int) -> Finding | None:
+    node.acceptance.append(value)
+    node.task_type = "milestone"
     return None
 
 
@@ -306,9 +313,10 @@ def _retry_lost(node: Node, name: str, value: str, line: int) -> Finding | None:
 
 _SETTERS: Mapping[str, Callable[[Node, str, str, int], Finding | None]] = {
     "agent": _agent, "estimate": _estimate, "hours": _estimate, "points": _estimate, "priority": _priority,
-    "status": _status, "type": _kind, "domain": _kind, "depends": _statement, "blocks": _statement,
+    "type": _kind, "domain": _kind, "depends": _statement, "blocks": _statement,
     "informs": _statement, "relates": _statement, "acceptance": _criterion, "deliverables": _criterion,
-    "legend": _criterion, "run": _shell, "verify": _shell, "touches": _touches, "manual": _manual,
-    "approve": _manual, "timeout": _option, "idle timeout": _option, "start timeout": _option,
-    "grace": _option, "attempts": _option, "retry lost": _retry_lost, "review": _agent, "simulate": _option,
+    "checkpoint": _checkpoint, "legend": _criterion, "run": _shell, "verify": _shell, "touches": _touches,
+    "manual": _manual, "approve": _manual, "timeout": _option, "idle timeout": _option,
+    "start timeout": _option, "grace": _option, "attempts": _option, "retry lost": _retry_lost,
+    "review": _agent, "simulate": _option,
 }  # fmt: skip

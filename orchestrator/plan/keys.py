@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 KEY = (
     r"(?:"
@@ -29,9 +30,9 @@ _STANDARDS = frozenset(
 
 _END = r"(?=$|[\s:)\]*_~`,;—–：（]|\.(?:\s|$))"
 _START = re.compile(
-    r"[\s*_`~\[(✅🔄⏸️⏳🔨📋🟡❌🚫]*"
+    r"[\s*_`~\[(✅✔🔄⏸️⏳🔨🚧📋🟡❌🚫⛔⏭🗑]*"
     r"(?P<word>(?i:task|sub-?task|track)\s+)?[*_`~\[(#]*"
-    rf"(?P<key>{KEY}|(?<=\s)\d+(?=\s*[:.)—–]))" + _END
+    rf"(?P<key>{KEY}|(?P<first>{KEY})[-–—](?P<last>{KEY})|(?<=\s)\d+(?=\s*[:.)—–]))" + _END
 )
 _AFTER = re.compile(r"[:.)\]*_~`：]*\s*(?:[-–—]\s+)?")
 _ALIAS = re.compile(
@@ -39,10 +40,13 @@ _ALIAS = re.compile(
     r"(?P<name>[A-Z]{1,2}(?![A-Za-z])|\d+(?:\.\d+)*(?![\d-]))",
     re.IGNORECASE,
 )
-_HIDDEN = re.compile(r"<!-- id: (?P<key>\S{1,150}) -->$")
+_HIDDEN = re.compile(r"<!-- id: (?P<key>\S{1,600}) -->$")
+_HIDDEN_CHARS_MAX = 620
+_NOT_HIDEABLE = re.compile(r"[\s%<>]")
 _NOT_WORD = re.compile(r"[^\w]+")
 _SLUG_CHARS_MAX = 48
 _KEY_REACH_CHARS = 200
+_RANGE_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +55,14 @@ class FoundKey:
 
     Attributes:
         rest: what follows it and its terminator.
+        others: the ids of a range that shares one box, `T071-T074`, which is then the key.
         has_word: the word Task stood before it.
         is_standard: it has the form of an id and names a standard, such as SHA-256.
     """
 
     key: str
     rest: str
+    others: tuple[str, ...] = ()
     has_word: bool = False
     is_standard: bool = False
 
@@ -69,10 +75,14 @@ def find_key(text: str) -> FoundKey | None:
     key = match["key"]
     if key.isdigit() and not match["word"]:
         return None
+    others = _between(match["first"], match["last"]) if match["first"] else ()
+    if match["first"] and not others:
+        return None
     after = _AFTER.match(text[: 2 * _KEY_REACH_CHARS], match.end())
     return FoundKey(
         key=key,
         rest=text[after.end() if after else match.end() :],
+        others=others,
         has_word=bool(match["word"]) and not (match["word"] or "").lower().startswith("track"),
         is_standard=key.partition("-")[0] in _STANDARDS,
     )
@@ -80,8 +90,13 @@ def find_key(text: str) -> FoundKey | None:
 
 def split_hidden_key(text: str) -> tuple[str, str]:
     """Cut `<!-- id: KEY -->` from the end of a text. Returns the text without it, and the key or nothing."""
-    hidden = _HIDDEN.search(text[-_KEY_REACH_CHARS:])
-    return (text[: -len(hidden[0])].rstrip(), hidden["key"]) if hidden else (text, "")
+    found = _HIDDEN.search(text[-_HIDDEN_CHARS_MAX:]) if text.endswith(" -->") else None
+    return (text[: -len(found[0])].rstrip(), unquote(found["key"])) if found else (text, "")
+
+
+def hidden(key: str) -> str:
+    """A key as it is hidden at the end of a line; signs that would end the comment are written `%3E`."""
+    return f"<!-- id: {_NOT_HIDEABLE.sub(lambda sign: quote(sign[0], safe=''), key)} -->"
 
 
 def is_section_key(key: str) -> bool:
@@ -100,6 +115,15 @@ def split_number(key: str) -> tuple[str, int] | None:
     """A key as its stem and last number, for ranges: `T001.010` is (`T001.`, 10). None without a number."""
     digits = len(key) - len(key.rstrip("0123456789"))
     return (key[:-digits], int(key[-digits:])) if 0 < digits < 19 else None
+
+
+def _between(first: str, last: str) -> tuple[str, ...]:
+    """The ids from one to another that differs in its last number only; empty if they are not so."""
+    start, end = split_number(first), split_number(last)
+    if not (start and end and start[0] == end[0] and 0 <= end[1] - start[1] < _RANGE_MAX):
+        return ()
+    width = len(first) - len(start[0])
+    return tuple(f"{start[0]}{number:0{width}}" for number in range(start[1], end[1] + 1))
 
 
 def slug(text: str) -> str:

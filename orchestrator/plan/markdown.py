@@ -1,4 +1,4 @@
-"""Markdown as the importers see it: one flat stream of headings, list items, fences and text lines.
+"""Markdown as the importers see it: one flat stream of headings, list items, fences, tables and text lines.
 
 Rule: one pass over the lines, linear in time, with the source line of every block and the exact offset of
 every state character, so that write-back can replace that one character. A box is what the eye sees: a list
@@ -19,6 +19,7 @@ import yaml
 from orchestrator.errors import Finding
 from orchestrator.plan.findings import Code
 from orchestrator.plan.model import Checkboxes
+from orchestrator.plan.tables import Cell, Row, is_delimiter, split_cells
 
 FRONT_MATTER_LINES_MAX = 1000
 FRONT_MATTER_CHARS_MAX = 65_536
@@ -39,25 +40,27 @@ _OPEN = frozenset({"", " ", "\t", "\u00a0"})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heading:
     """A heading. `state` is the character of a box at its start, None without one; `start` is the offset of
-    what follows the marks of the heading, the box included."""
+    what follows the marks of the heading, the box included, and `text_start` that of the text."""
 
     line: int
     level: int
     text: str
     start: int
+    text_start: int
     state: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """A list item. `text` comes after the list mark and the box; `indent` is in columns; `state` and `start`
-    as those of a heading."""
+    """A list item. `text` comes after the list mark and the box; `indent` is in columns; `state` and the
+    offsets as those of a heading."""
 
     line: int
     indent: int
     text: str
     raw: str
     start: int
+    text_start: int
     state: str | None = None
 
 
@@ -74,12 +77,12 @@ class Fence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """Any other line that is not blank; `start` is the offset of its text."""
+    """Any other line that is not blank; `text_start` is the offset of its text."""
 
     line: int
     indent: int
     text: str
-    start: int
+    text_start: int
     after_blank: bool
 
 
@@ -90,7 +93,18 @@ class Rule:
     line: int
 
 
-Block = Heading | Item | Fence | Text | Rule
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table: the cells of its header, and its rows."""
+
+    line: int
+    indent: int
+    header: tuple[Cell, ...]
+    rows: tuple[Row, ...]
+    raw: str
+
+
+Block = Heading | Item | Fence | Text | Rule | Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +162,19 @@ class _Scanner:
         self._after_blank = True
         self._comment_line = 0
         self._fence: _OpenFence | None = None
+        self._table: _OpenTable | None = None
 
     def feed(self, line: str, *, offset: int, number: int) -> None:
         if self._fence is not None:
             if self._fence.takes(line):
                 return
             self._end_fence(is_closed=True)
-        elif self._comment_line:
+            return
+        if self._table is not None:
+            if self._table.takes(line, offset=offset, number=number):
+                return
+            self._end_table()
+        if self._comment_line:
             if "-->" in line:
                 self._comment_line = 0
         elif not line.strip(" \t>"):
@@ -164,6 +184,7 @@ class _Scanner:
             self._after_blank = False
 
     def close(self) -> None:
+        self._end_table()
         if self._fence is not None:
             message = "The code fence is never closed, so nothing below it is read."
             self.findings.append(Code.UNCLOSED_FENCE.at(self._fence.line, message, remedy="Close it."))
@@ -178,6 +199,11 @@ class _Scanner:
             self.blocks.append(self._fence.block(is_closed=is_closed))
         self._fence = None
 
+    def _end_table(self) -> None:
+        if self._table is not None:
+            self.blocks.append(self._table.block())
+        self._table = None
+
     def _block(self, line: str, *, offset: int, number: int) -> None:
         if line.lstrip().startswith("<!--") and self._comment(line, number=number):
             return
@@ -191,6 +217,9 @@ class _Scanner:
             self.blocks.append(Rule(line=number))
         elif item := _ITEM.match(line):
             self._item(line, item, offset=offset, number=number)
+        elif (header := self._header_above(line)) is not None:
+            self.blocks.pop()
+            self._table = _OpenTable(header, delimiter=line)
         else:
             self._text(line, offset=offset, number=number)
 
@@ -206,27 +235,29 @@ class _Scanner:
         closing = text.rstrip("#")
         if closing != text and (not closing or closing[-1] in " \t"):
             text = closing.rstrip()
-        box = _BOX.match(text)
+        box, after = _box(text)
         self.blocks.append(
             Heading(
                 line=number,
                 level=len(match[1]),
-                text=text[box.end() :].strip() if box else text,
+                text=text[after:],
                 start=offset + start,
+                text_start=offset + start + after,
                 state=box[1] if box else None,
             )
         )
 
     def _item(self, line: str, match: re.Match[str], *, offset: int, number: int) -> None:
         text, start = _trimmed(line, match.end())
-        box = _BOX.match(text)
+        box, after = _box(text)
         self.blocks.append(
             Item(
                 line=number,
                 indent=columns(match[1]),
-                text=text[box.end() :].strip() if box else text,
+                text=text[after:],
                 raw=line,
                 start=offset + start,
+                text_start=offset + start + after,
                 state=box[1] if box else None,
             )
         )
@@ -239,10 +270,17 @@ class _Scanner:
                 line=number,
                 indent=columns(lead),
                 text=text.rstrip(),
-                start=offset + len(lead),
+                text_start=offset + len(lead),
                 after_blank=self._after_blank,
             )
         )
+
+    def _header_above(self, line: str) -> Text | None:
+        """The line above, if this one is the row of dashes that makes it the header of a table."""
+        above = self.blocks[-1] if self.blocks and not self._after_blank and "|" in line else None
+        if isinstance(above, Text) and above.text.startswith("|") and is_delimiter(line.strip(" \t>")):
+            return above
+        return None
 
     def _underline(self) -> bool:
         """Make the one text line above a heading, if it is a paragraph of its own and no field line."""
@@ -250,7 +288,9 @@ class _Scanner:
         if not isinstance(above, Text) or not above.after_blank or above.indent > 3 or ":" in above.text:
             return False
         level = 1 if len(self.blocks) == 1 else 2
-        self.blocks[-1] = Heading(line=above.line, level=level, text=above.text, start=above.start)
+        self.blocks[-1] = Heading(
+            line=above.line, level=level, text=above.text, start=above.text_start, text_start=above.text_start
+        )
         return True
 
 
@@ -258,6 +298,14 @@ def _trimmed(line: str, start: int) -> tuple[str, int]:
     """The text of a line from `start`, stripped, and where it begins."""
     rest = line[start:]
     return rest.strip(), start + len(rest) - len(rest.lstrip())
+
+
+def _box(text: str) -> tuple[re.Match[str] | None, int]:
+    """The box at the start of a text, and where the words after it begin."""
+    box = _BOX.match(text)
+    if box is None:
+        return None, 0
+    return box, len(text) - len(text[box.end() :].lstrip())
 
 
 class _OpenFence:
@@ -281,6 +329,35 @@ class _OpenFence:
     def block(self, *, is_closed: bool) -> Fence:
         lines = tuple(_dedent(line, self._indent) for line in self._lines)
         return Fence(line=self.line, indent=self._indent, info=self._info, lines=lines, is_closed=is_closed)
+
+
+class _OpenTable:
+    """A table that has begun: collects rows until a line that is none."""
+
+    def __init__(self, header: Text, *, delimiter: str) -> None:
+        self._header = header
+        self._rows: list[Row] = []
+        self._lines = [header.text, delimiter.strip()]
+
+    def takes(self, line: str, *, offset: int, number: int) -> bool:
+        """Keep the line if it is a row."""
+        text = line.lstrip(" \t>")
+        if not text.startswith("|"):
+            return False
+        start = offset + len(line) - len(text)
+        text = text.rstrip()
+        self._lines.append(text)
+        self._rows.append(Row(line=number, raw=text, cells=split_cells(text, start)))
+        return True
+
+    def block(self) -> Table:
+        return Table(
+            line=self._header.line,
+            indent=self._header.indent,
+            header=split_cells(self._header.text, self._header.text_start),
+            rows=tuple(self._rows),
+            raw="\n".join(self._lines),
+        )
 
 
 def _open_fence(line: str, *, number: int) -> _OpenFence | None:

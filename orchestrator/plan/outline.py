@@ -12,20 +12,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.errors import Finding, PlanError
-from orchestrator.plan.draft import Draft, Node
+from orchestrator.plan.draft import Draft, Node, Said
 from orchestrator.plan.fields import (
     CRITERIA_FIELDS,
+    FIELD_NAMES,
     LIST_FIELDS,
     apply_field,
+    apply_status,
     is_label,
     split_field,
     take_notes,
 )
 from orchestrator.plan.findings import Code
-from orchestrator.plan.keys import FoundKey, alias_of, find_key, is_section_key, split_hidden_key
-from orchestrator.plan.markdown import Block, Document, Fence, Heading, Item, Rule, Text
+from orchestrator.plan.keys import FoundKey, alias_of, find_key, split_hidden_key
+from orchestrator.plan.markdown import Block, Document, Fence, Heading, Item, Rule, Table, Text
 from orchestrator.plan.model import Mark, MarkSpan, Notation
-from orchestrator.plan.states import BOX_MARKS, LEGEND_MARKS, split_verdict
+from orchestrator.plan.settle import settle
+from orchestrator.plan.states import BOX_MARKS, LEGEND_MARKS, Status, leading_verdict, split_verdict
+from orchestrator.plan.tables import Cell, Columns, Row, plain, row_key, task_columns
 
 TASKS_MAX = 100_000
 TITLE_CHARS_MAX = 300
@@ -37,6 +41,9 @@ _CRITERIA = re.compile(
     re.IGNORECASE,
 )
 _BOLD_TITLE = re.compile(r"\*\*([^*]{6,118}[^*:\s])\*\*(?=\s)")
+_ALMOST_BOX = re.compile(r"\[[ xX~!]?\](?![\s(\[:])\S")
+_NUMBERED = re.compile(r"\s*\d{1,9}[.)]\s+\*\*[^*]+\*\*")
+_NOTHING = frozenset({"", "none", "n/a"})
 _STRUCK = re.compile(r"~~[^~]+~~$")
 
 
@@ -66,15 +73,25 @@ def read_outline(document: Document, *, source: str, reads_keys: bool, h1_is_tit
     Raises:
         PlanError: more than `TASKS_MAX` headings and boxes.
     """
-    outline = _Outline(source=source, reads_keys=reads_keys, h1_is_title=h1_is_title)
-    for block in document.blocks:
-        outline.feed(block)
-    return outline.draft(document)
+
+    def outline(*, takes_numbered: bool) -> _Outline:
+        found = _Outline(
+            source=source, reads_keys=reads_keys, h1_is_title=h1_is_title, takes_numbered=takes_numbered
+        )
+        for block in document.blocks:
+            found.feed(block)
+        return found
+
+    first = outline(takes_numbered=False)
+    if first.has_tasks or not first.numbered_lines:
+        return first.draft(document)
+    return outline(takes_numbered=True).draft(document)
 
 
 class _Outline:
-    def __init__(self, *, source: str, reads_keys: bool, h1_is_title: bool) -> None:
+    def __init__(self, *, source: str, reads_keys: bool, h1_is_title: bool, takes_numbered: bool) -> None:
         self._source = source
+        self._takes_numbered = takes_numbered
         self._reads_keys = reads_keys
         self._h1_is_title = h1_is_title
         self._root = Node(title="the plan", line=0, place="the top", source=source, is_heading=True)
@@ -85,8 +102,18 @@ class _Outline:
         self._node_count = 0
         self._key_forms: set[str] = set()
         self._unknown_marks: dict[str, list[int]] = {}
+        self._almost_boxes: list[int] = []
         self._criteria_boxes: dict[str, list[int]] = {}
+        self.numbered_lines: list[int] = []
         self.findings: list[Finding] = []
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether there is a box, a row, or a heading that is a task without any."""
+        return any(
+            not node.is_heading or node.names_task or (node.own_key and node.has_task_fields)
+            for node in self._root.descendants()
+        )
 
     def feed(self, block: Block) -> None:
         match block:
@@ -98,13 +125,19 @@ class _Outline:
                 self._heading(block)
             case Fence():
                 self._fence(block)
+            case Table():
+                self._table(block)
             case Rule():
                 self._items.clear()
                 self._stop_collecting()
 
     def draft(self, document: Document) -> Draft:
         self._stop_collecting()
-        unused = _settle(self._root, self.findings)
+        for name in ("agent", "priority", "review"):
+            if isinstance(value := document.meta.get(name), str) and value:
+                apply_field(self._root, name, value, line=1)
+        unused, found = settle(self._root)
+        self.findings.extend(found)
         self._report_ignored()
         return Draft(
             title=self._title,
@@ -138,12 +171,12 @@ class _Outline:
 
     def _node(self, block: Heading | Item, found: FoundKey | None, parent: Node) -> Node:
         """Make the node of a box or heading and hang it below its parent."""
-        self._node_count += 1
-        if self._node_count > TASKS_MAX:
-            message = f"The plan has more than {TASKS_MAX:,} headings and boxes (line {block.line})."
-            raise PlanError(message, remedy="Split it into several plans.")
         words, hidden_key = split_hidden_key(found.rest if found else block.text)
         title, verdict = split_verdict(words)
+        # what an id leaves of a text is its end, so that both verdicts have their places in the source
+        title_start = block.text_start + len(block.text) - len(found.rest if found else block.text)
+        if verdict is None and found and (verdict := leading_verdict(block.text)):
+            title_start = block.text_start
         node = Node(
             title=title,
             line=block.line,
@@ -151,24 +184,33 @@ class _Outline:
             source=self._source,
             raw=block.raw if isinstance(block, Item) else f"{'#' * block.level} {block.text}",
             own_key=found.key if found else hidden_key,
+            other_keys=found.others if found else (),
             parent=parent,
-            mark=BOX_MARKS.get(block.state, Mark.OPEN) if block.state is not None else verdict or Mark.OPEN,
+            mark=BOX_MARKS.get(block.state, Mark.OPEN) if block.state is not None else Mark.OPEN,
             has_mark=block.state is not None,
             span=_span(block),
+            verdict=_said(verdict, title_start) if verdict else None,
         )
-        if node.has_mark and node.mark is Mark.OPEN and verdict is Mark.DONE:
-            message = "The box is open and the words say done: the box holds."
-            self._warn(block.line, Code.MARK_CONFLICT, message, remedy="Tick it.")
+        if node.other_keys:
+            message = f"{node.own_key} share one box, so they are one task."
+            self._warn(block.line, Code.SHARED_BOX, message, remedy="Give each a line of its own.")
         _clean_title(node)
         if node.mark is Mark.OPEN and _STRUCK.match(title.strip(" *")):
             node.mark = Mark.CANCELLED
             message = "The title is struck out, so the task is taken as cancelled."
             self._warn(block.line, Code.STRUCK_TITLE, message, remedy="Mark it [-].")
-        parent.children.append(node)
+        self._hang(node, parent)
         return node
 
+    def _hang(self, node: Node, parent: Node) -> None:
+        self._node_count += 1
+        if self._node_count > TASKS_MAX:
+            message = f"The plan has more than {TASKS_MAX:,} headings and boxes (line {node.line})."
+            raise PlanError(message, remedy="Split it into several plans.")
+        parent.children.append(node)
+
     def _found_key(self, text: str) -> FoundKey | None:
-        found = find_key(text)
+        found = None if split_hidden_key(text)[1] else find_key(text)
         if found is None:
             return None
         self._key_forms.add(found.key)
@@ -185,10 +227,30 @@ class _Outline:
         self._stop_collecting()
         if block.state is not None:
             self._box(block, found)
-            return
-        owner = self._owner(block.indent)
+        elif not self._boxless(block):
+            self._line(block, self._owner(block.indent))
+
+    def _boxless(self, block: Item) -> bool:
+        """Take an item that is a task without a box: one with an id and a state, `- ✅ A.1.2 Build it`; or a
+        numbered line in bold, in a plan that has no other tasks."""
+        if self._headings[-1][1].is_criteria:
+            return False
+        if _ALMOST_BOX.match(block.text):
+            self._almost_boxes.append(block.line)
+        is_said = bool(leading_verdict(block.text) or split_verdict(block.text)[1])
+        found = self._found_key(block.text) if is_said else None
+        if found is None:
+            if not _NUMBERED.match(block.raw):
+                return False
+            self.numbered_lines.append(block.line)
+            if not self._takes_numbered:
+                return False
+        self._items.append((block.indent, self._node(block, found, self._owner(block.indent))))
+        return True
+
+    def _line(self, block: Item, owner: Node) -> None:
         if field := split_field(block.text):
-            self._field(owner, field, line=block.line, indent=block.indent, by_item=True)
+            self._field(owner, field, block=block, by_item=True)
         else:
             owner.body.append((block.line, block.raw.strip()))
 
@@ -240,7 +302,8 @@ class _Outline:
         is_lazy = not block.after_blank and self._items and not self._headings[-1][1].own_key
         owner = self._items[-1][1] if is_lazy else self._owner(block.indent)
         if field:
-            self._field(owner, field, line=block.line, indent=block.indent, by_item=False)
+            owner = self._headings[-1][1] if field[0] == "checkpoint" else owner
+            self._field(owner, field, block=block, by_item=False)
         else:
             owner.body.append((block.line, block.text))
 
@@ -255,11 +318,64 @@ class _Outline:
         owner = self._owner(block.indent)
         owner.body.append((block.line, "\n".join((f"```{block.info}", *block.lines, "```"))))
 
-    def _field(self, node: Node, field: tuple[str, str], *, line: int, indent: int, by_item: bool) -> None:
+    def _table(self, table: Table) -> None:
+        """A table with ids and states lists tasks; any other is text."""
+        self._stop_collecting()
+        owner = self._owner(table.indent)
+        columns = task_columns(table.header) if self._reads_keys and not owner.is_criteria else None
+        count = self._node_count
+        for row in table.rows if columns else ():
+            if columns and (found := row_key(row, columns)):
+                self._row(row, found, columns, owner)
+        if self._node_count == count:
+            owner.body.append((table.line, table.raw))
+
+    def _row(self, row: Row, found: FoundKey, columns: Columns, parent: Node) -> None:
+        self._key_forms.add(found.key)
+        values = dict(zip(columns.fields, row.cells, strict=False))
+        title = row.cells[columns.title].text if len(row.cells) > columns.title else ""
+        node = Node(
+            title=found.rest if columns.title == columns.key else plain(title),
+            line=row.line,
+            place=f"line {row.line}",
+            source=self._source,
+            raw=row.raw,
+            own_key=found.key,
+            parent=parent,
+            is_row=True,
+        )
+        _clean_title(node)
+        self._hang(node, parent)
+        for number, (name, cell) in enumerate(values.items()):
+            is_empty = cell.text.strip(" -–—").lower() in _NOTHING
+            if number == columns.status:
+                self._status_cell(node, cell)
+            elif number in (columns.key, columns.title) or name not in FIELD_NAMES or is_empty:
+                continue
+            elif finding := apply_field(node, FIELD_NAMES[name], plain(cell.text), line=row.line):
+                self.findings.append(finding)
+
+    def _status_cell(self, node: Node, cell: Cell) -> None:
+        """The state of a row; an empty cell is where it would be."""
+        if not cell.text:
+            node.span = MarkSpan(cell.start, cell.start, Notation.WORD)
+        elif finding := apply_status(node, cell.text, line=node.line, start=cell.start):
+            node.span = MarkSpan(cell.start, cell.start + len(cell.text), Notation.WORD)
+            self.findings.append(finding)
+
+    def _field(self, node: Node, field: tuple[str, str], *, block: Item | Text, by_item: bool) -> None:
         name, value = field
         if not value and name in LIST_FIELDS:
-            self._collecting = _Collecting(node=node, name=name, line=line, indent=indent, by_item=by_item)
-        elif (finding := apply_field(node, name, value, line=line)) and node is not self._root:
+            self._collecting = _Collecting(
+                node=node, name=name, line=block.line, indent=block.indent, by_item=by_item
+            )
+            return
+        if name == "status":
+            start = block.text_start + len(block.text) - len(value)
+            finding = apply_status(node, value, line=block.line, start=start)
+        else:
+            finding = apply_field(node, name, value, line=block.line)
+        if finding and node is not self._root:
             self.findings.append(finding)
 
     def _collect(self, collecting: _Collecting, value: str, line: int, *, continues: bool = False) -> None:
@@ -283,9 +399,17 @@ class _Outline:
         self.findings.append(code.at(line, message, remedy=remedy))
 
     def _report_ignored(self) -> None:
+        if self._takes_numbered:
+            message = f"There is no box, so {len(self.numbered_lines)} numbered lines in bold are the tasks."
+            self._warn(
+                self.numbered_lines[0], Code.NUMBERED_TASKS, message, remedy="Give them boxes: 1. [ ]."
+            )
         for mark, lines in self._unknown_marks.items():
             message = f"[{mark}] is no state, so {len(lines)} such boxes are no tasks."
             self._warn(lines[0], Code.UNKNOWN_MARK, message, remedy="Use [ ], [x], [~], [!], [>] or [-].")
+        if self._almost_boxes:
+            message = f"{len(self._almost_boxes)} boxes have no blank behind them and are no tasks."
+            self._warn(self._almost_boxes[0], Code.ALMOST_BOX, message, remedy="Write `- [ ] Title`.")
         for title, lines in self._criteria_boxes.items():
             message = f"{len(lines)} boxes under “{title}” are criteria, no tasks."
             remedy = "Rename the heading if they are work."
@@ -297,6 +421,11 @@ def _span(block: Heading | Item) -> MarkSpan:
     if block.state is None:
         return MarkSpan(block.start, block.start, Notation.NEW_BOX)
     return MarkSpan(block.start + 1, block.start + 1 + len(block.state), Notation.BOX)
+
+
+def _said(status: Status, start: int) -> Said:
+    """A status, whose text begins at this offset of the source."""
+    return Said(status.mark, MarkSpan(start + status.start, start + status.end, status.notation))
 
 
 def _clean_title(node: Node) -> None:
@@ -318,48 +447,3 @@ def _shell_lines(lines: Iterable[str]) -> list[str]:
     """The commands of a fence: continued lines joined, blank lines and comments left out."""
     joined = re.sub(r"\\\n[ \t]*", "", "\n".join(lines))
     return [line.strip() for line in joined.split("\n") if line.strip() and not line.lstrip().startswith("#")]
-
-
-def _settle(root: Node, findings: list[Finding]) -> dict[str, int]:
-    """Decide bottom-up which headings are tasks, containers or mere text. Returns the unused ids."""
-    unused: dict[str, int] = {}
-    dropped: set[Node] = set()
-    for node in [*list(root.descendants())[::-1], root]:
-        if node.is_heading:
-            node.children = [child for child in node.children if child not in dropped]
-            if node.own_key:
-                is_used = bool(node.children) and not _has_plain_steps(node)
-                is_used = is_used or _fold_steps(node, findings)
-            else:
-                is_used = bool(node.children)
-            if not is_used and node.parent is not None:
-                dropped.add(node)
-                node.parent.body.extend([(node.line, node.raw), *node.body])
-                if node.own_key:
-                    unused[node.own_key] = node.line
-    return unused
-
-
-def _has_plain_steps(node: Node) -> bool:
-    """Whether the boxes below are steps of this task: none has an id or fields of its own."""
-    if is_section_key(node.own_key) and not node.names_task and not node.has_task_fields:
-        return False
-    return not any(below.own_key or below.is_own_work for below in node.descendants())
-
-
-def _fold_steps(node: Node, findings: list[Finding]) -> bool:
-    """Make a heading with an id one task, its boxes steps in its body. False if nothing makes it a task."""
-    steps = [below for below in node.descendants() if below.has_mark]
-    if not (steps or node.names_task or node.has_task_fields):
-        return False
-    for below in node.descendants():
-        node.body.extend([(below.line, below.raw), *below.body])
-        node.acceptance.extend(below.acceptance)
-    node.children = []
-    if steps and not node.has_mark:
-        is_done = all(step.mark is Mark.DONE for step in steps)
-        if node.mark is Mark.DONE and not is_done:
-            message = f"{node.own_key} is said to be done and has open boxes: the boxes hold."
-            findings.append(Code.MARK_CONFLICT.at(node.line, message, remedy="Tick them."))
-        node.mark = Mark.DONE if is_done else Mark.OPEN if node.mark is Mark.DONE else node.mark
-    return True

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from orchestrator.errors import PlanError
+from orchestrator.errors import Finding, PlanError
 from orchestrator.plan.assemble import assemble
 from orchestrator.plan.draft import Draft
 from orchestrator.plan.findings import Code
@@ -86,6 +86,7 @@ def _read_folder(folder: Path, *, format_name: str) -> Plan:
         raise PlanError(
             f"The files of {str(folder)!r} are larger than 16 MiB together.", remedy="Split the plan."
         )
+    texts, copies = _without_copies(texts)
     is_one = len(texts) == 1
     read = [
         _read_draft(text, source="" if is_one else name, format_name=format_name, h1_is_title=is_one)
@@ -93,7 +94,24 @@ def _read_folder(folder: Path, *, format_name: str) -> Plan:
     ]
     _, chosen, reason = max(read, key=lambda draft: draft[1].name != "checklist")
     source = "\n".join(map(storable, texts.values()))
-    return assemble([draft for draft, _, _ in read], format_name=chosen.name, reason=reason, source=source)
+    drafts = [draft for draft, _, _ in read]
+    drafts[0] = replace(drafts[0], findings=(*drafts[0].findings, *copies))
+    return assemble(drafts, format_name=chosen.name, reason=reason, source=source)
+
+
+def _without_copies(texts: dict[str, str]) -> tuple[dict[str, str], list[Finding]]:
+    """The files that are no copies of another, and what to say of those that are."""
+    kept: dict[str, str] = {}
+    first: dict[str, str] = {}
+    findings = []
+    for name, text in texts.items():
+        original = first.setdefault(text, name)
+        if original == name or not text.strip():
+            kept[name] = text
+        else:
+            message = f"{name} is a copy of {original} and is left out."
+            findings.append(Code.COPIED_FILE.at(0, message, remedy="Move it out of the folder."))
+    return kept, findings
 
 
 def _read_draft(text: str, *, source: str, format_name: str, h1_is_title: bool) -> tuple[Draft, Format, str]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 from orchestrator.errors import InvariantViolation
+from orchestrator.plan.keys import hidden
 from orchestrator.plan.model import Mark, MarkSpan, Notation
 
 _BOX = {
@@ -114,6 +115,6 @@ def write_ids(text: str, ids: Mapping[MarkSpan, str]) -> str:
     for span in sorted(ids):
         end = _LINE_END.search(text, span.end)
         place = end.start() if end else len(text)
-        parts += [text[at:place], f" <!-- id: {ids[span]} -->"]
+        parts += [text[at:place], f" {hidden(ids[span])}"]
         at = place
     return "".join([*parts, text[at:]])

@@ -9,15 +9,17 @@ from orchestrator.errors import PlanError
 from orchestrator.plan.formats.base import Format, PlanFile
 from orchestrator.plan.formats.checklist import Checklist
 from orchestrator.plan.formats.coditect import Coditect
+from orchestrator.plan.formats.github import GitHub
 from orchestrator.plan.formats.native import Native
+from orchestrator.plan.formats.speckit import SpecKit
 from orchestrator.plan.formats.taskmaster import TaskMaster
 
 #: All formats; of two that are equally sure of a file the first has it.
-FORMATS: tuple[Format, ...] = (Native(), TaskMaster(), Coditect(), Checklist())
+FORMATS: tuple[Format, ...] = (Native(), TaskMaster(), SpecKit(), Coditect(), GitHub(), Checklist())
 
 
 def choose_format(file: PlanFile, name: str = "auto") -> tuple[Format, str]:
-    """The format of that name, or the one that fits a file best, and the reason.
+    """The format of that name, or that the front matter names, or that fits a file best; and the reason.
 
     Raises:
         PlanError: no format has that name.
@@ -25,6 +27,9 @@ def choose_format(file: PlanFile, name: str = "auto") -> tuple[Format, str]:
     known = {each.name: each for each in FORMATS}
     if name in known:
         return known[name], "named by the caller"
+    wanted = "" if file.is_json else str(file.document.meta.get("format", ""))
+    if name == "auto" and wanted in known:
+        return known[wanted], "named in the front matter"
     if name != "auto":
         message = f"The plan format {name!r} is unknown."
         raise PlanError(message, remedy=f"Use auto, {', '.join(sorted(known))}.")
