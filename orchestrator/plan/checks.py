@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from orchestrator.core.words import TaskKind
@@ -9,9 +10,17 @@ from orchestrator.errors import Finding
 from orchestrator.plan.draft import Draft, Node
 from orchestrator.plan.findings import Code
 from orchestrator.plan.graph import PlanGraph
-from orchestrator.plan.model import Mark, PlanDependency, PlanTask
+from orchestrator.plan.model import Checkboxes, Mark, PlanDependency, PlanTask
+from orchestrator.plan.states import BOX_MARKS
 
 CYCLES_SHOWN_MAX = 20
+#: What front matter may count: tasks with a mark; None = all of them.
+_COUNTS = {
+    "total_tasks": None,
+    "completed_tasks": Mark.DONE,
+    "in_progress_tasks": Mark.IN_PROGRESS,
+    "blocked_tasks": Mark.BLOCKED,
+}
 _WRITE_ONE = "Write at least one task, such as `- [ ] A.1.1 Say hello`."
 
 
@@ -32,6 +41,7 @@ def check_plan(
     yield from _no_tasks(tasks, drafts, source)
     yield from _work_on_containers(nodes, drafts)
     yield from _done_parents(nodes)
+    yield from _stale_counts(drafts)
     yield from _cycles(tasks, dependencies, nodes)
 
 
@@ -83,6 +93,30 @@ def _done_parents(nodes: Sequence[Node]) -> Iterator[Finding]:
             )
             remedy = "Tick them or open the box above."
             yield Code.DONE_PARENT_OPEN_CHILD.at(node.line, message, remedy=remedy, source=node.source)
+
+
+def _stale_counts(drafts: Sequence[Draft]) -> Iterator[Finding]:
+    """The front matter may count boxes or tasks; it is stale when it is right about neither."""
+    for draft in drafts:
+        boxes = _counted(draft.checkboxes)
+        tasks = Counter(node.mark for node in draft.root.descendants() if not node.children)
+        stale = [
+            f"{name} {given}, and there are {boxes[mark] if mark else boxes.total()}"
+            for name, mark in _COUNTS.items()
+            if (given := str(draft.meta.get(name, ""))).isdecimal()
+            and int(given) not in {count[mark] if mark else count.total() for count in (boxes, tasks)}
+        ]
+        if stale:
+            message = f"The front matter says {'; '.join(stale)}."
+            remedy = "Correct the numbers, or leave them out: nothing reads them."
+            yield Code.STALE_COUNTS.at(1, message, remedy=remedy, source=draft.root.source)
+
+
+def _counted(boxes: Checkboxes) -> Counter[Mark]:
+    counted = Counter({Mark.OPEN: boxes.open, Mark.DONE: boxes.done})
+    for sign, number in boxes.other.items():
+        counted[BOX_MARKS.get(sign, Mark.OPEN)] += number
+    return counted
 
 
 def _cycles(

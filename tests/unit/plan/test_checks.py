@@ -78,3 +78,23 @@ def test_only_leaves_have_work(field: str) -> None:
 def test_findings_come_in_the_order_of_the_lines() -> None:
     plan = read_plan("- [ ] A.1.1 x\n  - depends: A.1.9\n- [ ] A.1.1 y\n  - priority: soon\n- [o] z\n")
     assert [finding.line for finding in plan.findings] == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ("total_tasks: 4\ncompleted_tasks: 2", None),  # the boxes
+        ("total_tasks: 3\ncompleted_tasks: 1", None),  # the tasks: one box contains the others
+        ("total_tasks: many\nblocked_tasks: 0", None),
+        ("total_tasks: 9", "total_tasks 9, and there are 4."),
+        (
+            "completed_tasks: 3\nin_progress_tasks: 1",
+            "completed_tasks 3, and there are 2; in_progress_tasks 1, and",
+        ),
+    ],
+)
+def test_counts_of_the_front_matter_that_are_stale(counts: str, words: str | None) -> None:
+    plan = read_plan(f"---\n{counts}\n---\n- [x] a\n  - [x] b\n  - [ ] c\n- [ ] d\n")
+    found = [finding for finding in plan.findings if finding.code == "stale-counts"]
+    assert len(found) == (words is not None)
+    assert all(words is not None and words in finding.message for finding in found)
