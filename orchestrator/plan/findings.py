@@ -37,7 +37,7 @@ class Code(Enum):
     NUMBERED_TASKS = ("P205", "warning", "There is no box; numbered lines in bold are taken as the tasks.")
     ALMOST_BOX = ("P206", "warning", "A box has no blank behind it; it is no task.")
     SHARED_BOX = ("P207", "warning", "Several ids share one box; they are one task.")
-    ODD_ID = ("P208", "warning", "An id is not as the standard of tracks has it; it is taken as written.")
+    ODD_ID = ("P208", "warning", "An id is not as the standard of tracks has it; it is kept as written.")
     COPIED_FILE = ("P209", "warning", "A file of the folder is a copy of another; it is left out.")
     RESTORED_ID = ("P210", "warning", "An id lost its last zero as a number; its place tells what it was.")
     TAGGED_IDS = ("P211", "warning", "Two tags share ids; those of the later one have its name in front.")
@@ -59,7 +59,11 @@ class Code(Enum):
     OUTSIDE_DEPENDENCY = ("P502", "warning", "A task depends on something outside the plan; nothing waits.")
     SELF_DEPENDENCY = ("P503", "error", "A task depends on itself.")
     CYCLE = ("P504", "error", "Tasks wait for each other, so none of them can start.")
-    INFERRED_CYCLE = ("P505", "warning", "Words imply a dependency that would close a cycle; it only informs.")
+    INFERRED_CYCLE = (
+        "P505",
+        "warning",
+        "Words imply a dependency that would close a cycle; it only informs.",
+    )
     TOO_MUCH_INFERRED = ("P506", "warning", "The words imply more dependencies than are inferred.")
     LOST_CONDITION = ("P507", "warning", "A task is to run only if another fails; it runs after it instead.")
 

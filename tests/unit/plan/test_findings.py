@@ -10,15 +10,17 @@ import pytest
 
 import orchestrator
 from orchestrator.plan.findings import Code
-from orchestrator.plan.read import read_plan
+from orchestrator.plan.read import read_path, read_plan
 from orchestrator.routing import Routing, checked_plan
 from orchestrator.settings import Settings
 
 _JSON = '{{"plan_version": 1, "tasks": {}}}'
+#: Six hundred tasks that wait for six hundred others.
+_MANY = "1.1-1.600 require 1.601-1.1200.\n" + "".join(f"- [ ] 1.{n} b\n" for n in range(1, 1201))
 _DEEP = '[{"key": "a", "title": "b", "tasks": ' * 60 + "[]" + "}]" * 60
 
-#: Code → line of the finding, and a plan in which it is.
-EXAMPLES = {
+#: Code → line of the finding, and a plan in which it is: a text, or the files of a folder.
+EXAMPLES: dict[Code, tuple[int, str | dict[str, str]]] = {
     Code.EMPTY_PLAN: (0, ""),
     Code.NO_TASKS: (0, "# Only prose\n"),
     Code.REPLACED_CHARACTERS: (0, "- [ ] a\0\n"),
@@ -34,6 +36,11 @@ EXAMPLES = {
     Code.RUN_ON_CONTAINER: (1, "- [ ] a\n  - run: make\n  - [ ] b\n"),
     Code.EMPTY_TITLE: (2, "- [ ] a\n- [ ]\n"),
     Code.CRITERIA_BOXES: (3, "- [ ] a\n## Acceptance criteria\n- [ ] b\n"),
+    Code.NUMBERED_TASKS: (1, "1. **Build it**\n2. **Test it**\n"),
+    Code.ALMOST_BOX: (2, "- [ ] a\n- [x]b\n"),
+    Code.SHARED_BOX: (1, "- [ ] T001-T003 a\n"),
+    Code.ODD_ID: (1, "- [ ] A.0.1 a\n"),
+    Code.COPIED_FILE: (0, {"a.md": "- [ ] a\n", "copy/a.md": "- [ ] a\n"}),
     Code.DONE_PARENT_OPEN_CHILD: (1, "- [x] a\n  - [ ] b\n"),
     Code.MARK_CONFLICT: (1, "- [ ] a ✅ **DONE**\n"),
     Code.UNKNOWN_MARK: (2, "- [ ] a\n- [o] b\n"),
@@ -45,6 +52,8 @@ EXAMPLES = {
     Code.OUTSIDE_DEPENDENCY: (2, "- [ ] A.1 a\n  - depends: the office key\n"),
     Code.SELF_DEPENDENCY: (2, "- [ ] A.1 a\n  - depends: A.1\n"),
     Code.CYCLE: (1, "- [ ] A.1 a\n  - depends: A.2\n- [ ] A.2 b\n  - depends: A.1\n"),
+    Code.INFERRED_CYCLE: (4, "- [ ] A.1 a\n  - depends: A.2\n- [ ] A.2 b\n  Requires A.1.\n"),
+    Code.TOO_MUCH_INFERRED: (1, _MANY),
     Code.UNKNOWN_AGENT: (1, "- [ ] a\n  - agent: stern-poet\n"),
     Code.UNKNOWN_BACKEND: (0, "---\nbackend: banana\n---\n- [ ] a\n"),
     Code.NO_COMMAND: (4, "---\nbackend: command\n---\n- [ ] a\n"),
@@ -69,7 +78,14 @@ def test_every_code_has_an_example() -> None:
 def test_each_is_found_alone_with_its_line_and_remedy(code: Code, tmp_path: Path) -> None:
     line, text = EXAMPLES[code]
     settings = Settings(home=tmp_path)
-    plan = checked_plan(read_plan(text), routing=Routing.from_settings(settings), settings=settings)
+    if isinstance(text, str):
+        read = read_plan(text)
+    else:
+        for name, content in text.items():
+            (tmp_path / "plan" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "plan" / name).write_text(content)
+        read = read_path(tmp_path / "plan")
+    plan = checked_plan(read, routing=Routing.from_settings(settings), settings=settings)
     assert [(found.code, found.number, found.line) for found in plan.findings] == [
         (code.label, code.number, line)
     ]
