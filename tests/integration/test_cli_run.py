@@ -119,7 +119,3 @@ def test_a_run_while_everything_is_paused_says_so_instead_of_waiting(cli: Comman
     refused = cli.data("run", str(plan), code=1)
     assert refused["code"] == "Conflict"
     assert "`orchestrator resume --all`" in refused["remedy"]
-    cli.run("up")
-    cli.run("resume", "--all")
-    assert cli.data("watch", "Later")["plan"]["state"] == "done"
-    cli.run("down")

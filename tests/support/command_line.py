@@ -21,7 +21,9 @@ from orchestrator.store.embedded import purge
 from tests.support.ports import free_port
 
 TIMEOUT_S = 120.0
-GONE_S = 25.0
+
+#: Less than the minute for which Ray keeps a process that waits for what has ended.
+GONE_S = 50.0
 
 _PROGRAM = (sys.executable, "-c", "from orchestrator.cli import main; main()")
 

@@ -105,13 +105,13 @@ class RunningHost:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         try:
-            self.process.wait(30)
+            self.process.wait(90)
         finally:
             self.process.kill()
             self._listener.join()
             self.process.stdout.close()
 
-    def wait(self, timeout_s: float = 30.0) -> int:
+    def wait(self, timeout_s: float = 90.0) -> int:
         """Return the exit code."""
         return self.process.wait(timeout_s)
 
