@@ -6,6 +6,7 @@ All of its life is in `orchestrator.runtime`; here are only Ray's calls and the 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import uuid
@@ -88,6 +89,7 @@ class Executor:
         self._running.add_done_callback(_die)
         self._has_node = asyncio.Event()
         self._meeting = self._loop.create_task(self._meet_node(), name="meeting the Node actor")
+        gc.freeze()  # what is imported stays, and visiting it over and over takes a third of a busy executor
 
     def __repr__(self) -> str:
         return f"Executor({self._name.removeprefix('executor-')})"

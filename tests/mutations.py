@@ -78,16 +78,16 @@ DEFECTS = (
     Defect(
         name="starts are sent before they are committed",
         path="orchestrator/runtime/driver.py",
-        old="""                    await self._commit([c for c in commands if isinstance(c, _ROWS)])
-                await self._act([c for c in commands if isinstance(c, _EFFECTS)])
+        old="""        await self._commits.commit([c for c in commands if isinstance(c, _ROWS)])
+        await self._act([c for c in commands if isinstance(c, _EFFECTS)])
 """,
-        new="""                    await self._act([c for c in commands if isinstance(c, _EFFECTS)])
-                    await self._commit([c for c in commands if isinstance(c, _ROWS)])
+        new="""        await self._act([c for c in commands if isinstance(c, _EFFECTS)])
+        await self._commits.commit([c for c in commands if isinstance(c, _ROWS)])
 """,
     ),
     Defect(
         name="a commit whose end is unknown is sent again unasked",
-        path="orchestrator/runtime/driver.py",
+        path="orchestrator/runtime/commits.py",
         old="            return is_committed\n",
         new="            return False\n",
     ),

@@ -1,8 +1,8 @@
 """The scheduler's loop: take what is queued, let the core decide, commit, and only then act.
 
-There is no timer on the path: a batch is whatever arrived while the batch before was being committed. Memory
-changes first; the batch is kept until its commit is known. Only a guard that hit another number of rows, or
-a lost term, ends the loop by itself: its caller drops memory and starts again.
+There is no timer on the path: a batch is whatever arrived while the one before was being committed, and it is
+decided meanwhile. Memory changes first; the batch is kept until its commit is known. Only a guard that hit
+another number of rows, or a lost term, ends the loop by itself: its caller drops memory and starts again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import structlog
 
@@ -36,9 +36,10 @@ from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.requests import REQUEST_KINDS
 from orchestrator.core.state import EVERYBODY
 from orchestrator.core.words import Proof
-from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded, QueueFull
+from orchestrator.errors import Conflict, NotFound, Overloaded, QueueFull
 from orchestrator.ports import ExecutorGateway, Fate, PlanSlice, SchedulerStore
 from orchestrator.runtime.clock import Clock
+from orchestrator.runtime.commits import RENEW_S, Commits
 from orchestrator.text import storable, storable_json
 
 log = structlog.get_logger(__name__)
@@ -46,11 +47,9 @@ log = structlog.get_logger(__name__)
 #: Events in one batch: above that only latency grows.
 BATCH_MAX = 200
 
-#: Longest pause between two commits: an empty one renews the term.
-RENEW_S = 2.0
-
-#: Pause before the database is asked again.
-RECONNECT_S = 0.5
+#: Nothing is decided ahead of a commit that takes longer: the database may be away, and the time that passes
+#: then counts for nobody.
+AHEAD_S = 0.5
 
 #: A slice of so many tasks is put out of the garbage collector's sight: tasks stay and form no cycles, and a
 #: collection that visits a hundred thousand of them holds up every dispatch. Small plans are left in sight,
@@ -59,8 +58,6 @@ FROZEN_FROM = 1_000
 
 _ROWS = get_args(RowCommand)
 _EFFECTS = get_args(Effect)
-
-T = TypeVar("T")
 
 
 class Driver:
@@ -87,10 +84,14 @@ class Driver:
         self._inbox_max = inbox_max
         self._inbox: list[AnyEvent] = []
         self._arrived = asyncio.Event()
-        self._turn = asyncio.Event()  #: of the batch being worked on; set at its end, then replaced
-        self._writing = asyncio.Lock()
-        self._batch = 0
-        self._renew_at_s = 0.0
+        self._turn = asyncio.Event()  #: of the batch being written; set at its end, then replaced
+        self._commits = Commits(store, clock, on_return=self._database_returned)
+        self._decided: list[Command] = []  #: and not yet on its way into the tables
+        self._ahead = 0  #: events that it came from
+        self._writing: asyncio.Task[None] | None = None
+        self._writing_since_s = 0.0
+        self._decisions = 0  #: events decided so far, and ...
+        self._written = 0  #: ... how many of them stand in the tables
         self._loading: dict[int, asyncio.Task[None]] = {}
         self._answers: dict[int, asyncio.Future[Mapping[str, object]]] = {}
         self._asked = 0
@@ -100,8 +101,16 @@ class Driver:
         self._is_telling = False
         self._is_finishing = False
         self._is_stopped = False
-        self.is_database_away = False
-        self.unknown_commits = 0  #: whose answer was lost and whose outcome was then looked up
+
+    @property
+    def is_database_away(self) -> bool:
+        """Whether the database does not answer."""
+        return self._commits.is_away
+
+    @property
+    def unknown_commits(self) -> int:
+        """Commits whose answer was lost and whose outcome was then looked up."""
+        return self._commits.unknown_commits
 
     def post(self, event: AnyEvent) -> None:
         """Queue an event, stamped with the time at which it is taken."""
@@ -179,10 +188,9 @@ class Driver:
 
     async def _load(self, plan_id: int) -> None:
         """Read a plan whole, then queue it slice by slice, so that other events pass between the slices."""
-        async with self._writing:
-            pass  # a plan that left memory a moment ago stands in the tables now
+        await self._all_written()  # a plan that left memory a moment ago stands in the tables then
         attempts: tuple[e.LiveAttempt, ...] = ()
-        for part in await self._patiently(lambda: self._read(plan_id)):
+        for part in await self._commits.patiently(lambda: self._read(plan_id)):
             await self._hand_in(
                 e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges)
             )
@@ -225,73 +233,75 @@ class Driver:
             InvariantViolation: memory and tables disagree; memory must be dropped.
         """
         try:
-            while not self._is_finishing or self._inbox:
+            while self._writing or self._inbox or not self._is_finishing:
                 await self._wait()
-                batch, self._inbox = self._inbox[:BATCH_MAX], self._inbox[BATCH_MAX:]
-                if not self._inbox:
-                    self._arrived.clear()
-                async with self._writing:
-                    commands = self._decide(batch)
-                    await self._commit([c for c in commands if isinstance(c, _ROWS)])
-                await self._act([c for c in commands if isinstance(c, _EFFECTS)])
-                self._end_turn()
+                self._end_write()
+                self._decide()
+                self._begin_write()
         finally:
+            if self._writing is not None:
+                self._writing.cancel()
+                await asyncio.wait({self._writing})
             self.stop()
 
     async def _wait(self) -> None:
+        """Wait until something arrives, or what is being written stands in the tables."""
         try:
             async with asyncio.timeout(RENEW_S):
                 await self._arrived.wait()
         except TimeoutError:
             self.post(e.Tick(at_ms=0))
+        self._arrived.clear()
+
+    def _decide(self) -> None:
+        """Let the core take what has arrived, at most a batch ahead of the one that is being written."""
+        if self._writing is not None and self._is_slow():
+            return
+        room = BATCH_MAX - self._ahead
+        batch, self._inbox = self._inbox[:room], self._inbox[room:]
+        now_ms = self._clock.now_ms()
+        for event in batch:
+            self._decided += self.state.handle(replace(event, at_ms=now_ms))
+        self._ahead += len(batch)
+        self._decisions += len(batch)
+
+    def _is_slow(self) -> bool:
+        return self._commits.is_away or self._clock.monotonic_s() - self._writing_since_s > AHEAD_S
+
+    def _begin_write(self) -> None:
+        if self._writing is not None or not self._ahead:
+            return
+        commands, self._decided, self._ahead = self._decided, [], 0
+        self._writing = asyncio.create_task(self._write(commands, self._decisions))
+        self._writing.add_done_callback(lambda _: self._arrived.set())
+        self._writing_since_s = self._clock.monotonic_s()
+        if self._inbox:
+            self._arrived.set()
+
+    async def _write(self, commands: Sequence[Command], decisions: int) -> None:
+        await self._commits.commit([c for c in commands if isinstance(c, _ROWS)])
+        await self._act([c for c in commands if isinstance(c, _EFFECTS)])
+        self._written = decisions
+        self._end_turn()
+
+    def _end_write(self) -> None:
+        if self._writing is not None and self._writing.done():
+            done, self._writing = self._writing, None
+            done.result()
 
     def _end_turn(self) -> None:
         ended, self._turn = self._turn, asyncio.Event()
         ended.set()
 
-    def _decide(self, batch: Sequence[AnyEvent]) -> list[Command]:
-        now_ms = self._clock.now_ms()
-        commands: list[Command] = []
-        for event in batch:
-            commands += self.state.handle(replace(event, at_ms=now_ms))
-        return commands
+    async def _all_written(self) -> None:
+        """Wait until all that is decided now stands in the tables."""
+        decisions = self._decisions
+        while self._written < decisions:
+            await self._turn.wait()
 
-    async def _commit(self, rows: list[RowCommand]) -> None:
-        now_s = self._clock.monotonic_s()
-        if not rows and not self.is_database_away and now_s < self._renew_at_s:
-            return
-        self._renew_at_s = now_s + RENEW_S
-        self._batch += 1
-        while True:
-            try:
-                await self._store.commit(self._batch, rows)
-            except DatabaseUnavailable as error:
-                if await self._was_committed(error):
-                    break
-            else:
-                break
-        if self.is_database_away:
-            self.is_database_away = False
-            self._inbox.insert(0, e.DatabaseReturned(at_ms=0))  # before the ticks that came meanwhile
-            self._arrived.set()
-            log.info("database is back", batch=self._batch)
-
-    async def _was_committed(self, error: DatabaseUnavailable) -> bool:
-        """The connection broke during a commit: wait for the database and ask how it ended."""
-        self._note_away(error)
-        while True:
-            await asyncio.sleep(RECONNECT_S)
-            try:
-                is_committed = await self._store.last_batch() >= self._batch
-            except DatabaseUnavailable:
-                continue
-            self.unknown_commits += 1
-            return is_committed
-
-    def _note_away(self, error: DatabaseUnavailable) -> None:
-        if not self.is_database_away:
-            self.is_database_away = True
-            log.warning("database is away", batch=self._batch, reason=str(error))
+    def _database_returned(self) -> None:
+        self._inbox.insert(0, e.DatabaseReturned(at_ms=0))  # before the ticks that came meanwhile
+        self._arrived.set()
 
     async def _act(self, effects: Sequence[Command]) -> None:
         starts: dict[str, list[int]] = defaultdict(list)
@@ -344,7 +354,7 @@ class Driver:
             answer.set_result(effect.result)
 
     async def _reserve(self) -> None:
-        first, count = await self._patiently(self._store.reserve_tokens)
+        first, count = await self._commits.patiently(self._store.reserve_tokens)
         self.post(e.TokensReserved(at_ms=0, first=first, count=count))
 
     async def _look(self, token: int, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -379,15 +389,9 @@ class Driver:
             self.post(e.AttemptLost(at_ms=0, token=token, reason=fate.reason or reason))
 
     async def _fate(self, token: int, *, may_fence: bool, reason: str) -> Fate:
-        return await self._patiently(lambda: self._store.fate(token, may_fence=may_fence, reason=reason))
-
-    async def _patiently(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        while True:
-            try:
-                return await call()
-            except DatabaseUnavailable as error:
-                self._note_away(error)
-                await asyncio.sleep(RECONNECT_S)
+        return await self._commits.patiently(
+            lambda: self._store.fate(token, may_fence=may_fence, reason=reason)
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)

@@ -38,6 +38,10 @@ FLUSH_S = 1.0
 #: A transcript keeps this many characters; what comes after is left out.
 TRANSCRIPT_CHARS_MAX = 2_000_000
 
+#: Turns of the loop within which a session that does nothing has ended: its only step, then its callback.
+#: Such sessions are told of once, with their start, which saves a call of Ray's a turn.
+_STEPS_TO_AN_END = 2
+
 #: Why a session ends that nobody asked to end.
 STOPS = "the executor stops"
 
@@ -192,6 +196,8 @@ class Executing:
                 await self._work.wait()
                 self._work.clear()
                 started = await self._take_starts()
+                for _ in range(_STEPS_TO_AN_END if started else 0):
+                    await asyncio.sleep(0)
                 ended = await self._store_results()
                 if started or ended:
                     self._spawn(self._report(started=started, ended=ended))  # the next turn waits for nobody

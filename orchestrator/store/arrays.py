@@ -6,15 +6,29 @@ of a batch (docs/performance.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from typing import cast
+
+#: Stands between the words while they are one string; in a word of its own it is like any other character.
+_BETWEEN = "\x1f"
 
 
-def array(values: Iterable[str | int | bool | None]) -> str:
-    """Return one column as a literal that any array type reads: text is quoted, None is NULL."""
-    return "{" + ",".join([_element(value) for value in values]) + "}"
+def array(values: Collection[int | bool | None]) -> str:
+    """Return a column of numbers or truths as a literal that their array types read; None is NULL."""
+    literal = "{" + ",".join(map(str, values)) + "}"
+    return literal.replace("None", "NULL") if None in values else literal
 
 
-def _element(value: str | int | bool | None) -> str:
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return "NULL" if value is None else str(value)
+def words(values: Collection[str | None]) -> str:
+    """Return a column of text, JSON or words of an enumeration as a literal; None is NULL."""
+    if not values:
+        return "{}"
+    if None not in values:
+        joined = _BETWEEN.join(cast("Collection[str]", values))
+        if joined.count(_BETWEEN) < len(values):  # none of them holds it itself
+            return '{"' + _escaped(joined).replace(_BETWEEN, '","') + '"}'
+    return "{" + ",".join("NULL" if value is None else f'"{_escaped(value)}"' for value in values) + "}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

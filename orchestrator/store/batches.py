@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from orchestrator.core.commands import (
@@ -26,13 +27,17 @@ from orchestrator.core.commands import (
     SaveTask,
 )
 from orchestrator.core.words import FINISHED
-from orchestrator.store.arrays import array
+from orchestrator.store.arrays import array, words
 
 #: Key of what people have set for everything, in `orchestrator_state`.
 CONTROLS = "controls"
 
 #: For each column the type of its array, and how a row gives the value.
-_Columns = tuple[tuple[str, Callable[[Any], str | int | bool | None]], ...]
+_Columns = tuple[tuple[str, Callable[[Any], Any]], ...]
+
+
+#: Types whose values are quoted in an array.
+_WORDS = ("text", "jsonb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +66,14 @@ class _Table:
         self._what = what
         arrays = ", ".join(f"%({n})s::{type_}[]" for n, (type_, _) in enumerate(columns))
         self._sql = sql.format(arrays).encode()
-        self._values = {str(n): value for n, (_, value) in enumerate(columns)}
+        self._columns = [
+            (str(n), words if type_ in _WORDS else array, value) for n, (type_, value) in enumerate(columns)
+        ]
         self._is_guarded = is_guarded
 
     def statement(self, rows: Sequence[RowCommand], constants: Mapping[str, object]) -> Statement:
         """Return the statement that writes the rows."""
-        arrays = {name: array([value(row) for row in rows]) for name, value in self._values.items()}
+        arrays = {name: literal(list(map(value, rows))) for name, literal, value in self._columns}
         hits = len(rows) if self._is_guarded else None
         return Statement(what=self._what, sql=self._sql, values={**constants, **arrays}, hits=hits)
 
@@ -83,15 +90,15 @@ FROM unnest({}) AS u(id, state, reason, not_before, used, losses, wants, expecte
 WHERE t.task_id = u.id AND t.version = u.expected
 """,
     (
-        ("bigint", lambda r: r.task_id),
-        ("text", lambda r: r.state.value),
-        ("text", lambda r: r.reason),
-        ("bigint", lambda r: r.not_before_ms),
-        ("int", lambda r: r.attempts_used),
-        ("int", lambda r: r.losses),
-        ("text", lambda r: r.wants.value),
-        ("int", lambda r: r.expected),
-        ("int", lambda r: r.version),
+        ("bigint", attrgetter("task_id")),
+        ("text", attrgetter("state")),
+        ("text", attrgetter("reason")),
+        ("bigint", attrgetter("not_before_ms")),
+        ("int", attrgetter("attempts_used")),
+        ("int", attrgetter("losses")),
+        ("text", attrgetter("wants")),
+        ("int", attrgetter("expected")),
+        ("int", attrgetter("version")),
     ),
     is_guarded=True,
 )
@@ -130,10 +137,10 @@ WITH ended AS (
 SELECT FROM ended
 """,
     (
-        ("bigint", lambda r: r.token),
-        ("text", lambda r: r.state.value),
-        ("text", lambda r: r.end_reason),
-        ("text", lambda r: r.failure_class.value if r.failure_class else None),
+        ("bigint", attrgetter("token")),
+        ("text", attrgetter("state")),
+        ("text", attrgetter("end_reason")),
+        ("text", attrgetter("failure_class")),
     ),
     is_guarded=True,
 )
@@ -151,15 +158,15 @@ WITH leased AS (
 INSERT INTO leases (token, tenant_id, task_id) SELECT token, tenant_id, task_id FROM leased
 """,
     (
-        ("bigint", lambda r: r.token),
-        ("text", lambda r: r.tenant_id),
-        ("bigint", lambda r: r.plan_id),
-        ("bigint", lambda r: r.task_id),
-        ("text", lambda r: r.kind.value),
-        ("int", lambda r: r.number),
-        ("text", lambda r: r.agent_type),
-        ("text", lambda r: r.backend),
-        ("text", lambda r: r.executor),
+        ("bigint", attrgetter("token")),
+        ("text", attrgetter("tenant_id")),
+        ("bigint", attrgetter("plan_id")),
+        ("bigint", attrgetter("task_id")),
+        ("text", attrgetter("kind")),
+        ("int", attrgetter("number")),
+        ("text", attrgetter("agent_type")),
+        ("text", attrgetter("backend")),
+        ("text", attrgetter("executor")),
     ),
     is_guarded=True,
 )
@@ -172,7 +179,7 @@ UPDATE attempts AS a SET state = 'started', started_at = coalesce(s.at, now())
 FROM unnest({}) AS u(token) LEFT JOIN starts AS s ON s.token = u.token
 WHERE a.token = u.token AND a.started_at IS NULL AND a.ended_at IS NULL
 """,
-    (("bigint", lambda r: r.token),),
+    (("bigint", attrgetter("token")),),
     is_guarded=False,
 )
 
@@ -183,7 +190,7 @@ _CANCELS = _Table(
 UPDATE leases AS l SET cancel_reason = u.reason
 FROM unnest({}) AS u(token, reason) WHERE l.token = u.token
 """,
-    (("bigint", lambda r: r.token), ("text", lambda r: r.reason)),
+    (("bigint", attrgetter("token")), ("text", attrgetter("reason"))),
     is_guarded=False,
 )
 
@@ -199,11 +206,11 @@ FROM unnest({}) AS u(id, state, is_over, until_task, budget) LEFT JOIN tasks AS 
 WHERE p.id = u.id
 """,
     (
-        ("bigint", lambda r: r.plan_id),
-        ("text", lambda r: r.state.value),
+        ("bigint", attrgetter("plan_id")),
+        ("text", attrgetter("state")),
         ("bool", lambda r: r.state in FINISHED),
-        ("bigint", lambda r: r.until_task),
-        ("bigint", lambda r: r.budget_micros),
+        ("bigint", attrgetter("until_task")),
+        ("bigint", attrgetter("budget_micros")),
     ),
     is_guarded=True,
 )
@@ -219,10 +226,10 @@ ON CONFLICT (tenant_id, agent_type) DO UPDATE
 SET state = excluded.state, failures = excluded.failures, opened_at = excluded.opened_at, updated_at = now()
 """,
     (
-        ("text", lambda r: r.agent_type),
-        ("text", lambda r: r.state.value),
-        ("int", lambda r: r.failures),
-        ("bigint", lambda r: r.opened_at_ms),
+        ("text", attrgetter("agent_type")),
+        ("text", attrgetter("state")),
+        ("int", attrgetter("failures")),
+        ("bigint", attrgetter("opened_at_ms")),
     ),
     is_guarded=True,
 )
@@ -256,9 +263,9 @@ INSERT INTO idempotency_keys (tenant_id, key, body_digest, response) SELECT u.* 
 ON CONFLICT DO NOTHING
 """,
     (
-        ("text", lambda r: r.tenant_id),
-        ("text", lambda r: r.key),
-        ("text", lambda r: r.digest),
+        ("text", attrgetter("tenant_id")),
+        ("text", attrgetter("key")),
+        ("text", attrgetter("digest")),
         ("jsonb", lambda r: json.dumps({"result": dict(r.result), "error": r.error})),
     ),
     is_guarded=False,
@@ -270,19 +277,20 @@ _EVENTS = _Table(
     """
 WITH written AS (
     INSERT INTO events (type, tenant_id, plan_id, task_id, token, payload, epoch)
-    SELECT u.type, u.tenant_id, u.plan_id, u.task_id, u.token, u.payload, %(epoch)s
+    SELECT u.type, u.tenant_id, nullif(u.plan_id, 0), nullif(u.task_id, 0), nullif(u.token, 0), u.payload,
+           %(epoch)s
     FROM unnest({}) WITH ORDINALITY AS u(type, tenant_id, plan_id, task_id, token, payload, n) ORDER BY u.n
     RETURNING seq
 )
 SELECT pg_notify(%(channel)s, max(seq)::text) FROM written
 """,
     (
-        ("text", lambda r: r.type),
-        ("text", lambda r: r.tenant_id),
-        ("bigint", lambda r: r.plan_id or None),
-        ("bigint", lambda r: r.task_id or None),
-        ("bigint", lambda r: r.token or None),
-        ("jsonb", lambda r: json.dumps(dict(r.payload))),
+        ("text", attrgetter("type")),
+        ("text", attrgetter("tenant_id")),
+        ("bigint", attrgetter("plan_id")),
+        ("bigint", attrgetter("task_id")),
+        ("bigint", attrgetter("token")),
+        ("jsonb", lambda r: json.dumps(dict(r.payload)) if r.payload else "{}"),
     ),
     is_guarded=False,
 )

@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from orchestrator.core.words import AttemptKind
 from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
-from orchestrator.store.arrays import array
+from orchestrator.store.arrays import array, words
 from orchestrator.store.hot import PLAN_ONCE, UNACKNOWLEDGED_MS, HotConnection, hang_up, unavailable
 
 #: Locked by token, and judged by the state that it then has.
@@ -58,10 +58,11 @@ INSERT INTO results (token, tenant_id, state, failure_class, summary, detail, ex
                      output_tokens, cache_read_tokens, cache_write_tokens, cost_micros, requests)
 SELECT u.token, l.tenant_id, u.state, u.class, u.summary, u.detail, u.exit_code, u.report, u.input,
        u.output, u.cache_read, u.cache_write, u.cost, u.requests
-FROM unnest(%(tokens)s::bigint[], %(1)s::text[], %(2)s::text[], %(3)s::text[], %(4)s::text[], %(5)s::int[],
-            %(6)s::jsonb[], %(7)s::bigint[], %(8)s::bigint[], %(9)s::bigint[], %(10)s::bigint[],
-            %(11)s::bigint[], %(12)s::int[])
-    AS u(token, state, class, summary, detail, exit_code, report, input, output, cache_read, cache_write,
+FROM unnest(%(tokens)s::bigint[], %(words0)s::text[], %(words1)s::text[], %(words2)s::text[],
+            %(words3)s::text[], %(words4)s::jsonb[], %(number0)s::int[], %(number1)s::bigint[],
+            %(number2)s::bigint[], %(number3)s::bigint[], %(number4)s::bigint[], %(number5)s::bigint[],
+            %(number6)s::int[])
+    AS u(token, state, class, summary, detail, report, exit_code, input, output, cache_read, cache_write,
          cost, requests)
     JOIN locked AS l USING (token)
 WHERE l.state IN ('leased', 'started')
@@ -85,13 +86,15 @@ UPDATE leases SET beat = beat + 1 WHERE token = ANY(%(tokens)s::bigint[]) RETURN
 #: Options of a task → the limits of a session that they set.
 _OWN_LIMITS = {"timeout": "total_timeout_s", "idle timeout": "idle_timeout_s", "grace": "grace_s"}
 
-_RESULT_COLUMNS: tuple[Callable[[Outcome], str | int | None], ...] = (
-    lambda o: o.state.value,
-    lambda o: o.failure_class.value if o.failure_class else None,
+_RESULT_WORDS: tuple[Callable[[Outcome], str | None], ...] = (
+    lambda o: o.state,
+    lambda o: o.failure_class,
     lambda o: o.summary,
     lambda o: o.detail,
-    lambda o: o.exit_code,
     lambda o: json.dumps(dict(o.report)) if o.report is not None else None,
+)
+_RESULT_NUMBERS: tuple[Callable[[Outcome], int | None], ...] = (
+    lambda o: o.exit_code,
     lambda o: o.usage.input_tokens,
     lambda o: o.usage.output_tokens,
     lambda o: o.usage.cache_read_tokens,
@@ -186,9 +189,11 @@ class ExecutorStore:
 
         A token that is not returned was fenced: nobody will hear of its outcome.
         """
-        values = {"tokens": array(token for token, _ in results)}
-        for n, column in enumerate(_RESULT_COLUMNS, start=1):
-            values[str(n)] = array(column(outcome) for _, outcome in results)
+        values = {"tokens": array([token for token, _ in results])}
+        for n, word in enumerate(_RESULT_WORDS):
+            values[f"words{n}"] = words([word(outcome) for _, outcome in results])
+        for n, number in enumerate(_RESULT_NUMBERS):
+            values[f"number{n}"] = array([number(outcome) for _, outcome in results])
         rows = await self._commit(values, _RESULTS_SQL)
         if len(rows) < len(results):
             rows = await self._commit(values, _STORED_SQL)
@@ -209,8 +214,8 @@ class ExecutorStore:
             await connection.execute(
                 _CHUNKS_SQL,
                 {
-                    "tokens": array(chunk.token for chunk in chunks),
-                    "seqs": array(chunk.seq for chunk in chunks),
+                    "tokens": array([chunk.token for chunk in chunks]),
+                    "seqs": array([chunk.seq for chunk in chunks]),
                     "bytes": [chunk.data for chunk in chunks],
                 },
             )

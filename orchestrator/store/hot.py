@@ -28,8 +28,11 @@ TOKEN_BLOCK = 1000
 REMEDY = "Check that the server runs and that the database URL names it; `orchestrator doctor` tells more."
 
 #: Bounded waits, so that none of ours can block another; and no reading of whole tables: every statement here
-#: goes by key, but while tables grow, the statistics of a moment ago make the server think them small.
-_OPTIONS = "-c statement_timeout=15s -c idle_in_transaction_session_timeout=10s -c enable_seqscan=off"
+#: goes by key, but while tables grow, the statistics of a moment ago make the server think them small. Before
+#: version 18 servers take the detour for so dear that they would compile each statement.
+_OPTIONS = (
+    "-c statement_timeout=15s -c idle_in_transaction_session_timeout=10s -c enable_seqscan=off -c jit=off"
+)
 
 #: Longest time for which a connection is used at a stretch. The bounds above are kept by the server; one that
 #: is frozen, or out of reach behind a connection that stays open, keeps none.

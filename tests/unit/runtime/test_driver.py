@@ -18,6 +18,7 @@ from orchestrator.core.task import TaskRules
 from orchestrator.core.words import AttemptState, HoldReason, Proof, RetryLost
 from orchestrator.errors import Conflict, Fenced, NotFound, Overloaded
 from orchestrator.ports import Outcome
+from orchestrator.runtime import commits
 from orchestrator.runtime import driver as driver_module
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.driver import Driver
@@ -109,7 +110,7 @@ async def running(stage: Stage) -> AsyncIterator[asyncio.Task[None]]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver_module, "RECONNECT_S", 0.001)
+    monkeypatch.setattr(commits, "RECONNECT_S", 0.001)
 
 
 def _lease(rows: list) -> bool:
@@ -218,6 +219,7 @@ async def test_nothing_to_write_is_not_written_until_the_term_must_be_renewed(
         assert len(stage.state.handled) == handled + 6
         assert len(stage.store.sent) == 1
         monkeypatch.setattr(driver_module, "RENEW_S", 0.01)
+        monkeypatch.setattr(commits, "RENEW_S", 0.01)
         stage.driver._renew_at_s = 0.0
         stage.tick()
         await stage.store.signal.until(lambda: len(stage.store.sent) > 3)

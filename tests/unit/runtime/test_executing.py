@@ -177,8 +177,8 @@ async def test_a_refused_start_runs_nothing(stage: Stage) -> None:
     stage.store.refused = {1}
     stage.executing.start([1])
     await stage.runs(2)
+    await stage.store.signal.until(lambda: stage.started == [2])
     assert stage.backend.ran == [2]
-    assert stage.started == [2]
     assert stage.leases.held == {2}
     assert stage.executing.tokens == [2]
 
@@ -192,8 +192,8 @@ async def test_a_start_that_is_answered_after_its_lease_was_lost_runs_nothing(st
     stage.leases.release(1)  # as a renewal that fences does
     stage.store.may_start.set()
     await stage.runs(2)
+    await stage.store.signal.until(lambda: stage.started == [2])
     assert stage.backend.ran == [2]
-    assert stage.started == [2]
 
 
 async def test_a_result_is_stored_then_told_and_its_lease_let_go(stage: Stage) -> None:

@@ -16,7 +16,7 @@ from orchestrator.core.state import Policy
 from orchestrator.core.words import AttemptState, PlanState, TaskState
 from orchestrator.errors import Conflict, Overloaded
 from orchestrator.ports import Outcome
-from orchestrator.runtime import driver as driver_module
+from orchestrator.runtime import commits
 from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, SchedulingSettings
 from tests.support.core import PLAN, spec
 from tests.support.memory import MemoryExecutors, Signal, WatchedStore
@@ -105,7 +105,7 @@ async def running(stage: Stage) -> AsyncIterator[asyncio.Task[None]]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver_module, "RECONNECT_S", 0.001)
+    monkeypatch.setattr(commits, "RECONNECT_S", 0.001)
 
 
 def _ended(token: int) -> e.AttemptEnded:
@@ -297,10 +297,10 @@ async def test_a_repeated_key_gets_the_first_answer_and_a_refusal_to_try_again_i
         stage.has_plan(2, 21)
         driver = stage.scheduling._driver
         assert driver is not None
-        driver.is_database_away = True
+        driver._commits.is_away = True
         with pytest.raises(Overloaded):
             await ask("cancel_task", {"plan_id": 2, "task_id": 21}, "k3")
-        driver.is_database_away = False
+        driver._commits.is_away = False
         assert await ask("cancel_task", {"plan_id": 2, "task_id": 21}, "k3") == first
 
 
