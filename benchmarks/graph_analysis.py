@@ -1,4 +1,4 @@
-"""How long a whole analysis of a plan takes, and how long it takes to follow one completed task."""
+"""How long a whole analysis of a plan takes, to follow one completed task, and to forecast the plan."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from collections.abc import Iterator
 
 from benchmarks import Figure
 from orchestrator.plan.analysis import Analysis
+from orchestrator.plan.forecast import ForecastInput, forecast
+from orchestrator.plan.history import History
 from orchestrator.plan.model import PlanDependency, PlanTask
 from orchestrator.plan.order import Order
 
 RUNS = 3
 TASKS = 100_000
+TASKS_FORECAST = 10_000
+SAMPLES = 200
 SEED = 20
 #: A task waits for up to two of so many before it.
 REACH = 300
@@ -55,8 +59,15 @@ def following_us(analysis: Analysis) -> float:
     return (time.perf_counter() - started_s) / len(analysis.order) * 1e6
 
 
+def forecast_s(given: ForecastInput) -> float:
+    """Forecast a plan for the width that is recommended."""
+    started_s = time.perf_counter()
+    forecast(given, samples=SAMPLES)
+    return time.perf_counter() - started_s
+
+
 def measure() -> Iterator[Figure]:
-    """Yield the figures of one size."""
+    """Yield the figures of one size each."""
     tasks, edges = make_plan(TASKS)
     whole = tuple(whole_s(tasks, edges) for _ in range(RUNS))
     yield Figure(name=f"analyse {TASKS:,} tasks", values=whole, unit="s", at_most=10.0)
@@ -64,3 +75,7 @@ def measure() -> Iterator[Figure]:
     following = tuple(following_us(Analysis(order)) for _ in range(RUNS))
     name = f"ready set and critical path after one of {TASKS:,} tasks"
     yield Figure(name=name, values=following, unit="µs", at_most=100.0)
+    given = ForecastInput(order=Order(*make_plan(TASKS_FORECAST)), agent_types={}, history=History())
+    forecasts = tuple(forecast_s(given) for _ in range(RUNS))
+    name = f"forecast {TASKS_FORECAST:,} tasks by {SAMPLES} draws, all widths"
+    yield Figure(name=name, values=forecasts, unit="s", at_most=20.0)
