@@ -71,6 +71,7 @@ class Code(Enum):
     UNKNOWN_BACKEND = ("P602", "error", "There is no such backend.")
     NO_COMMAND = ("P603", "error", "The backend is `command`, and a task has no `run:` lines.")
     COMMAND_REVIEW = ("P604", "error", "The backend is `command`, and a task has a `review:`.")
+    RESERVED_AGENT = ("P605", "error", "An agent type has the name under which gates run.")
 
     def __init__(self, number: str, severity: Severity, meaning: str) -> None:
         self.number = number

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from orchestrator.core.task import GATE_POOL
 from orchestrator.errors import SettingsError
 
 GENERAL = "general-purpose"
@@ -119,6 +120,8 @@ def _read_agent_type(file: Traversable, *, models: Mapping[str, str]) -> AgentTy
         if match is None:
             raise ValueError("it does not start with front matter between two lines of `---`")
         head = _FrontMatter.model_validate(yaml.safe_load(match["head"]))
+        if head.name == GATE_POOL:
+            raise ValueError(f"`{GATE_POOL}` is the name under which gates run")
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(
             f"The agent type file {file} is malformed: {_reason(error)}.",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
+from orchestrator.core.task import GATE_POOL
 from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding, PlanError
 from orchestrator.plan.findings import Code
@@ -30,8 +31,13 @@ def checked_plan(plan: Plan, *, routing: Routing, settings: Settings, asked: str
 
 
 def _unknown_agents(plan: Plan, routing: Routing) -> Iterator[Finding]:
-    """Yield a warning for each agent type that no file defines, at the first task that names it."""
+    """Yield a finding for each agent type that no file defines, at the first task that names it."""
     for name, tasks in routing.unknown_agents(plan).items():
+        if name == GATE_POOL:
+            message = f"The task {tasks[0].key} names the agent type `{name}`, under which gates run."
+            remedy = "Name the agent type that is to do the work; `verify:` lines are gates by themselves."
+            yield Code.RESERVED_AGENT.at(tasks[0].line, message, remedy=remedy, source=tasks[0].source)
+            continue
         others = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
         message = (
             f"No file defines the agent type `{name}` of {tasks[0].key}{others}: "

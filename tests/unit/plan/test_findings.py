@@ -55,6 +55,7 @@ EXAMPLES: dict[Code, tuple[int, str | dict[str, str]]] = {
     Code.INFERRED_CYCLE: (4, "- [ ] A.1 a\n  - depends: A.2\n- [ ] A.2 b\n  Requires A.1.\n"),
     Code.TOO_MUCH_INFERRED: (1, _MANY),
     Code.UNKNOWN_AGENT: (1, "- [ ] a\n  - agent: stern-poet\n"),
+    Code.RESERVED_AGENT: (1, "- [ ] a\n  - agent: Gate\n"),
     Code.UNKNOWN_BACKEND: (0, "---\nbackend: banana\n---\n- [ ] a\n"),
     Code.NO_COMMAND: (4, "---\nbackend: command\n---\n- [ ] a\n"),
     Code.COMMAND_REVIEW: (

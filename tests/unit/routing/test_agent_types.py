@@ -86,6 +86,7 @@ def test_unknown_name_works_like_general_purpose(tmp_path: Path) -> None:
         ("---\nname: a\nbackend: gpt\n---\n", "`backend`"),
         ("---\n: : :\n---\n", "malformed"),
         ("---\n- a list\n---\n", "malformed"),
+        ("---\nname: gate\n---\n", "under which gates run"),
     ],
 )
 def test_malformed_file_is_named(tmp_path: Path, text: str, reason: str) -> None:
