@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
-from orchestrator.plan.checks import check_plan, duplicate_key
+from orchestrator.plan.checks import check_plan, duplicate_key, inferred_cycles
 from orchestrator.plan.classify import classify
-from orchestrator.plan.dependencies import Resolver
+from orchestrator.plan.dependencies import find_dependencies
+from orchestrator.plan.dependencies.cycles import demote_inferred
 from orchestrator.plan.draft import Draft, Node
 from orchestrator.plan.keys import slug
 from orchestrator.plan.model import Checkboxes, Plan, PlanTask
@@ -35,15 +36,11 @@ def assemble(drafts: Sequence[Draft], *, format_name: str, reason: str, source: 
     keys, findings = _give_keys(nodes)
     _inherit(nodes)
     classified = [_classify(node) for node in nodes]
-    resolver = Resolver(
-        nodes, keys, {key: line for draft in drafts for key, line in draft.unused_keys.items()}
-    )
-    for node in nodes:
-        for statement in node.statements:
-            resolver.take(node, statement)
+    found_dependencies, faults = find_dependencies(drafts, nodes, keys)
     tasks = tuple(_task(node, keys, body) for node, body in zip(nodes, classified, strict=True))
-    checked = check_plan(tasks, resolver.dependencies, drafts=drafts, nodes=nodes, source=source)
-    found = [*_draft_findings(drafts), *findings, *resolver.findings, *checked]
+    dependencies, demoted = demote_inferred(tasks, found_dependencies)
+    checked = check_plan(tasks, dependencies, drafts=drafts, nodes=nodes, source=source)
+    found = [*_draft_findings(drafts), *findings, *faults, *inferred_cycles(demoted, tasks), *checked]
     meta = {name: value for draft in reversed(drafts) for name, value in draft.meta.items()}
     title = next((draft.title for draft in drafts if draft.title), str(meta.get("title", "")))
     return Plan(
@@ -52,9 +49,9 @@ def assemble(drafts: Sequence[Draft], *, format_name: str, reason: str, source: 
         title=title,
         name=str(meta.pop("name", "")),
         tasks=tasks,
-        dependencies=resolver.dependencies,
+        dependencies=dependencies,
         findings=tuple(sorted(found, key=lambda finding: (finding.source, finding.line))),
-        checkboxes=_sum(drafts),
+        checkboxes=sum((draft.checkboxes for draft in drafts), Checkboxes()),
         with_id=len(frozenset[str]().union(*(draft.key_forms for draft in drafts))),
         source=source,
         meta=meta,
@@ -68,13 +65,13 @@ def _give_keys(nodes: Sequence[Node]) -> tuple[dict[Node, str], list[Finding]]:
     findings = []
     counts: dict[str, int] = {}
     for node in nodes:
-        if node.own_key in owners:
-            findings.append(duplicate_key(node, owners[node.own_key]))
-        if node.own_key:
-            keys[node] = _free(node.own_key, owners, counts)
+        if node.given_key in owners:
+            findings.append(duplicate_key(node, owners[node.given_key]))
+        if node.given_key:
+            keys[node] = _free(node.given_key, owners, counts)
             owners[keys[node]] = node
     for node in nodes:
-        if not node.own_key:
+        if not node.given_key:
             parent = keys.get(node.parent, "") if node.parent else ""
             keys[node] = _free(_derived(node, parent, owners), owners, counts)
             owners[keys[node]] = node
@@ -109,17 +106,19 @@ def _inherit(nodes: Sequence[Node]) -> None:
 def _classify(node: Node) -> str:
     """Fill in type and domain where the author says nothing; returns the body, put together once."""
     body = "\n".join(text for _, text in sorted(node.body, key=lambda line: line[0]))
-    if not (node.task_type and node.domain):
-        found = classify(node.title, body=body, agent=node.agent)
-        node.task_type = node.task_type or found.task_type
-        node.domain = node.domain or found.domain
+    section = node.parent.title if node.parent else ""
+    found = classify(node.title, body=body, agent=node.agent, section=section)
+    node.type_evidence = ("by its author",) if node.task_type else found.type_evidence
+    node.domain_evidence = ("by its author",) if node.domain else found.domain_evidence
+    node.task_type = node.task_type or found.task_type
+    node.domain = node.domain or found.domain
     return body
 
 
 def _task(node: Node, keys: Mapping[Node, str], body: str) -> PlanTask:
     return PlanTask(
         key=keys[node],
-        has_own_key=bool(node.own_key),
+        has_own_key=bool(node.given_key),
         title=node.title,
         kind=TaskKind.CONTAINER if node.children else TaskKind.LEAF,
         parent=keys.get(node.parent, "") if node.parent else "",
@@ -133,6 +132,8 @@ def _task(node: Node, keys: Mapping[Node, str], body: str) -> PlanTask:
         agent=node.agent,
         task_type=node.task_type,
         domain=node.domain,
+        type_evidence=node.type_evidence,
+        domain_evidence=node.domain_evidence,
         acceptance=tuple(node.acceptance),
         touches=tuple(node.touches),
         run=tuple(node.run),
@@ -144,16 +145,8 @@ def _task(node: Node, keys: Mapping[Node, str], body: str) -> PlanTask:
 
 
 def _draft_findings(drafts: Sequence[Draft]) -> list[Finding]:
-    return [replace(finding, source=draft.root.source) for draft in drafts for finding in draft.findings]
-
-
-def _sum(drafts: Sequence[Draft]) -> Checkboxes:
-    other: dict[str, int] = {}
-    for draft in drafts:
-        for mark, count in draft.checkboxes.other.items():
-            other[mark] = other.get(mark, 0) + count
-    return Checkboxes(
-        open=sum(draft.checkboxes.open for draft in drafts),
-        done=sum(draft.checkboxes.done for draft in drafts),
-        other=other,
-    )
+    return [
+        replace(finding, source=finding.source or draft.root.source)
+        for draft in drafts
+        for finding in draft.findings
+    ]

@@ -48,7 +48,7 @@ def check_plan(
 def duplicate_key(node: Node, first: Node) -> Finding:
     """The finding for a second task with the same id."""
     where = f"{first.source} {first.place}" if first.source != node.source else first.place
-    message = f"The id {node.own_key} at {node.place} is already taken at {where}."
+    message = f"The id {node.given_key} at {node.place} is already taken at {where}."
     return Code.DUPLICATE_ID.at(node.line, message, remedy="Give one of them another id.", source=node.source)
 
 
@@ -127,8 +127,28 @@ def _cycles(
     places = {task.key: node.place for task, node in zip(tasks, nodes, strict=True)}
     by_key = {task.key: task for task in tasks}
     for cycle in PlanGraph(tasks, dependencies).cycles()[:CYCLES_SHOWN_MAX]:
-        way = " → ".join(f"{key} ({places[key]})" for key in cycle)
-        message = f"These tasks wait for each other: {way}."
-        first = by_key[cycle[0]]
-        remedy = "Remove one of these dependencies."
-        yield Code.CYCLE.at(first.line, message, remedy=remedy, source=first.source)
+        way = " → ".join(f"{key} ({places[key]})" for key in cycle.keys)
+        said = ", ".join(map(told, filter(None, cycle.dependencies)))
+        first = by_key[cycle.keys[0]]
+        yield Code.CYCLE.at(
+            first.line,
+            f"These tasks wait for each other: {way}. It is said by {said}.",
+            remedy=f"Remove one of these dependencies; the weakest is {told(cycle.weakest)}.",
+            source=first.source,
+        )
+
+
+def inferred_cycles(demoted: Sequence[PlanDependency], tasks: Sequence[PlanTask]) -> Iterator[Finding]:
+    """The findings for what was inferred and only informs, because it would have closed a cycle."""
+    sources = {task.key: task.source for task in tasks} if demoted else {}
+    for edge in demoted:
+        message = f"{told(edge)} would close a cycle, so nothing waits for it."
+        remedy = "If it is right, state it in a `Dependencies:` line and remove what contradicts it."
+        yield Code.INFERRED_CYCLE.at(edge.line, message, remedy=remedy, source=sources[edge.task])
+
+
+def told(edge: PlanDependency) -> str:
+    """A dependency with its evidence, in words."""
+    place = f" in line {edge.line}" if edge.line else ""
+    sure = "" if edge.is_explicit else f", inferred with {edge.confidence:.2f}"
+    return f"“{edge.evidence}”{place} ({edge.task} waits for {edge.on}{sure})"

@@ -59,11 +59,7 @@ class Code(Enum):
     OUTSIDE_DEPENDENCY = ("P502", "warning", "A task depends on something outside the plan; nothing waits.")
     SELF_DEPENDENCY = ("P503", "error", "A task depends on itself.")
     CYCLE = ("P504", "error", "Tasks wait for each other, so none of them can start.")
-    INFERRED_CYCLE = (
-        "P505",
-        "warning",
-        "Words imply a dependency that would close a cycle; it only informs.",
-    )
+    INFERRED_CYCLE = ("P505", "warning", "What words imply would close a cycle; it only informs.")
     TOO_MUCH_INFERRED = ("P506", "warning", "The words imply more dependencies than are inferred.")
     LOST_CONDITION = ("P507", "warning", "A task is to run only if another fails; it runs after it instead.")
 

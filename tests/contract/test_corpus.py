@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -17,11 +18,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 from orchestrator.core.words import TaskKind
-from orchestrator.plan.dependencies import ReferenceKind, references
+from orchestrator.plan.dependencies.references import ReferenceKind, references
 from orchestrator.plan.fields import split_field
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.markdown import Text, scan
-from orchestrator.plan.model import Mark, Notation, Plan
+from orchestrator.plan.model import DependencyKind, Mark, Notation, Plan
 from orchestrator.plan.read import read_path
 from orchestrator.plan.report import import_report
 
@@ -194,15 +195,83 @@ def test_dependency_statements_of_04() -> None:
     assert sorted(edge.on for edge in edges if edge.evidence == "7.1-7.9") == [f"7.{n}" for n in range(1, 10)]
 
 
+def _lines_of(number: str, first: int, last: int) -> dict[int, set[tuple[str, str]]]:
+    """The written `blocks` between two lines of a file, by line: (what waits, for what)."""
+    found: dict[int, set[tuple[str, str]]] = {}
+    for edge in _plan(number).dependencies:
+        if edge.is_explicit and edge.kind is DependencyKind.BLOCKS and first <= edge.line <= last:
+            found.setdefault(edge.line, set()).add((edge.task, edge.on))
+    return found
+
+
 def test_dependencies_in_brackets_of_07() -> None:
-    on = {edge.on for edge in _plan("07").dependencies if edge.task == "T060"}
-    assert on == {f"T0{number}" for number in range(35, 41)}
-    assert len({edge.task for edge in _plan("07").dependencies}) == 31
+    brackets = _lines_of("07", 1, 178)
+    assert len(brackets) == 31
+    assert brackets[121] == {("T060", f"T0{number}") for number in range(35, 41)}
+
+
+def test_the_section_on_dependencies_of_07() -> None:
+    """A sentence may repeat what brackets say; then the brackets are the evidence."""
+    known = {(edge.task, edge.on) for edge in _plan("07").dependencies}
+    lines = _plan("07").source.split("\n")
+    pattern = re.compile(r"- (T\d+)(?:-(T\d+))? depends? on ([T\d, -]+\d)")
+    statements = [match for line in lines[219:235] if (match := pattern.match(line))]
+    assert len(statements) == 15
+    for match in statements:
+        waits = _numbers(f"{match[1]}-{match[2] or match[1]}")
+        expected = {(task, on) for task in waits for on in _numbers(match[3]) if task != on}
+        assert expected <= known, match[0]
+    chain = _lines_of("07", 185, 185)[185]
+    assert len(chain) == 11 * 18 + 18 * 6 - 6 + 6 + 3 + 3  # six pairs stand in brackets as well
+    groups = _lines_of("07", 200, 209)
+    assert {line: len(edges) for line, edges in groups.items()} == {200: 9 * 6, 206: 2 * 2 - 1, 209: 3 - 2}
+
+
+def _numbers(text: str) -> list[str]:
+    """`T006, T008-T009` as the ids that it means."""
+    found = []
+    for first, last in re.findall(r"T(\d+)(?:-T(\d+))?", text):
+        found += [f"T{number:03}" for number in range(int(first), int(last or first) + 1)]
+    return found
+
+
+def _phases(number: str, first: int, last: int) -> dict[str, set[str]]:
+    """Which phases each phase waits for, by what is written between two lines."""
+    phase_of: dict[str, str] = {}
+    for task in _plan(number).tasks:
+        phase_of[task.key] = phase_of.get(task.parent, task.key)
+    found: dict[str, set[str]] = {}
+    for edges in _lines_of(number, first, last).values():
+        for task, on in edges:
+            found.setdefault(phase_of[task].removeprefix("phase-"), set()).add(on.removeprefix("phase-"))
+    return found
+
+
+def test_the_phases_of_08() -> None:
+    assert _phases("08", 259, 268) == {
+        **{str(phase): {"2"} for phase in (3, 6)},
+        "2": {"1"},
+        **{str(phase): {"2", "3"} for phase in (4, 5, 7)},
+        "8": {"2", "4", "5"},
+        "9": {"2", *"345678"},
+        "10": {*"123456789"},
+    }
+
+
+def test_the_phases_and_stories_of_09() -> None:
+    assert _phases("09", 151, 172) == {
+        "2": {"1"},
+        "3": {"2"},
+        "4": {"2"},
+        "5": {"2", "4"},
+        "6": {"3", "4", "5"},
+    }
 
 
 @pytest.mark.parametrize("number", ["02", "03", "05", "06", "14", "15"])
 def test_files_without_dependencies_have_none(number: str) -> None:
-    assert _plan(number).dependencies == ()
+    """Two tasks of 05 point at others ("see G.2"), which orders nothing."""
+    assert all(edge.kind is DependencyKind.RELATES for edge in _plan(number).dependencies)
 
 
 def test_the_unclosed_fence_of_14_is_reported() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.plan import dependencies as module
-from orchestrator.plan.dependencies import references
+from orchestrator.errors import PlanError
+from orchestrator.plan.dependencies import edges
+from orchestrator.plan.dependencies.references import references
 from orchestrator.plan.model import DependencyKind, Plan
 from orchestrator.plan.read import read_plan
 
@@ -173,9 +174,9 @@ def test_an_explicit_dependency_carries_its_evidence() -> None:
     assert (edge.evidence, edge.line, edge.is_explicit, edge.confidence) == ("1.1", 3, True, 1.0)
 
 
-def test_nothing_is_inferred() -> None:
-    plan = read_plan("- [ ] 1.1 x\n- [ ] 1.2 Uses the output of 1.1\n")
-    assert plan.dependencies == ()
+def test_prose_without_a_strong_word_orders_nothing() -> None:
+    (edge,) = read_plan("- [ ] 1.1 x\n- [ ] 1.2 Uses the output of 1.1\n").dependencies
+    assert (edge.kind, edge.is_explicit) == (DependencyKind.INFORMS, False)
 
 
 @pytest.mark.parametrize(
@@ -206,9 +207,9 @@ def test_a_section_without_tasks_is_named_with_its_line() -> None:
 
 
 def test_too_many_dependencies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DEPENDENCIES_MAX", 20)
+    monkeypatch.setattr(edges, "DEPENDENCIES_MAX", 20)
     text = "".join(f"- [ ] 1.{number} x\n  - depends: all tasks\n" for number in range(1, 20))
-    with pytest.raises(module.PlanError, match="more than 20 dependencies"):
+    with pytest.raises(PlanError, match="more than 20 dependencies"):
         read_plan(text)
 
 

@@ -18,6 +18,11 @@ _JSON = '{{"plan_version": 1, "tasks": {}}}'
 #: Six hundred tasks that wait for six hundred others.
 _MANY = "1.1-1.600 require 1.601-1.1200.\n" + "".join(f"- [ ] 1.{n} b\n" for n in range(1, 1201))
 _DEEP = '[{"key": "a", "title": "b", "tasks": ' * 60 + "[]" + "}]" * 60
+_TASK = '{"id": 1, "title": "a", "status": "pending"}'
+_SUBTASKS = ", ".join(f'{{"id": 2.{n}, "title": "a"}}' for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 1))
+_ISSUE = '{"id": "a", "title": "a", "status": "open"}\n'
+_LINK = '{{"issue_id": "a", "depends_on_id": "{}", "type": "{}"}}\n'
+_BACKLOG = "---\nid: A-1\ntitle: a\nstatus: Idea\nlabels: []\n---\n"
 
 #: Code → line of the finding, and a plan in which it is: a text, or the files of a folder.
 EXAMPLES: dict[Code, tuple[int, str | dict[str, str]]] = {
@@ -41,10 +46,20 @@ EXAMPLES: dict[Code, tuple[int, str | dict[str, str]]] = {
     Code.SHARED_BOX: (1, "- [ ] T001-T003 a\n"),
     Code.ODD_ID: (1, "- [ ] A.0.1 a\n"),
     Code.COPIED_FILE: (0, {"a.md": "- [ ] a\n", "copy/a.md": "- [ ] a\n"}),
+    Code.RESTORED_ID: (
+        1,
+        '{"tasks": [{"id": 2, "title": "a", "status": "done", "subtasks": [%s]}]}'
+        % _SUBTASKS.replace('"a"', '"a", "status": "done"'),
+    ),
+    Code.TAGGED_IDS: (1, f'{{"a": {{"tasks": [{_TASK}]}}, "b": {{"tasks": [{_TASK}]}}}}'),
+    Code.LEFT_OUT: (0, _ISSUE + _ISSUE.replace('"a"', '"b"').replace("open", "tombstone")),
+    Code.UNUSABLE_PARENT: (1, _ISSUE + _LINK.format("b", "parent-child")),
     Code.DONE_PARENT_OPEN_CHILD: (1, "- [x] a\n  - [ ] b\n"),
     Code.MARK_CONFLICT: (1, "- [ ] a ✅ **DONE**\n"),
     Code.UNKNOWN_MARK: (2, "- [ ] a\n- [o] b\n"),
     Code.STRUCK_TITLE: (1, "- [ ] ~~a~~\n"),
+    Code.UNKNOWN_STATUS: (1, _ISSUE.replace("open", "in orbit")),
+    Code.OWN_STATUSES: (0, {"config.yml": "statuses: [Idea, Shipped]\n", "tasks/a-1.md": _BACKLOG}),
     Code.UNKNOWN_VALUE: (2, "- [ ] a\n  - priority: soon\n"),
     Code.UNREADABLE_OPTION: (2, "- [ ] a\n  - timeout: banana\n"),
     Code.OUT_OF_BOUNDS: (2, "- [ ] a\n  - attempts: 0\n"),
@@ -54,6 +69,10 @@ EXAMPLES: dict[Code, tuple[int, str | dict[str, str]]] = {
     Code.CYCLE: (1, "- [ ] A.1 a\n  - depends: A.2\n- [ ] A.2 b\n  - depends: A.1\n"),
     Code.INFERRED_CYCLE: (4, "- [ ] A.1 a\n  - depends: A.2\n- [ ] A.2 b\n  Requires A.1.\n"),
     Code.TOO_MUCH_INFERRED: (1, _MANY),
+    Code.LOST_CONDITION: (
+        1,
+        _ISSUE + _ISSUE.replace('"id": "a"', '"id": "b"') + _LINK.format("b", "conditional-blocks"),
+    ),
     Code.UNKNOWN_AGENT: (1, "- [ ] a\n  - agent: stern-poet\n"),
     Code.RESERVED_AGENT: (1, "- [ ] a\n  - agent: Gate\n"),
     Code.UNKNOWN_BACKEND: (0, "---\nbackend: banana\n---\n- [ ] a\n"),

@@ -6,6 +6,7 @@ import networkx as nx
 import pytest
 
 from orchestrator.plan.graph import ESTIMATE_MS_DEFAULT, PlanGraph
+from orchestrator.plan.model import PlanDependency
 from orchestrator.plan.read import read_plan
 
 HOUR_MS = 3_600_000
@@ -83,9 +84,36 @@ def test_every_knot_is_told_once_and_from_its_least_key() -> None:
             for a, b in ((1, 2), (2, 1), (3, 5), (4, 3), (5, 4), (6, 1))
         )
     )
-    assert graph.cycles() == [("T001", "T002", "T001"), ("T003", "T005", "T004", "T003")]
+    assert [cycle.keys for cycle in graph.cycles()] == [
+        ("T001", "T002", "T001"),
+        ("T003", "T005", "T004", "T003"),
+    ]
     with pytest.raises(nx.NetworkXUnfeasible):
         graph.waves()
+
+
+def test_of_a_knot_the_shortest_cycle_is_told_with_what_is_said() -> None:
+    graph = _graph(
+        "- [ ] T001 a (depends on T004)\n"
+        "- [ ] T002 b (depends on T001)\n"
+        "- [ ] T003 c (depends on T002, T004)\n"
+        "- [ ] T004 d (depends on T003)\n"
+    )
+    (cycle,) = graph.cycles()
+    assert cycle.keys == ("T003", "T004", "T003")
+    assert [(edge.evidence, edge.line) for edge in cycle.dependencies if edge] == [("T004", 3), ("T003", 4)]
+    assert cycle.weakest.line == 4
+
+
+def test_the_weakest_of_a_cycle_is_the_least_sure() -> None:
+    def edge(task: str, on: str, line: int, confidence: float = 1.0) -> PlanDependency:
+        is_explicit = confidence == 1.0
+        return PlanDependency(task=task, on=on, line=line, is_explicit=is_explicit, confidence=confidence)
+
+    tasks = read_plan("- [ ] T001 a\n- [ ] T002 b\n- [ ] T003 c\n").tasks
+    edges = [edge("T001", "T002", 1, 0.9), edge("T002", "T003", 2, 0.8), edge("T003", "T001", 3)]
+    (cycle,) = PlanGraph(tasks, edges).cycles()
+    assert (cycle.weakest.task, cycle.weakest.on) == ("T002", "T003")
 
 
 def test_long_chains_need_no_recursion() -> None:
