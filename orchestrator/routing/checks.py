@@ -41,11 +41,13 @@ def _unknown_agents(plan: Plan, routing: Routing) -> Iterator[Finding]:
         others = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
         message = (
             f"No file defines the agent type `{name}` of {tasks[0].key}{others}: "
-            f"what it is to do runs with the instructions and tools of `{GENERAL}`."
+            f"it works with the instructions and tools of `{GENERAL}`."
         )
         near = routing.near(name)
-        remedy = f"Describe it in agents/{name}.md of ORCHESTRATOR_HOME, or name another."
-        remedy = f"Write `{near}` if that is meant. {remedy}" if near else remedy
+        file = f"agents/{name}.md of ORCHESTRATOR_HOME"
+        remedy = f"Describe it in {file}, or name another."
+        if near:
+            remedy = f"Write `{near}` if that is meant; else describe it in {file}."
         yield Code.UNKNOWN_AGENT.at(tasks[0].line, message, remedy=remedy, source=tasks[0].source)
 
 

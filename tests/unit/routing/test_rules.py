@@ -104,7 +104,7 @@ def test_unknown_agent_is_accepted_and_warned_about_once(routing: Routing) -> No
     )
     (finding,) = _findings(tasks, routing)
     assert (finding.line, finding.code, finding.severity) == (3, "unknown-agent", "warning")
-    assert "of 1 and 1 more: what it is to do runs with" in finding.message
+    assert "of 1 and 1 more: it works with" in finding.message
     assert routing.route(tasks)["2"].agent_type == "rust-expert-developer"
 
 
@@ -138,9 +138,9 @@ def test_a_reviewer_is_meant_like_an_agent_and_one_without_a_file_is_a_warning(r
 @pytest.mark.parametrize(
     ("written", "near"),
     [
-        ("test-specialist", "Write `testing-specialist` if that is meant."),
+        ("test-specialist", "Write `testing-specialist` if that is meant; else"),
         ("backend development", ""),
-        ("Backend Developments", "Write `backend-development` if that is meant."),
+        ("Backend Developments", "Write `backend-development` if that is meant; else"),
         ("stern-poet", "Describe it in agents/stern-poet.md"),
     ],
 )
