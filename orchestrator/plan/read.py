@@ -7,6 +7,7 @@ crashes on arbitrary bytes.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +16,7 @@ from orchestrator.errors import Finding, PlanError
 from orchestrator.plan.assemble import assemble
 from orchestrator.plan.draft import Draft
 from orchestrator.plan.findings import Code
-from orchestrator.plan.formats import choose_format
+from orchestrator.plan.formats import FOLDER_FORMATS, choose_format
 from orchestrator.plan.formats.base import Format, PlanFile
 from orchestrator.plan.model import Plan
 from orchestrator.text import storable
@@ -23,6 +24,7 @@ from orchestrator.text import storable
 PLAN_BYTES_MAX = 16 * 1024 * 1024
 PLAN_LINES_MAX = 500_000
 FILES_MAX = 1000
+_SUFFIXES = frozenset({".md", ".jsonl", ".yml"})
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -33,7 +35,7 @@ def read_plan(text: str, *, source: str = "", format: str = "auto") -> Plan:  # 
     Args:
         text: Markdown or JSON.
         source: what messages call the text; empty for the only text there is.
-        format: `auto`, `coditect`, `checklist` or `native`.
+        format: `auto`, or the name of one of `FORMATS`.
 
     Returns:
         The plan with its findings; `plan.errors` refuse it.
@@ -68,38 +70,61 @@ def read_path(path: Path | str, *, format: str = "auto") -> Plan:  # noqa: A002 
         raise PlanError(f"The plan {str(path)!r} cannot be read: {reason}.", remedy=remedy) from error
 
 
-def _read_folder(folder: Path, *, format_name: str) -> Plan:
-    """The Markdown files of a folder and below it, without hidden ones, in the order of their names."""
-    paths = sorted(
-        path
-        for path in folder.rglob("*.md")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not paths:
-        raise PlanError(
-            f"The folder {str(folder)!r} has no Markdown file.", remedy="Name a folder with plan files."
-        )
-    if len(paths) > FILES_MAX:
-        raise PlanError(f"The folder {str(folder)!r} has more than {FILES_MAX} files.", remedy="Name fewer.")
-    texts = {path.relative_to(folder).as_posix(): _read_file(path) for path in paths}
-    if sum(map(len, texts.values())) > PLAN_BYTES_MAX:
-        raise PlanError(
-            f"The files of {str(folder)!r} are larger than 16 MiB together.", remedy="Split the plan."
-        )
-    texts, copies = _without_copies(texts)
-    is_one = len(texts) == 1
+def read_files(texts: Mapping[str, str], *, format: str = "auto") -> Plan:  # noqa: A002  the word of the CLI
+    """Read the files of a folder as one plan: whole, where a format knows it, else one after the other.
+
+    Args:
+        texts: the texts of the files, by their paths below the folder.
+
+    Raises:
+        PlanError: as `read_plan`.
+    """
+    for each in FOLDER_FORMATS:
+        if format in ("auto", each.name) and (names := each.files(list(texts))):
+            files = [PlanFile(storable(texts[name]), name=name) for name in names]
+            source = "\n".join(file.text for file in files)
+            draft = each.read_folder(files)
+            if any(file.text != texts[file.name] for file in files):
+                draft = _remark_replaced(draft)
+            reason = f"the folder has {names[0]}"
+            return assemble([draft], format_name=each.name, reason=reason, source=source)
+    kept, copies = _without_copies(texts)
+    is_one = len(kept) == 1
     read = [
-        _read_draft(text, source="" if is_one else name, format_name=format_name, h1_is_title=is_one)
-        for name, text in texts.items()
+        _read_draft(text, source="" if is_one else name, format_name=format, h1_is_title=is_one)
+        for name, text in kept.items()
     ]
     _, chosen, reason = max(read, key=lambda draft: draft[1].name != "checklist")
-    source = "\n".join(map(storable, texts.values()))
+    source = "\n".join(map(storable, kept.values()))
     drafts = [draft for draft, _, _ in read]
     drafts[0] = replace(drafts[0], findings=(*drafts[0].findings, *copies))
     return assemble(drafts, format_name=chosen.name, reason=reason, source=source)
 
 
-def _without_copies(texts: dict[str, str]) -> tuple[dict[str, str], list[Finding]]:
+def _read_folder(folder: Path, *, format_name: str) -> Plan:
+    """The files of a plan in a folder and below it, without hidden ones, in the order of their names."""
+    found = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in _SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    }
+    whole = (each.files(list(found)) for each in FOLDER_FORMATS if format_name in ("auto", each.name))
+    names = next(filter(None, whole), [name for name in found if name.endswith(".md")])
+    if not names:
+        message = f"The folder {str(folder)!r} has no Markdown file and no plan of a tracker."
+        raise PlanError(message, remedy="Name a folder with plan files.")
+    if len(names) > FILES_MAX:
+        raise PlanError(f"The folder {str(folder)!r} has more than {FILES_MAX} files.", remedy="Name fewer.")
+    texts = {name: _read_file(found[name]) for name in names}
+    if sum(map(len, texts.values())) > PLAN_BYTES_MAX:
+        message = f"The files of {str(folder)!r} are larger than 16 MiB together."
+        raise PlanError(message, remedy="Split the plan.")
+    return read_files(texts, format=format_name)
+
+
+def _without_copies(texts: Mapping[str, str]) -> tuple[dict[str, str], list[Finding]]:
     """The files that are no copies of another, and what to say of those that are."""
     kept: dict[str, str] = {}
     first: dict[str, str] = {}
@@ -123,10 +148,14 @@ def _read_draft(text: str, *, source: str, format_name: str, h1_is_title: bool) 
     chosen, reason = choose_format(file, format_name)
     draft = chosen.read(file, h1_is_title=h1_is_title)
     if readable != text:
-        message = "Characters that no database stores (NUL, lone surrogates) were replaced by U+FFFD."
-        finding = Code.REPLACED_CHARACTERS.at(0, message, remedy="Remove them.")
-        draft = replace(draft, findings=(finding, *draft.findings))
+        draft = _remark_replaced(draft)
     return draft, chosen, reason
+
+
+def _remark_replaced(draft: Draft) -> Draft:
+    message = "Characters that no database stores (NUL, lone surrogates) were replaced by U+FFFD."
+    finding = Code.REPLACED_CHARACTERS.at(0, message, remedy="Remove them.")
+    return replace(draft, findings=(finding, *draft.findings))
 
 
 def _read_file(path: Path) -> str:

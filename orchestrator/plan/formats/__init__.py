@@ -6,7 +6,10 @@ A new format is one module with a class that satisfies `Format`, and one entry i
 from __future__ import annotations
 
 from orchestrator.errors import PlanError
-from orchestrator.plan.formats.base import Format, PlanFile
+from orchestrator.plan.formats.backlog import Backlog
+from orchestrator.plan.formats.base import FolderFormat, Format, PlanFile
+from orchestrator.plan.formats.beads import Beads
+from orchestrator.plan.formats.beads_batch import BeadsBatch
 from orchestrator.plan.formats.checklist import Checklist
 from orchestrator.plan.formats.coditect import Coditect
 from orchestrator.plan.formats.github import GitHub
@@ -15,7 +18,20 @@ from orchestrator.plan.formats.speckit import SpecKit
 from orchestrator.plan.formats.taskmaster import TaskMaster
 
 #: All formats; of two that are equally sure of a file the first has it.
-FORMATS: tuple[Format, ...] = (Native(), TaskMaster(), SpecKit(), Coditect(), GitHub(), Checklist())
+FORMATS: tuple[Format, ...] = (
+    Native(),
+    TaskMaster(),
+    Beads(),
+    Backlog(),
+    BeadsBatch(),
+    SpecKit(),
+    Coditect(),
+    GitHub(),
+    Checklist(),
+)
+
+#: Those that read a folder as a whole; what none of them finds in it is read file by file.
+FOLDER_FORMATS: tuple[FolderFormat, ...] = (Backlog(), Beads())
 
 
 def choose_format(file: PlanFile, name: str = "auto") -> tuple[Format, str]:

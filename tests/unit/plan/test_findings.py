@@ -48,8 +48,7 @@ EXAMPLES: dict[Code, tuple[int, str | dict[str, str]]] = {
     Code.COPIED_FILE: (0, {"a.md": "- [ ] a\n", "copy/a.md": "- [ ] a\n"}),
     Code.RESTORED_ID: (
         1,
-        '{"tasks": [{"id": 2, "title": "a", "status": "done", "subtasks": [%s]}]}'
-        % _SUBTASKS.replace('"a"', '"a", "status": "done"'),
+        f'{{"tasks": [{{"id": 2, "title": "a", "status": "pending", "subtasks": [{_SUBTASKS}]}}]}}',
     ),
     Code.TAGGED_IDS: (1, f'{{"a": {{"tasks": [{_TASK}]}}, "b": {{"tasks": [{_TASK}]}}}}'),
     Code.LEFT_OUT: (0, _ISSUE + _ISSUE.replace('"a"', '"b"').replace("open", "tombstone")),
