@@ -7,7 +7,7 @@ tests" is a review); general verbs such as "add" count least ("Add a regression 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 _FIRST_WORD_BONUS = 2
@@ -68,52 +68,65 @@ _TYPES = _by_word(TASK_TYPE_WORDS)
 _DOMAINS = _by_word(DOMAIN_WORDS)
 _WORD = re.compile(r"[a-z0-9]+")
 
+Word = tuple[str, str]  #: where it stands, and the word
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classification:
-    """What a task is about, and the words that say so, in the order found."""
+    """What a task is about, and why: where and by which words each of the two was found, `title: test`."""
 
     task_type: str
     domain: str
-    evidence: tuple[str, ...]
+    type_evidence: tuple[str, ...]
+    domain_evidence: tuple[str, ...]
 
 
-def classify(title: str, *, body: str = "", agent: str = "") -> Classification:
+def classify(title: str, *, body: str = "", agent: str = "", section: str = "") -> Classification:
     """Classify a task by its words; `other` where none of the tables' words occurs.
 
     Args:
         title: counts three times as much as the body.
         body: its first 600 characters are read.
         agent: the agent type that the author named; its words count for the domain.
+        section: title of what contains the task; it says the domain where nothing else does.
     """
-    words = _WORD.findall(title.lower())
-    below = _WORD.findall(body[:_BODY_CHARS_MAX].lower())
-    task_type, type_words = _best(_TYPES, words, below)
-    domain, domain_words = _best(_DOMAINS, words + _WORD.findall(agent.lower()), below)
+    words = [("title", word) for word in _WORD.findall(title.lower())]
+    below = [("body", word) for word in dict.fromkeys(_WORD.findall(body[:_BODY_CHARS_MAX].lower()))]
+    agents = [("agent", word) for word in _WORD.findall(agent.lower())]
+    if words[:1] == [("title", "milestone")]:
+        task_type, type_evidence = "milestone", ("title: milestone",)
+    else:
+        task_type, type_evidence = _best(_TYPES, words, below)
+    domain, domain_evidence = _best(_DOMAINS, words + agents, below)
+    if domain == "other":
+        around = [("section", word) for word in _WORD.findall(section.lower())]
+        domain, domain_evidence = _best(_DOMAINS, around, [])
     return Classification(
-        task_type=task_type, domain=domain, evidence=tuple(dict.fromkeys((*type_words, *domain_words)))
+        task_type=task_type, domain=domain, type_evidence=type_evidence, domain_evidence=domain_evidence
     )
 
 
-def _best(table: Mapping[str, tuple[str, int]], title: list[str], body: list[str]) -> tuple[str, list[str]]:
+def _best(
+    table: Mapping[str, tuple[str, int]], title: Sequence[Word], body: Sequence[Word]
+) -> tuple[str, tuple[str, ...]]:
     """The label with the highest score, of equals the one named first; and its words."""
     scores: dict[str, int] = {}
-    evidence: dict[str, list[str]] = {}
-    for word, label, weight in _matches(table, title, body):
+    evidence: dict[str, dict[str, None]] = {}
+    for (place, word), label, weight in _matches(table, title, body):
         scores[label] = scores.get(label, 0) + weight
-        evidence.setdefault(label, []).append(word)
+        evidence.setdefault(label, {})[f"{place}: {word}"] = None
     best = max(scores, key=lambda label: scores[label], default="other")
-    return best, evidence.get(best, [])
+    return best, tuple(evidence.get(best, ()))
 
 
 def _matches(
-    table: Mapping[str, tuple[str, int]], title: list[str], body: list[str]
-) -> Iterator[tuple[str, str, int]]:
+    table: Mapping[str, tuple[str, int]], title: Sequence[Word], body: Sequence[Word]
+) -> Iterator[tuple[Word, str, int]]:
     for position, word in enumerate(title):
-        if found := table.get(word):
+        if found := table.get(word[1]):
             label, weight = found
             bonus = _FIRST_WORD_BONUS if position == 0 and weight > 1 else 0
             yield word, label, (weight + bonus) * _TITLE_FACTOR
-    for word in dict.fromkeys(body):
-        if found := table.get(word):
+    for word in body:
+        if found := table.get(word[1]):
             yield word, *found

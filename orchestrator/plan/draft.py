@@ -45,6 +45,7 @@ class Node:
 
     Attributes:
         own_key: the author's id; empty if none. `other_keys` are ids that share its box: `T071-T074`.
+        hidden_key: the id that sync has hidden at the end of its line; it makes no heading a task.
         alias: the name by which dependencies call a section, such as `phase 0`.
         names_task: the heading calls itself a task, so it is one even without boxes.
         has_mark: `mark` is that of a box of its own, which beats what is said.
@@ -63,6 +64,7 @@ class Node:
     raw: str = ""
     own_key: str = ""
     other_keys: tuple[str, ...] = ()
+    hidden_key: str = ""
     alias: str = ""
     is_heading: bool = False
     names_task: bool = False
@@ -81,6 +83,8 @@ class Node:
     agent: str = ""
     task_type: str = ""
     domain: str = ""
+    type_evidence: tuple[str, ...] = ()
+    domain_evidence: tuple[str, ...] = ()
     acceptance: list[str] = field(default_factory=list)
     touches: list[str] = field(default_factory=list)
     run: list[str] = field(default_factory=list)
@@ -90,6 +94,11 @@ class Node:
     options: dict[str, str] = field(default_factory=dict)
     statements: list[Statement] = field(default_factory=list)
     children: list[Node] = field(default_factory=list, repr=False)
+
+    @property
+    def given_key(self) -> str:
+        """The id that its file gives it, visible or hidden; empty if none."""
+        return self.own_key or self.hidden_key
 
     @property
     def is_own_work(self) -> bool:

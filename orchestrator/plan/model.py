@@ -104,6 +104,7 @@ class PlanTask:
         agent: agent type as the author wrote it; empty if none (inherited from the section where it says so).
         task_type: class of work, such as `implement`, `test`, `document`; by rules.
         domain: field of work, such as `backend`, `security`; by rules.
+        type_evidence, domain_evidence: the words that say so and where they stand, `title: test`.
         run: shell lines that are the work; verify: shell lines that check it.
         manual: what a person must do; empty if the task is not manual.
         approve: what a person must approve before it starts; empty if nothing.
@@ -126,6 +127,8 @@ class PlanTask:
     agent: str = ""
     task_type: str = ""
     domain: str = ""
+    type_evidence: tuple[str, ...] = ()
+    domain_evidence: tuple[str, ...] = ()
     acceptance: tuple[str, ...] = ()
     touches: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
@@ -137,7 +140,7 @@ class PlanTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkboxes:
-    """Marks as read, outside code fences; `other` counts by themselves those that are neither open nor done."""
+    """Marks as read, outside code fences; `other` counts each that is neither open nor done by itself."""
 
     open: int = 0
     done: int = 0

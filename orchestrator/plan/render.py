@@ -78,7 +78,8 @@ WRITTEN: Mapping[Notation, Mapping[Mark, str]] = {
     },
 }
 
-_LINE_END = re.compile(r"[ \t]*(?=\r|\n|\Z)")
+_LINE_END = re.compile(r"\r\n?|\n")
+_WORDS = re.compile(r"(?:[^\r\n]*[^\s])?")
 
 
 def write_marks(text: str, changes: Mapping[MarkSpan, Mark]) -> str:
@@ -104,17 +105,26 @@ def write_marks(text: str, changes: Mapping[MarkSpan, Mark]) -> str:
     return "".join([*parts, text[at:]])
 
 
-def write_ids(text: str, ids: Mapping[MarkSpan, str]) -> str:
+def write_ids(text: str, ids: Mapping[int, str]) -> str:
     """Give lines without an id a hidden one: ` <!-- id: KEY -->` at their ends, before trailing blanks.
 
     Args:
         text: one file of a plan, in Markdown.
-        ids: the spans of the marks of these tasks, and their keys.
+        ids: the lines of these tasks, counted from 1, and their keys.
+
+    Raises:
+        InvariantViolation: the text has no such line.
     """
-    parts, at = [], 0
-    for span in sorted(ids):
-        end = _LINE_END.search(text, span.end)
-        place = end.start() if end else len(text)
-        parts += [text[at:place], f" {hidden(ids[span])}"]
+    parts, at, number = [], 0, 1
+    for line in sorted(ids):
+        while number < line:
+            end = _LINE_END.search(text, at)
+            if end is None:
+                raise InvariantViolation(f"The text has {number} lines, so there is no line {line}.")
+            parts.append(text[at : end.end()])
+            at, number = end.end(), number + 1
+        words = _WORDS.match(text, at)
+        place = words.end() if words else at
+        parts += [text[at:place], f" {hidden(ids[line])}"]
         at = place
     return "".join([*parts, text[at:]])

@@ -57,6 +57,7 @@ def _task(task: PlanTask, waits_for: Mapping[str, list[str]]) -> dict[str, objec
         "agent": task.agent,
         "task_type": task.task_type,
         "domain": task.domain,
+        "why": {"task_type": list(task.type_evidence), "domain": list(task.domain_evidence)},
         "depends_on": waits_for.get(task.key, []),
         "acceptance": list(task.acceptance),
         "touches": list(task.touches),

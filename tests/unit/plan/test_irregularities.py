@@ -44,7 +44,7 @@ def test_front_matter_that_begins_with_a_comment_and_contradicts_the_boxes_is_a_
     )
     assert [task.mark for task in plan.tasks] == [Mark.DONE, Mark.OPEN]
     assert plan.meta["completed_tasks"] == "0"
-    assert plan.findings == ()
+    assert plan.errors == ()
 
 
 def test_numbers_that_restart_in_every_part_are_named_with_both_lines() -> None:

@@ -47,7 +47,7 @@ def test_every_notation_can_say_every_mark() -> None:
 def test_hidden_ids_stand_at_the_ends_of_their_lines_and_are_keys() -> None:
     text = "- [ ] Build it \r\n  - [x] Test it"
     plan = read_plan(text)
-    changed = write_ids(text, {task.span: f"id-{task.line}" for task in plan.tasks if task.span})
+    changed = write_ids(text, {task.line: f"id-{task.line}" for task in plan.tasks})
     assert changed == "- [ ] Build it <!-- id: id-1 --> \r\n  - [x] Test it <!-- id: id-2 -->"
     again = read_plan(changed)
     assert [(task.key, task.title, task.has_own_key) for task in again.tasks] == [
