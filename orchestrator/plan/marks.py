@@ -6,11 +6,7 @@ from typing import assert_never
 
 from orchestrator.core.words import AT_WORK, BY_FILE, CLOSED, HoldReason, TaskState
 from orchestrator.plan.model import Mark
-from orchestrator.plan.standing import Standing
-
-#: Reasons of tasks whose state is the author's word, from the first reading on.
-DEFERRED_IN_PLAN = "deferred in the plan"
-CANCELLED_IN_PLAN = "cancelled in the plan"
+from orchestrator.plan.standing import CANCELLED_IN_PLAN, DEFERRED_IN_PLAN, Standing
 
 _MARK_OF_REASON = {
     HoldReason.ELSEWHERE.value: Mark.IN_PROGRESS,

@@ -22,6 +22,7 @@ _COLOURS = {
     Mark.BLOCKED: "#ffe0b2",
     Mark.DEFERRED: "#eeeeee",
     Mark.CANCELLED: "#eeeeee",
+    Mark.SKIPPED: "#eeeeee",
 }
 _MERMAID_ARROWS = {
     DependencyKind.BLOCKS: "-->",

@@ -21,7 +21,9 @@ _BEADS_STATUS = {
     Mark.BLOCKED: "blocked",
     Mark.DEFERRED: "deferred",
     Mark.CANCELLED: "closed",
+    Mark.SKIPPED: "closed",
 }
+_GIVEN_UP = frozenset({Mark.CANCELLED, Mark.SKIPPED})
 #: Beads knows no weaker edge than this one.
 _BEADS_EDGE = {
     DependencyKind.BLOCKS: "blocks",
@@ -92,7 +94,7 @@ def _issue(task: PlanTask, edges: list[PlanDependency]) -> dict[str, object]:
         "description": "\n\n".join(filter(None, (task.title if is_cut else "", task.body))),
         "acceptance_criteria": "\n".join(f"- {line}" for line in task.acceptance),
         "status": _BEADS_STATUS[task.mark],
-        "close_reason": "cancelled" if task.mark is Mark.CANCELLED else "",
+        "close_reason": "cancelled" if task.mark in _GIVEN_UP else "",
         "priority": task.priority,
         "issue_type": _issue_type(task),
         "estimated_minutes": None if task.estimate_ms is None else -(-task.estimate_ms // MINUTE_MS),

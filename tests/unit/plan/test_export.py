@@ -17,7 +17,7 @@ from orchestrator.core.words import TaskKind
 from orchestrator.errors import PlanError
 from orchestrator.plan.export import EXPORTS, export_plan
 from orchestrator.plan.export.parts import label
-from orchestrator.plan.model import Plan, PlanTask
+from orchestrator.plan.model import Mark, Plan, PlanTask
 from orchestrator.plan.read import read_plan
 
 #: Each would break a notation that forgets one of its rules.
@@ -92,7 +92,8 @@ EDGES = [
 
 def _said(plan: Plan) -> tuple[object, ...]:
     """What a plan says, without where and how its author wrote it."""
-    tasks = [replace(task, has_own_key=True, line=0, source="", span=None) for task in plan.tasks]
+    unsaid = {"line": 0, "source": "", "span": None, "type_evidence": (), "domain_evidence": ()}
+    tasks = [replace(task, has_own_key=True, **unsaid) for task in plan.tasks]
     edges = {(edge.task, edge.on, edge.kind) for edge in plan.dependencies}
     return plan.name, plan.title, dict(plan.meta), tasks, edges
 
@@ -145,6 +146,15 @@ def test_beads_lines(plan: Plan) -> None:
         {"issue_id": "N.1", "depends_on_id": "N", "type": "parent-child"},
         {"issue_id": "N.1", "depends_on_id": "N.0", "type": "blocks"},
     ]
+
+
+def test_beads_lines_are_read_as_the_same_tasks(plan: Plan) -> None:
+    again = read_plan(export_plan(plan, "jsonl"))
+    assert again.format == "beads"
+    assert [task.key for task in again.tasks] == [task.key for task in plan.tasks]
+    assert [task.mark for task in again.tasks] == [task.mark for task in plan.tasks]
+    blocks = {(first, then) for first, then, kind in EDGES if kind == "blocks"}
+    assert {(edge.on, edge.task) for edge in again.dependencies if edge.kind == "blocks"} == blocks
 
 
 def test_beads_titles_are_cut_by_bytes_and_kept_whole_below() -> None:
@@ -269,6 +279,13 @@ def test_cypher(plan: Plan) -> None:
     statements = [n for n, token in enumerate(tokens) if token == ("sign", ";")]
     starts = {tokens[n + 1][1] for n in [-1, *statements[:-1]]}
     assert starts == {"CREATE", "MERGE", "UNWIND"}
+
+
+@pytest.mark.parametrize("to", EXPORTS)
+@pytest.mark.parametrize("mark", Mark)
+def test_every_mark_is_written(mark: Mark, to: str) -> None:
+    document = {"plan_version": 1, "tasks": [{"key": "A.1", "title": "Sweep", "mark": mark}]}
+    assert "Sweep" in export_plan(read_plan(json.dumps(document)), to)
 
 
 @pytest.mark.parametrize("to", EXPORTS)
