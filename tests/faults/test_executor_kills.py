@@ -1,7 +1,7 @@
 """SIGKILL of executors in mid-session: no process of theirs survives, and what follows is as promised.
 
-Everything is run twice: with Ray as it is, and with Ray's own way of ending children switched on, which makes
-workers ignore SIGCHLD.
+In full everything is run twice: with Ray as it is, and with Ray's own way of ending children switched on,
+which makes workers ignore SIGCHLD.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator.workspace import tree
 from tests.support.actor_stack import ActorStack, actor_stack
+from tests.support.extent import only_in_full
 from tests.support.history import EffectLog, check_history
 from tests.support.host import is_alive, wait_until
 from tests.support.own_home import own_home
@@ -52,7 +53,10 @@ sleep 300
 """
 
 
-@pytest.fixture(scope="module", params=["0", "1"], ids=["plain", "subreaper"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("0", id="plain"), pytest.param("1", id="subreaper", marks=only_in_full)],
+)
 def stack(request: pytest.FixtureRequest) -> Iterator[tuple[Path, ActorStack]]:
     """A home and its stack, whose Ray ends the children of its workers itself, or not."""
     with own_home() as folder, actor_stack(folder, environment={SUBREAPER: request.param}) as running:

@@ -26,7 +26,10 @@ SEED = seed()
 #: What the command line says on its way; a kill comes up to a second after it. After the first start of a
 #: session the Host starts the dashboard.
 STAGES = ("", "PostgreSQL is up", "tables are up", "Ray is up", "scheduler is ready", "A.2          started")
-ROUNDS = 6 if IS_FULL else 1
+
+#: Each stage six times, or three of them once.
+ROUNDS, KILLS = (6, 6 * len(STAGES)) if IS_FULL else (1, 3)
+
 LATER_MAX_S = 1.0
 
 #: Less than the minute for which Ray keeps a process that waits for what has ended.
@@ -52,7 +55,7 @@ def kill_after(process: subprocess.Popen[str], words: str, *, later_s: float) ->
 def test_a_command_line_killed_at_any_moment_leaves_nothing_and_loses_nothing(cli: CommandLine) -> None:
     dice = random.Random(SEED)
     plan = cli.plan(LONG_PLAN.replace("name: long", "name: long\nworkdir: ."))
-    for stage in dice.sample(STAGES * ROUNDS, k=len(STAGES) * ROUNDS):
+    for stage in dice.sample(STAGES * ROUNDS, k=KILLS):
         later_s = dice.random() * LATER_MAX_S
         kill_after(cli.start("run", str(plan)), stage, later_s=later_s)
         took_s = wait_until(
@@ -68,5 +71,5 @@ def test_a_command_line_killed_at_any_moment_leaves_nothing_and_loses_nothing(cl
     waiting = cli.folder / "waiting"
     starts = len(waiting.read_text().splitlines()) if waiting.exists() else 0
     attempts = data["plan"]["attempts"]
-    print(f"seed {SEED}: {len(STAGES) * ROUNDS} kills, {attempts} attempts, A.2 ran {starts} times")
+    print(f"seed {SEED}: {KILLS} kills, {attempts} attempts, A.2 ran {starts} times")
     assert starts <= attempts - 2

@@ -23,10 +23,11 @@ from tests.support.host import (
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(400)]
 
-#: After SIGKILL of the Host or its guard.
-GONE_MAX_S = 12.0
+#: After SIGKILL of the Host or its guard, on a machine with other work.
+GONE_MAX_S = 40.0
 
-GCS_BACK_MAX_S = 6.0
+#: For what is started again.
+BACK_MAX_S = 60.0
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def in_mid_plan(host: RunningHost) -> None:
     """Hand the plan in and wait until the command of its second task runs, a moment after its start row."""
     host.submit(LONG_PLAN)
     host.hear_event("attempt.started", "A.2")
-    wait_until((host.cli.folder / "waiting").exists, timeout_s=30.0, what="the command runs")
+    wait_until((host.cli.folder / "waiting").exists, timeout_s=BACK_MAX_S, what="the command runs")
 
 
 def end_plan(host: RunningHost) -> None:
@@ -78,26 +79,58 @@ def test_a_killed_guard_lets_the_host_stop_in_good_order(cli: CommandLine) -> No
         in_mid_plan(host)
         pid = host.stack().pid
         kill(host.process.pid)
-        wait_until(lambda: not is_alive(pid), timeout_s=20.0, what="the Host has ended")
+        wait_until(lambda: not is_alive(pid), timeout_s=GONE_MAX_S, what="the Host has ended")
         wait_until(lambda: not cli.processes(), timeout_s=GONE_MAX_S, what="no process is left")
     assert not (cli.home / "stack.json").exists()
 
 
-def test_a_killed_gcs_comes_back_and_no_actor_notices(cli: CommandLine) -> None:
+def test_killed_one_by_one_gcs_postgres_and_scheduler_come_back_and_the_session_goes_on(
+    cli: CommandLine,
+) -> None:
     with running_host(cli) as host:
         in_mid_plan(host)
         actors = {words: pids_of(cli, words) for words in ("ray::Scheduler", "ray::Pools", "ray::Executor")}
-        gcs = pid_of(cli, "/gcs_server ")
-        kill(gcs)
-        wait_until(
-            lambda: any(pid != gcs for pid in pids_of(cli, "/gcs_server ")),
-            timeout_s=GCS_BACK_MAX_S,
-            what="the GCS is back",
-        )
+        kill_gcs(cli)
         assert {words: pids_of(cli, words) for words in actors} == actors
+        kill_postgres(cli)
+        kill_scheduler(cli)
+        assert pids_of(cli, "ray::Executor") == actors["ray::Executor"]
         end_plan(host)
     assert starts(cli) == 1
     cli.assert_nothing_is_left()
+
+
+def kill_gcs(cli: CommandLine) -> None:
+    gcs = pid_of(cli, "/gcs_server ")
+    kill(gcs)
+    wait_until(
+        lambda: any(pid != gcs for pid in pids_of(cli, "/gcs_server ")),
+        timeout_s=BACK_MAX_S,
+        what="the GCS is back",
+    )
+
+
+def kill_postgres(cli: CommandLine) -> None:
+    """Kill it and see it back on its port."""
+    postmaster = postmaster_pid(cli.home)
+    port = attach(cli.home).port
+    kill(postmaster)
+    wait_until(
+        lambda: not is_alive(postmaster) and attach(cli.home) is not None,
+        timeout_s=BACK_MAX_S,
+        what="PostgreSQL answers again",
+    )
+    assert attach(cli.home).port == port
+
+
+def kill_scheduler(cli: CommandLine) -> None:
+    scheduler = pid_of(cli, "ray::Scheduler")
+    kill(scheduler)
+    wait_until(
+        lambda: any(pid != scheduler for pid in pids_of(cli, "ray::Scheduler")),
+        timeout_s=BACK_MAX_S,
+        what="there is another scheduler",
+    )
 
 
 def test_a_killed_raylet_costs_the_sessions_but_not_the_plan(cli: CommandLine) -> None:
@@ -105,39 +138,6 @@ def test_a_killed_raylet_costs_the_sessions_but_not_the_plan(cli: CommandLine) -
         in_mid_plan(host)
         scheduler = pid_of(cli, "ray::Scheduler")
         kill(pid_of(cli, "/raylet/raylet "))
-        wait_until(lambda: not is_alive(scheduler), timeout_s=20.0, what="the old scheduler has ended")
+        wait_until(lambda: not is_alive(scheduler), timeout_s=GONE_MAX_S, what="the old scheduler has ended")
         end_plan(host)
-    cli.assert_nothing_is_left()
-
-
-def test_a_killed_postgres_comes_back_on_its_port(cli: CommandLine) -> None:
-    with running_host(cli) as host:
-        in_mid_plan(host)
-        executors, postmaster = pids_of(cli, "ray::Executor"), postmaster_pid(cli.home)
-        port = attach(cli.home).port
-        kill(postmaster)
-        wait_until(
-            lambda: not is_alive(postmaster) and attach(cli.home) is not None,
-            timeout_s=20.0,
-            what="PostgreSQL answers again",
-        )
-        assert attach(cli.home).port == port
-        assert pids_of(cli, "ray::Executor") == executors
-        end_plan(host)
-    assert starts(cli) == 1
-    cli.assert_nothing_is_left()
-
-
-def test_a_killed_scheduler_is_started_again_and_adopts_what_runs(cli: CommandLine) -> None:
-    with running_host(cli) as host:
-        in_mid_plan(host)
-        scheduler = pid_of(cli, "ray::Scheduler")
-        kill(scheduler)
-        wait_until(
-            lambda: any(pid != scheduler for pid in pids_of(cli, "ray::Scheduler")),
-            timeout_s=30.0,
-            what="there is another scheduler",
-        )
-        end_plan(host)
-    assert starts(cli) == 1
     cli.assert_nothing_is_left()

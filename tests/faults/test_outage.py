@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.workspace.launcher_main import descendants, living_processes
-from tests.support.actor_stack import SETTINGS, actor_stack
+from tests.support.actor_stack import SETTINGS, ActorStack, actor_stack
 from tests.support.extent import EXTENT, IS_FULL
 from tests.support.history import EffectLog, check_history
 from tests.support.host import postmaster_pid, wait_until
+from tests.support.own_home import own_home
 from tests.support.rows import Rows
 from tests.support.stopping import stopped
 
@@ -57,7 +58,19 @@ def frozen_database(home: Path) -> Iterator[None]:
         yield
 
 
-def test_a_database_that_is_away_for_less_than_a_lease_ends_no_session(home: Path) -> None:
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    with own_home() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def stack(home: Path) -> Iterator[ActorStack]:
+    with actor_stack(home, settings={**SETTINGS, "leases": LEASES}) as running:
+        yield running
+
+
+def test_a_database_that_is_away_for_less_than_a_lease_ends_no_session(home: Path, stack: ActorStack) -> None:
     folder = home / "effects"
     folder.mkdir()
     effects = EffectLog(folder)
@@ -67,40 +80,40 @@ def test_a_database_that_is_away_for_less_than_a_lease_ends_no_session(home: Pat
         long=effects.line(wait.format(folder / "long")),
         after=effects.line(),
     )
-    with actor_stack(home, settings={**SETTINGS, "leases": LEASES}) as stack:
-        rows = Rows(stack.urls)
-        plan_id = stack.do("submit", plan, "outage", "", "auto")
-        wait_until(lambda: len(effects.read()) == 2, timeout_s=PATIENCE_S, what="both sessions run")
-        executor = stack.do("call", "pools", "ping")["executors"][0]
-        pid = stack.do("call", executor, "ping")["pid"]
-        with frozen_database(home):
-            away_s = time.monotonic()
-            (folder / "short").touch()
-            wait_until(lambda: len(effects.read()) == 3, timeout_s=PATIENCE_S, what="one session has ended")
-            time.sleep(max(0.0, OUTAGE_S - (time.monotonic() - away_s)))
-            assert stack.do("call", executor, "ping")["pid"] == pid
-        away_s = time.monotonic() - away_s
-        (folder / "long").touch()
-        wait_until(
-            lambda: rows.column("SELECT state FROM plans WHERE id = %s", plan_id) == ["done"],
-            timeout_s=PATIENCE_S,
-            what="the plan is done",
-        )
-        ended = rows.all("SELECT number, state FROM attempts ORDER BY task_id")
-        history = check_history(stack.urls.service, effects=effects)
+    rows = Rows(stack.urls)
+    plan_id = stack.do("submit", plan, "outage", "", "auto")
+    wait_until(lambda: len(effects.read()) == 2, timeout_s=PATIENCE_S, what="both sessions run")
+    executor = stack.do("call", "pools", "ping")["executors"][0]
+    pid = stack.do("call", executor, "ping")["pid"]
+    with frozen_database(home):
+        away_s = time.monotonic()
+        (folder / "short").touch()
+        wait_until(lambda: len(effects.read()) == 3, timeout_s=PATIENCE_S, what="one session has ended")
+        time.sleep(max(0.0, OUTAGE_S - (time.monotonic() - away_s)))
+        assert stack.do("call", executor, "ping")["pid"] == pid
+    away_s = time.monotonic() - away_s
+    (folder / "long").touch()
+    wait_until(
+        lambda: rows.column("SELECT state FROM plans WHERE id = %s", plan_id) == ["done"],
+        timeout_s=PATIENCE_S,
+        what="the plan is done",
+    )
+    ended = rows.all("SELECT number, state FROM attempts WHERE plan_id = %s ORDER BY task_id", plan_id)
+    history = check_history(stack.urls.service, effects=effects)
     print(f"{EXTENT}: away for {away_s:.1f} s, leases of {LEASES['ttl_s']:.0f} s: {history.summary}")
     assert ended == [{"number": 1, "state": "succeeded"}] * 3
 
 
-def test_requests_that_wait_for_the_database_leave_room_for_reports_and_pings(home: Path) -> None:
-    with actor_stack(home) as stack:
-        plan_id = stack.do("submit", "# Idle\n\n- [ ] **T.1** Wait\n  - manual: wait\n", "idle", "", "auto")
-        wait_until(
-            lambda: Rows(stack.urls).column("SELECT state FROM plans") != ["submitted"],
-            timeout_s=PATIENCE_S,
-            what="the plan is taken",
-        )
-        with frozen_database(home):
-            answer = stack.do("flood", "pause_plan", {"plan_id": plan_id}, FLOOD)
+def test_requests_that_wait_for_the_database_leave_room_for_reports_and_pings(
+    home: Path, stack: ActorStack
+) -> None:
+    plan_id = stack.do("submit", "# Idle\n\n- [ ] **T.1** Wait\n  - manual: wait\n", "idle", "", "auto")
+    wait_until(
+        lambda: Rows(stack.urls).column("SELECT state FROM plans WHERE id = %s", plan_id) != ["submitted"],
+        timeout_s=PATIENCE_S,
+        what="the plan is taken",
+    )
+    with frozen_database(home):
+        answer = stack.do("flood", "pause_plan", {"plan_id": plan_id}, FLOOD)
     assert "QueueFull: 500 requests wait already" in answer["refusal"]
     assert answer["state"] == "ready"

@@ -95,7 +95,7 @@ def actor_stack(
         yield ActorStack(process)
     finally:
         process.stdin.close()
-        process.wait(60)
+        process.wait(120)
         process.stdout.close()
 
 
@@ -127,7 +127,7 @@ class Operations:
         node_id = ray.get_runtime_context().get_node_id()
         config = self.config
         made = [ensure_scheduler(config), ensure_pools(config), ensure_node(config, node_id)]
-        ray.get([actor.ping.remote() for actor in made], timeout=60)
+        ray.get([actor.ping.remote() for actor in made], timeout=240)
 
     async def op_submit(self, text: str, name: str, workdir: str, backend: str) -> Any:
         from orchestrator.views import SubmitRequest
@@ -169,7 +169,7 @@ class Operations:
         asked = [asyncio.ensure_future(scheduler.request.remote(kind, ids, "")) for _ in range(count)]
         done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
         refusal = str(done.pop().exception())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             return {"refusal": refusal, "state": (await scheduler.ping.remote())["state"]}
 
     async def op_names(self, prefix: str) -> Any:
