@@ -110,7 +110,7 @@ def postmaster(home):
     return next(pid for pid, is_postmaster in server_pids(home).items() if is_postmaster)
 
 
-def await_end(pids, *, timeout_s=20):
+def await_end(pids, *, timeout_s=120):
     """Wait until the processes are gone, without asking again and again."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):

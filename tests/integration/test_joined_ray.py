@@ -45,7 +45,7 @@ def two_nodes(token_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     try:
         yield read_until(cluster, "address ").split()[1], access
     finally:
-        cluster.communicate(timeout=60)
+        cluster.communicate(timeout=120)
 
 
 def test_the_embedded_database_is_refused_for_a_cluster_of_two_nodes(

@@ -34,7 +34,7 @@ def url(database, tmp_path, scheduler):  # noqa: F811
 
 @pytest.fixture
 def http(url):
-    with httpx2.Client(base_url=f"{url}/api/v1", headers=AUTH, timeout=20) as client:
+    with httpx2.Client(base_url=f"{url}/api/v1", headers=AUTH, timeout=120) as client:
         yield client
 
 
@@ -237,7 +237,7 @@ def test_a_refused_plan_tells_its_findings(http, database):  # noqa: F811
     ],
 )
 def test_every_refusal_is_a_problem(shared_url, method, path, arguments, status, code):
-    with httpx2.Client(base_url=f"{shared_url}/api/v1", headers=AUTH, timeout=20) as http:
+    with httpx2.Client(base_url=f"{shared_url}/api/v1", headers=AUTH, timeout=120) as http:
         problem(http.request(method, path, **arguments), status, code)
 
 
@@ -282,7 +282,7 @@ def test_a_large_body_is_refused(database, tmp_path, scheduler):  # noqa: F811
 def test_a_slow_answer_is_given_up_and_a_stream_is_not(database, tmp_path, scheduler):  # noqa: F811
     with serving(database, tmp_path, scheduler=scheduler, http=Http(request_timeout_s=0.5)) as url:
         where = urlsplit(url)
-        with socket.create_connection((where.hostname, where.port), timeout=10) as slow:
+        with socket.create_connection((where.hostname, where.port), timeout=60) as slow:
             head = f"POST /api/v1/plans HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
             slow.sendall(f"{head}Content-Type: text/plain\r\nContent-Length: 100\r\n\r\nhalf".encode())
             assert b" 504 " in slow.recv(100)

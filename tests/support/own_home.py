@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from orchestrator.store.embedded import purge
 from orchestrator.workspace.launcher_main import living_processes
+from tests.support.command_line import GONE_S
 from tests.support.postgres import private_home
+
+_POLL_S = 0.1
 
 
 @contextmanager
@@ -21,22 +24,25 @@ def own_home() -> Iterator[Path]:
     try:
         yield home
     finally:
-        ending = [process.pid for process in living_processes() if _names(process.pid, str(home))]
-        left = _wait_for(ending)
+        left = _left_in(home)
         purge(home)
         shutil.rmtree(home, ignore_errors=True)
-    assert left == [], left
+    assert not left, left
 
 
-def _wait_for(pids: list[int]) -> list[str]:
+def _left_in(home: Path) -> list[str]:
     """Give processes the time to end; return the command lines of those that do not."""
-    found = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-    _, alive = psutil.wait_procs(found, timeout=30)
-    return [" ".join(process.cmdline()) for process in alive]
+    deadline_s = time.monotonic() + GONE_S
+    while (left := _command_lines(str(home))) and time.monotonic() < deadline_s:
+        time.sleep(_POLL_S)
+    return left
 
 
-def _names(pid: int, text: str) -> bool:
-    try:
-        return text in Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    except OSError:
-        return False
+def _command_lines(words: str) -> list[str]:
+    """Return the command lines, of processes that live, that have these words."""
+    found = []
+    for process in living_processes():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            line = Path(f"/proc/{process.pid}/cmdline").read_bytes().replace(b"\0", b" ")
+            found.append(line.decode(errors="replace"))
+    return [line for line in found if words in line]

@@ -166,7 +166,7 @@ class ServiceProcess:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         try:
-            process.wait(60)
+            process.wait(120)
         finally:
             process.kill()
 

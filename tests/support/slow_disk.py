@@ -61,7 +61,7 @@ def injected(server: OwnServer, fault: str, *, log: Path, follow: bool) -> Itera
         yield
     finally:
         strace.send_signal(signal.SIGTERM)  # it lets go of everybody and ends
-        strace.communicate(timeout=20)
+        strace.communicate(timeout=60)
 
 
 def _await_attached(pids: list[int], tracer: int) -> None:
