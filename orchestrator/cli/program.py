@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import changes, controls, imports, lint, plans, stack, tasks
+from orchestrator.cli import analysis, changes, controls, imports, lint, plans, stack, tasks
 from orchestrator.cli.output import Output
 from orchestrator.errors import OrchestratorError, SettingsError
 
@@ -31,6 +31,7 @@ Exit codes:
 
 _COMMANDS = (
     *(plans.run, plans.submit, plans.watch, imports.import_, lint.lint),
+    *(analysis.graph, analysis.forecast, analysis.export),
     *(tasks.tasks, tasks.show, tasks.logs),
     *(changes.hold, changes.release, changes.approve, changes.reject),
     *(changes.finish, changes.skip, changes.cancel, changes.retry, changes.reopen),

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
+from orchestrator.analysis_views import ForecastView, GraphView
 from orchestrator.client import calls
 from orchestrator.client.calls import Call
 from orchestrator.client.patience import Patience
@@ -84,6 +85,18 @@ class AsyncClient:
             page = await self.tasks(plan_id, state=state, after=page.next)
             found.extend(page.items)
         return tuple(found)
+
+    async def graph(self, ref: str) -> GraphView:
+        """Return what is left of a plan and how it hangs together."""
+        return await self._send(calls.graph(ref))
+
+    async def forecast(self, ref: str, *, width: int = 0, samples: int = 0, seed: int = 0) -> ForecastView:
+        """Return when a plan is done and what it costs; a width or samples of 0 are left to the server."""
+        return await self._send(calls.forecast(ref, width=width, samples=samples, seed=seed))
+
+    async def export(self, ref: str, *, to: str) -> str:
+        """Return a plan in another notation, such as `mermaid`."""
+        return await self._send(calls.export(ref, to=to))
 
     async def ready(self, plan_id: int, *, limit: int = 50) -> tuple[TaskView, ...]:
         """Return what would start next, the most urgent first."""

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, TypeAdapter
 
+from orchestrator.analysis_views import ForecastView, GraphView
 from orchestrator.errors import RequestRefused
 from orchestrator.views import (
     EventView,
@@ -98,6 +99,21 @@ def plans(*, after: str = "", limit: int = 100) -> Call[Page[PlanView]]:
 def tasks(plan_id: int, *, state: str = "", after: str = "", limit: int = 200) -> Call[Page[TaskView]]:
     """List tasks of a plan in the author's order."""
     return _get(f"/plans/{plan_id}/tasks", Page[TaskView], state=state, after=after, limit=limit)
+
+
+def graph(ref: str) -> Call[GraphView]:
+    """Read what is left of a plan and how it hangs together."""
+    return _get(f"/plans/{_part(ref)}/graph", GraphView)
+
+
+def forecast(ref: str, *, width: int = 0, samples: int = 0, seed: int = 0) -> Call[ForecastView]:
+    """Forecast when a plan is done and what it costs."""
+    return _get(f"/plans/{_part(ref)}/forecast", ForecastView, width=width, samples=samples, seed=seed)
+
+
+def export(ref: str, *, to: str) -> Call[str]:
+    """Read a plan in another notation."""
+    return Call(method="GET", path=f"/plans/{_part(ref)}/export", read=bytes.decode, params={"to": to})
 
 
 def ready(plan_id: int, *, limit: int = 50) -> Call[tuple[TaskView, ...]]:
