@@ -9,8 +9,8 @@ from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
 from orchestrator.plan.draft import Draft, Node
 from orchestrator.plan.findings import Code
-from orchestrator.plan.graph import PlanGraph
-from orchestrator.plan.model import Checkboxes, Mark, PlanDependency, PlanTask
+from orchestrator.plan.graph import SETTLED_MARKS, PlanGraph
+from orchestrator.plan.model import Checkboxes, DependencyKind, Mark, PlanDependency, PlanTask
 from orchestrator.plan.states import BOX_MARKS
 
 CYCLES_SHOWN_MAX = 20
@@ -41,6 +41,7 @@ def check_plan(
     yield from _no_tasks(tasks, drafts, source)
     yield from _work_on_containers(nodes, drafts)
     yield from _done_parents(nodes)
+    yield from _done_too_early(tasks, dependencies)
     yield from _stale_counts(drafts)
     yield from _cycles(tasks, dependencies, nodes)
 
@@ -82,17 +83,32 @@ def _work_on_containers(nodes: Sequence[Node], drafts: Sequence[Draft]) -> Itera
 
 
 def _done_parents(nodes: Sequence[Node]) -> Iterator[Finding]:
+    """A container is what its tasks are, whatever its own mark says."""
     for node in nodes:
-        if not (node.has_mark and node.mark is Mark.DONE):
+        if not (node.has_mark and node.mark in SETTLED_MARKS):
             continue
         children = [child for child in node.children if child.mark is Mark.OPEN]
         if children:
+            name, said = node.own_key or node.title, node.mark.value
             message = (
-                f"{node.own_key or node.title} is done and {len(children)} of its tasks are open, "
+                f"{name} is {said} and {len(children)} of its tasks are open, "
                 f"the first at {children[0].place}: they will be run."
             )
-            remedy = "Tick them or open the box above."
-            yield Code.DONE_PARENT_OPEN_CHILD.at(node.line, message, remedy=remedy, source=node.source)
+            remedy = f"Mark them as {said} too, or open the task above."
+            code = Code.DONE_PARENT_OPEN_CHILD if node.mark is Mark.DONE else Code.GIVEN_UP_PARENT
+            yield code.at(node.line, message, remedy=remedy, source=node.source)
+
+
+def _done_too_early(tasks: Sequence[PlanTask], dependencies: Sequence[PlanDependency]) -> Iterator[Finding]:
+    """Only what the author states himself is held against his own marks."""
+    done = {task.key: task for task in tasks if task.kind is TaskKind.LEAF and task.mark is Mark.DONE}
+    open_ = {task.key for task in tasks if task.kind is TaskKind.LEAF and task.mark not in SETTLED_MARKS}
+    for edge in dependencies:
+        is_stated = edge.is_explicit and edge.kind is DependencyKind.BLOCKS
+        if is_stated and edge.on in open_ and (task := done.pop(edge.task, None)):
+            message = f"{edge.task} is done, and {edge.on}, which it depends on, is not."
+            remedy = f"Mark {edge.on} as done, or remove the dependency."
+            yield Code.DONE_TOO_EARLY.at(task.line, message, remedy=remedy, source=task.source)
 
 
 def _stale_counts(drafts: Sequence[Draft]) -> Iterator[Finding]:

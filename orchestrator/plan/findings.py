@@ -50,6 +50,8 @@ class Code(Enum):
     STRUCK_TITLE = ("P304", "warning", "The title is struck out; the task is taken as cancelled.")
     UNKNOWN_STATUS = ("P305", "warning", "A status is none that is known; the task is held.")
     OWN_STATUSES = ("P306", "warning", "The statuses are the project's own; states are not written back.")
+    DONE_TOO_EARLY = ("P307", "warning", "A task is done, and one that it was to wait for is not.")
+    GIVEN_UP_PARENT = ("P308", "warning", "A task is cancelled or deferred and tasks in it are open.")
 
     UNKNOWN_VALUE = ("P401", "warning", "The value of a field cannot be read; the field is left out.")
     UNREADABLE_OPTION = ("P402", "error", "How a task is to be run cannot be read, and is not guessed.")

@@ -74,7 +74,7 @@ def read_files(texts: Mapping[str, str], *, format: str = "auto") -> Plan:  # no
     """Read the files of a folder as one plan: whole, where a format knows it, else one after the other.
 
     Args:
-        texts: the texts of the files, by their paths below the folder.
+        texts: the texts of the files, one or more, by their paths below the folder.
 
     Raises:
         PlanError: as `read_plan`.

@@ -56,7 +56,7 @@ _FRONT_MATTER = re.compile(
 _STATUS = re.compile(
     r"^status:[ \t]+(?P<quote>['\"]?)(?P<word>[^\r\n'\"#]+?)(?P=quote)[ \t]*(?:#.*)?\r?$", re.MULTILINE
 )
-_MARKER = re.compile(r"[ \t]*<!--\s*(?:SECTION:\w+|AC|DOD|COMMENTS?):(?:BEGIN|END)\s*-->[ \t]*\r?\n?")
+_COMMENT = re.compile(r"^[ \t]*<!--.*?-->[ \t]*\r?\n?", re.DOTALL | re.MULTILINE)
 _NUMBER = re.compile(r"\d+")
 
 
@@ -130,7 +130,7 @@ class _Reader:
             self._findings.append(Code.LEFT_OUT.at(1, message, remedy=remedy, source=file.name))
             return
         head = _FRONT_MATTER.match(file.text)
-        body, criteria = split_criteria(_MARKER.sub("", file.text[head.end() :] if head else ""))
+        body, criteria = split_criteria(_without_comments(file.text[head.end() :] if head else ""))
         span = self._span(file.text, head, text_of(values["status"])) if head else None
         node = new_node(
             key=text_of(values["id"]),
@@ -184,6 +184,12 @@ class _Reader:
             on = texts_of(values.get("dependencies"))
             keys = [found.own_key if (found := find(named, node)) else named for named in on]
             yield from depend(node, keys, known)
+
+
+def _without_comments(text: str) -> str:
+    """A text without the comments that mark its sections, and without what is commented out."""
+    end = text.rfind("-->") + len("-->")  # what is never closed is no comment, and would be sought for ever
+    return _COMMENT.sub("", text[:end]) + text[end:]
 
 
 def _marks(words: Sequence[str]) -> dict[str, Mark]:

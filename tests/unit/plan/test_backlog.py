@@ -100,6 +100,13 @@ def test_every_field_of_one_file() -> None:
     assert (plan.checkboxes.open, plan.checkboxes.done, plan.checkboxes.other) == (1, 2, {"~": 1})
 
 
+def test_what_is_commented_out_is_no_criterion() -> None:
+    sections = "\n## Acceptance Criteria\n<!--\n- [ ] #1 a\n-->\n- [ ] #2 b\n<!-- - [ ] #3 c -->\n<!-- d"
+    plan = read_plan(_file("SHOP-1") + sections)
+    assert plan.tasks[0].acceptance == ("b", "<!-- d")
+    assert plan.checkboxes.open == 1
+
+
 def test_a_folder_is_one_plan_in_the_order_of_its_numbers(tmp_path: Path) -> None:
     tasks = tmp_path / "backlog" / "tasks"
     tasks.mkdir(parents=True)

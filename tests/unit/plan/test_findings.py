@@ -59,6 +59,8 @@ EXAMPLES: dict[Code, tuple[int, str | dict[str, str]]] = {
     Code.STRUCK_TITLE: (1, "- [ ] ~~a~~\n"),
     Code.UNKNOWN_STATUS: (1, _ISSUE.replace("open", "in orbit")),
     Code.OWN_STATUSES: (0, {"config.yml": "statuses: [Idea, Shipped]\n", "tasks/a-1.md": _BACKLOG}),
+    Code.DONE_TOO_EARLY: (3, "- [ ] A.1 a\n- [ ] A.2 c\n- [x] A.3 b\n  - depends: A.1, A.2\n"),
+    Code.GIVEN_UP_PARENT: (1, "- [>] a\n  - [ ] b\n"),
     Code.UNKNOWN_VALUE: (2, "- [ ] a\n  - priority: soon\n"),
     Code.UNREADABLE_OPTION: (2, "- [ ] a\n  - timeout: banana\n"),
     Code.OUT_OF_BOUNDS: (2, "- [ ] a\n  - attempts: 0\n"),
