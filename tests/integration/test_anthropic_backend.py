@@ -342,7 +342,10 @@ def test_the_server_refuses_what_the_service_refuses(change, words):
     httpx2 = pytest.importorskip("httpx2")
     body = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}], **change}
     body = {name: value for name, value in body.items() if value is not None}
-    with MessagesApi(script(Reply([text("hi")]))) as api, httpx2.Client(base_url=api.base_url) as client:
+    with (
+        MessagesApi(script(Reply([text("hi")]))) as api,
+        httpx2.Client(base_url=api.base_url, timeout=60) as client,
+    ):
         headers = {"x-api-key": API_KEY, "anthropic-version": "2026-10-21"}
         answer = client.post("/v1/messages", json=body, headers=headers)
         assert answer.status_code == 400

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from functools import partial
 from urllib.parse import urlsplit
 
 import httpx2
@@ -20,6 +21,12 @@ pytestmark = pytest.mark.postgres
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 MARKDOWN = {"Content-Type": "text/markdown"}
 
+#: How long an answer may take on a machine with other work.
+PATIENCE_S = 120
+get = partial(httpx2.get, timeout=PATIENCE_S)
+post = partial(httpx2.post, timeout=PATIENCE_S)
+stream_of = partial(httpx2.stream, timeout=PATIENCE_S)
+
 
 @pytest.fixture
 def scheduler():
@@ -34,7 +41,7 @@ def url(database, tmp_path, scheduler):  # noqa: F811
 
 @pytest.fixture
 def http(url):
-    with httpx2.Client(base_url=f"{url}/api/v1", headers=AUTH, timeout=120) as client:
+    with httpx2.Client(base_url=f"{url}/api/v1", headers=AUTH, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -46,7 +53,7 @@ def shared_url(migrated, tmp_path_factory):  # noqa: F811
         own_database(migrated, template=migrated.database) as address,
         serving(address.urls(), home, scheduler=RememberingScheduler()) as url,
     ):
-        httpx2.post(f"{url}/api/v1/plans", content=PLAN, headers=AUTH | MARKDOWN).raise_for_status()
+        post(f"{url}/api/v1/plans", content=PLAN, headers=AUTH | MARKDOWN).raise_for_status()
         yield url
 
 
@@ -188,7 +195,7 @@ def test_changes_of_everything_and_of_a_budget_go_to_the_scheduler(
     "path", ["/api/v1/plans", "/api/v1/status", "/api/v1/events", "/openapi.json", "/docs"]
 )
 def test_without_the_token_nothing_is_told(shared_url, headers, path):
-    answer = httpx2.get(shared_url + path, headers=headers)
+    answer = get(shared_url + path, headers=headers)
     assert problem(answer, 401, "Unauthorized")["remedy"]
     assert answer.headers["www-authenticate"] == "Bearer"
 
@@ -237,7 +244,7 @@ def test_a_refused_plan_tells_its_findings(http, database):  # noqa: F811
     ],
 )
 def test_every_refusal_is_a_problem(shared_url, method, path, arguments, status, code):
-    with httpx2.Client(base_url=f"{shared_url}/api/v1", headers=AUTH, timeout=120) as http:
+    with httpx2.Client(base_url=f"{shared_url}/api/v1", headers=AUTH, timeout=PATIENCE_S) as http:
         problem(http.request(method, path, **arguments), status, code)
 
 
@@ -251,31 +258,31 @@ def test_an_absent_scheduler_is_a_problem_with_a_time(http, plan, scheduler, url
     answer = http.post("/plans/Ship it/cancel")
     problem(answer, 503, "Overloaded")
     assert answer.headers["retry-after"] == "2"
-    problem(httpx2.get(f"{url}/readyz"), 503, "Overloaded")
-    assert httpx2.get(f"{url}/healthz").json() == {"status": "ok"}
+    problem(get(f"{url}/readyz"), 503, "Overloaded")
+    assert get(f"{url}/healthz").json() == {"status": "ok"}
     assert http.get("/status").json()["is_ready"] is False
 
 
 def test_health_needs_no_token(shared_url):
-    assert httpx2.get(f"{shared_url}/readyz").json() == {"status": "ready"}
+    assert get(f"{shared_url}/readyz").json() == {"status": "ready"}
 
 
 def test_an_absent_database_is_a_problem(database, tmp_path, scheduler):  # noqa: F811
     away = type(database)(**dict.fromkeys(database.__slots__, "postgresql://u:secret@127.0.0.1:1/d"))
     with serving(away, tmp_path, scheduler=scheduler) as url:
-        answer = httpx2.get(f"{url}/api/v1/plans", headers=AUTH)
+        answer = get(f"{url}/api/v1/plans", headers=AUTH)
         assert "secret" not in answer.text
         problem(answer, 503, "DatabaseUnavailable")
         assert answer.headers["retry-after"] == "1"
-        problem(httpx2.get(f"{url}/readyz"), 503, "DatabaseUnavailable")
+        problem(get(f"{url}/readyz"), 503, "DatabaseUnavailable")
 
 
 def test_a_large_body_is_refused(database, tmp_path, scheduler):  # noqa: F811
     with serving(database, tmp_path, scheduler=scheduler, http=Http(body_bytes_max=2000)) as url:
         for headers in (MARKDOWN, {"Content-Type": "application/json"}):
-            answer = httpx2.post(f"{url}/api/v1/plans", headers=AUTH | headers, content=b"x" * 2001)
+            answer = post(f"{url}/api/v1/plans", headers=AUTH | headers, content=b"x" * 2001)
             problem(answer, 413, "RequestRefused")
-        answer = httpx2.post(f"{url}/api/v1/plans/1/cancel", headers=AUTH, content=b"x" * 2001)
+        answer = post(f"{url}/api/v1/plans/1/cancel", headers=AUTH, content=b"x" * 2001)
         problem(answer, 413, "RequestRefused")
 
 
@@ -286,7 +293,7 @@ def test_a_slow_answer_is_given_up_and_a_stream_is_not(database, tmp_path, sched
             head = f"POST /api/v1/plans HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
             slow.sendall(f"{head}Content-Type: text/plain\r\nContent-Length: 100\r\n\r\nhalf".encode())
             assert b" 504 " in slow.recv(100)
-        with httpx2.stream("GET", f"{url}/api/v1/events", headers=AUTH) as stream:
+        with stream_of("GET", f"{url}/api/v1/events", headers=AUTH) as stream:
             threading.Timer(1.5, commit_events, args=(database, "task.done")).start()
             told = events_of(stream.iter_lines())
             assert next(told).startswith(":")
@@ -323,8 +330,8 @@ def test_events_are_also_a_page(http, database, plan):  # noqa: F811
 
 
 def test_the_document_describes_every_route(shared_url):
-    document = httpx2.get(f"{shared_url}/openapi.json", headers=AUTH).json()
-    assert httpx2.get(f"{shared_url}/docs", headers=AUTH).status_code == 200
+    document = get(f"{shared_url}/openapi.json", headers=AUTH).json()
+    assert get(f"{shared_url}/docs", headers=AUTH).status_code == 200
     assert "/api/v1/plans/{ref}/tasks/ready" in document["paths"]
     assert "text/markdown" in document["paths"]["/api/v1/plans"]["post"]["requestBody"]["content"]
     for path, operations in document["paths"].items():
