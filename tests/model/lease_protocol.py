@@ -15,10 +15,11 @@ any moment, any number of times.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from orchestrator.core import events as e
 from orchestrator.core import leases
@@ -33,126 +34,61 @@ from orchestrator.core.commands import (
     RowCommand,
     StartAttempt,
 )
-from orchestrator.core.invariants import check_invariants
 from orchestrator.core.limits import Limits
 from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.state import Policy
-from orchestrator.core.words import LIVE, AttemptState, FailureClass, TaskState
+from orchestrator.core.words import LIVE, AttemptState, TaskState
 from orchestrator.errors import Fenced, InvariantViolation
-from orchestrator.ports import Fate, Outcome
+from orchestrator.ports import Fate
 from tests.model.interning import Interned
+from tests.model.parts import NOW_MS, TASK, check_core, check_tables, normalise, settled
 from tests.model.search import Violation
+from tests.model.world import (
+    OUTCOMES,
+    Bounds,
+    Executor,
+    Known,
+    Proof,
+    Scheduler,
+    Session,
+    World,
+    cancelled,
+    killed,
+    put_session,
+    with_executor,
+)
 from tests.support.core import PLAN, spec
 from tests.support.memory_tables import MemoryTables
 
-TASK, PLAN_ID = 1, PLAN.plan_id
-NOW_MS = 1
+PLAN_ID = PLAN.plan_id
 LATE_MS = 1_000_000  #: after every timeout but the one of a running session
 AGES_MS = 1_000_000_000  #: after that too
 POLICY = Policy(backoff_ms=(0,), losses_max=2, tokens_low=0)
 REST = {TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED, TaskState.HELD}
-
-#: How a session may end by itself.
-OUTCOMES = {
-    "succeeds": Outcome(state=AttemptState.SUCCEEDED),
-    "fails": Outcome(state=AttemptState.FAILED, failure_class=FailureClass.AGENT),
-    "stops": Outcome(state=AttemptState.CANCELLED),
-}
-
-
-class Proof(NamedTuple):
-    """An attempt that a scheduler looks into. `next`: what it does next: `ask`, `kill` or `fence`."""
-
-    token: int
-    executor: str
-    reason: str
-    next: str = "ask"
-
-
-class Scheduler(NamedTuple):
-    """A scheduler that lives. `core` and `batch` are numbers of Interned things; -1 = none.
-
-    The batch has been decided; `is_written` tells whether it is committed too.
-    """
-
-    epoch: int
-    core: int = -1
-    batch: int = -1
-    is_written: bool = False
-    proofs: frozenset[Proof] = frozenset()
-    inbox: frozenset[AnyEvent] = frozenset()  #: what its proofs have found out
-    is_fenced: bool = False  #: it waits for the answer to a commit that is refused; its proofs go on
-
-
-class Session(NamedTuple):
-    """What an executor has in hand for a token.
-
-    Attributes:
-        phase: `received`, `accepted` (its start is stored), `running`, or how it has ended.
-        is_trusted: the executor may believe in the lease, from before it asks to start; if not, it opens no
-            session, or is ending it.
-        wish: to be cancelled as soon as it is open.
-    """
-
-    token: int
-    phase: str = "received"
-    is_trusted: bool = True
-    wish: bool = False
-
-
-class Executor(NamedTuple):
-    """A process of an executor. One that crashes is replaced by another of a new name."""
-
-    name: str
-    seen: frozenset[int] = frozenset()
-    sessions: frozenset[Session] = frozenset()
-
-
-class World(NamedTuple):
-    """One state of everything.
-
-    Attributes:
-        sent: (kind, executor, token) of all that schedulers have ever told executors.
-        orphans: sessions that run on though their executor is gone.
-        cancel: `` (not asked), `asked`, `answered` (whoever asked knows that it was committed).
-        crashes: of executors so far.
-    """
-
-    tables: int
-    schedulers: tuple[Scheduler, ...]
-    executors: tuple[Executor, ...]
-    sent: frozenset[tuple[str, str, int]] = frozenset()
-    orphans: frozenset[int] = frozenset()
-    cancel: str = ""
-    crashes: int = 0
-
-    def running(self) -> list[int]:
-        """The tokens whose sessions run now."""
-        of_executors = [s.token for x in self.executors for s in x.sessions if s.phase == "running"]
-        return [*of_executors, *self.orphans]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """How much may happen; `epochs` - 1 is the number of takeovers, `crashes` are of executors."""
-
-    attempts: int = 2
-    epochs: int = 2
-    crashes: int = 1
-    cancels: int = 1
-    unproven: int = 0
 
 
 Steps = Iterator[tuple[str, World]]
 
 
 class LeaseProtocol:
-    """What may happen next in a World, and what must hold in each."""
+    """What may happen next in a World, and what must hold in each.
 
-    def __init__(self, bounds: Bounds) -> None:
+    Args:
+        is_whole: leave nothing out, also not what nothing can come of.
+
+    Attributes:
+        left_out: how often what was left out, which each time was seen to change nothing.
+    """
+
+    def __init__(self, bounds: Bounds, *, is_whole: bool = False) -> None:
+        assert not bounds.unproven or bounds.epochs == 1, (
+            "nobody follows what is not proven to one without a term"
+        )
         self._bounds = bounds
-        self.cores = Interned(copy=copy.deepcopy, key=repr, check=_check_core)
-        self.tables = Interned(copy=MemoryTables.copy, key=_tables_key, check=_check_tables)
+        self._is_whole = is_whole
+        self.left_out: Counter[str] = Counter()
+        self.cores = Interned(copy=copy.deepcopy, key=repr, check=check_core)
+        self.tables = Interned(copy=MemoryTables.copy, key=repr, check=check_tables)
         self.batches: Interned[tuple[Command, ...]] = Interned(copy=tuple, key=repr, check=lambda _: None)
         self._recovered: dict[Hashable, tuple[int, int]] = {}
 
@@ -164,19 +100,21 @@ class LeaseProtocol:
 
     def steps(self, world: World) -> Steps:
         """Yield everything that can happen next. A scheduler of which no step is taken any more has died."""
+        for name, after in self._steps(world):
+            yield name, after if self._is_whole else self._reduced(after)
+
+    def _steps(self, world: World) -> Steps:
         yield from self._take_over(world)
         for scheduler in world.schedulers:
             yield from self._prove(world, scheduler)
-            if scheduler.is_fenced:
-                continue
-            if scheduler.core == -1:
+            if scheduler.is_deposed:
+                yield from self._look_once_more(world, scheduler)
+            elif scheduler.core == -1:
                 yield self._recover(world, scheduler)
             elif scheduler.batch == -1:
                 yield from self._decide(world, scheduler)
-            elif not scheduler.is_written:
-                yield self._commit(world, scheduler)
             else:
-                yield self._act(world, scheduler)
+                yield from self._commit(world, scheduler)
         for place, executor in enumerate(world.executors):
             yield from self._live(world, place, executor)
         for token in world.orphans:
@@ -197,8 +135,8 @@ class LeaseProtocol:
         if not set(world.running()) <= set(tables.starts):
             raise Violation("a session runs whose start is not stored")
         for scheduler in world.schedulers:
-            is_current = tables.term is not None and tables.term.epoch == scheduler.epoch
-            if is_current and scheduler.core != -1 and (scheduler.batch == -1 or scheduler.is_written):
+            is_in_office = tables.term is not None and tables.term.epoch == scheduler.epoch
+            if is_in_office and scheduler.core != -1 and scheduler.batch == -1:
                 self._check_memory(self.cores[scheduler.core], tables)
 
     @staticmethod
@@ -213,7 +151,7 @@ class LeaseProtocol:
 
     def _write(self, world: World, name: Hashable, change: Callable[[MemoryTables], Any]) -> tuple[int, Any]:
         """Do one transaction; return the tables after it and its answer. What has ended stays as it is."""
-        number, answer = self.tables.step(world.tables, name, partial(_settled, change=change))
+        number, answer = self.tables.step(world.tables, name, partial(settled, change=change))
         before, after = self.tables[world.tables], self.tables[number]
         for token, row in before.attempts.items():
             new = after.attempts[token].state
@@ -242,8 +180,7 @@ class LeaseProtocol:
             tables, epoch = self._write(world, "take", take)
             assert epoch == seen + 1
             schedulers = (*world.schedulers, Scheduler(epoch=seen + 1))
-            after = world._replace(tables=tables, schedulers=schedulers)
-            yield f"take-term {epoch}", self._fenced(after)
+            yield f"take-term {epoch}", world._replace(tables=tables, schedulers=schedulers)
 
     def _recover(self, world: World, scheduler: Scheduler) -> tuple[str, World]:
         alive = [executor.name for executor in world.executors]
@@ -252,10 +189,10 @@ class LeaseProtocol:
             core = SchedulerState(policy=POLICY)
             events = self._rows_as_events(self.tables[world.tables], scheduler.epoch, alive)
             commands = [command for event in events for command in core.handle(event)]
-            _normalise(core)
+            normalise(core)
             self._recovered[key] = self.cores.put(core), self._batch(commands)
         number, batch = self._recovered[key]
-        return f"recover {scheduler.epoch}", self._next(world, scheduler, core=number, batch=batch)
+        return f"recover {scheduler.epoch}", self._decided(world, scheduler, batch, core=number)
 
     def _rows_as_events(self, tables: MemoryTables, epoch: int, alive: list[str]) -> Iterator[AnyEvent]:
         left = self._bounds.attempts - len(tables.attempts)
@@ -281,13 +218,13 @@ class LeaseProtocol:
             number, batch = self.cores.step(scheduler.core, key, partial(self._handle, event=event))
             inbox = frozenset(told for told in scheduler.inbox if told != replace(event, at_ms=NOW_MS))
             if (number, batch, inbox) != (scheduler.core, -1, scheduler.inbox):
-                after = self._next(world, scheduler, core=number, batch=batch, inbox=inbox)
+                after = self._decided(world, scheduler, batch, core=number, inbox=inbox)
                 is_cancel = isinstance(event, e.Requested)
                 yield f"{name} by {scheduler.epoch}", after._replace(cancel="asked") if is_cancel else after
 
     def _handle(self, core: SchedulerState, *, event: AnyEvent) -> int:
         commands = core.handle(event)
-        _normalise(core)
+        normalise(core)
         return self._batch(commands)
 
     def _events(self, world: World, scheduler: Scheduler) -> Iterator[tuple[str, AnyEvent]]:
@@ -328,40 +265,33 @@ class LeaseProtocol:
         if scheduler.proofs or scheduler.inbox:
             return
         yield "time-out", e.Tick(at_ms=LATE_MS)
-        trusted = {s.token: s.phase for x in world.executors for s in x.sessions if s.is_trusted}
-        if not {"received", "accepted"} & set(trusted.values()):
+        if world.may_run_out():
             yield "run-out", e.Tick(at_ms=AGES_MS)
         started = {token: a.beat for token, a in core.attempts.items() if a.state is AttemptState.STARTED}
-        still = {token: beat for token, beat in started.items() if token not in trusted}
+        still = {token: beat for token, beat in started.items() if token not in world.trusted()}
         if still:
             yield f"expire {sorted(still)}", e.BeatsRead(at_ms=LATE_MS, beats=still)
 
-    def _next(self, world: World, scheduler: Scheduler, **changes: Any) -> World:
-        """The world with a scheduler changed; a batch that writes nothing needs no commit."""
+    @staticmethod
+    def _next(world: World, scheduler: Scheduler, **changes: Any) -> World:
+        """The world with a scheduler changed."""
         after = scheduler._replace(**changes)
-        if "batch" in changes and after.batch != -1:
-            rows = [c for c in self.batches[after.batch] if isinstance(c, RowCommand)]
-            after = after._replace(is_written=not rows)
         schedulers = tuple(after if s is scheduler else s for s in world.schedulers)
-        return self._fenced(world._replace(schedulers=schedulers))
+        return world._replace(schedulers=schedulers)
 
-    def _fenced(self, world: World) -> World:
-        """What a scheduler without the term would commit is refused, whenever that is: so let it be now."""
-        term = self.tables[world.tables].term
-        left: list[Scheduler] = []
-        for scheduler in world.schedulers:
-            is_refused = scheduler.batch != -1 and not scheduler.is_written
-            if term is None or scheduler.epoch == term.epoch or not (is_refused or scheduler.is_fenced):
-                left.append(scheduler)
-                continue
-            if is_refused and self._try_commit(world, scheduler)[1] != "fenced":
-                raise Violation(f"epoch {scheduler.epoch} writes in epoch {term.epoch}")
-            if scheduler.proofs:
-                left.append(Scheduler(epoch=scheduler.epoch, proofs=scheduler.proofs, is_fenced=True))
-        return world._replace(schedulers=tuple(left))
+    def _rows(self, batch: int) -> list[RowCommand]:
+        return [c for c in self.batches[batch] if isinstance(c, RowCommand)]
+
+    def _decided(self, world: World, scheduler: Scheduler, batch: int, **changes: Any) -> World:
+        """The world after a decision; one that writes nothing is acted on at once."""
+        world = self._next(world, scheduler, batch=batch, **changes)
+        if batch == -1 or self._rows(batch):
+            return world
+        (decided,) = (s for s in world.schedulers if s.epoch == scheduler.epoch)
+        return self._act(world, decided)
 
     def _try_commit(self, world: World, scheduler: Scheduler) -> tuple[int, Any]:
-        rows = [c for c in self.batches[scheduler.batch] if isinstance(c, RowCommand)]
+        rows = self._rows(scheduler.batch) if scheduler.batch != -1 else []
 
         def commit(tables: MemoryTables) -> str:
             try:
@@ -374,16 +304,22 @@ class LeaseProtocol:
 
         return self._write(world, ("commit", scheduler.epoch, scheduler.batch), commit)
 
-    def _commit(self, world: World, scheduler: Scheduler) -> tuple[str, World]:
-        tables, _ = self._try_commit(world, scheduler)
+    def _commit(self, world: World, scheduler: Scheduler) -> Steps:
+        """Commit and act on it, or die in between. What is sent may still come at any later time."""
+        tables, answer = self._try_commit(world, scheduler)
+        if answer == "fenced":
+            yield f"refused {scheduler.epoch}", self._next(world, scheduler, batch=-1, is_deposed=True)
+            return
         is_lease = any(isinstance(row, LeaseAttempt) for row in self.batches[scheduler.batch])
         if world.cancel == "answered" and is_lease:
             raise Violation("a task is leased whose cancel was granted")
-        return f"commit {scheduler.epoch}", self._next(world, scheduler, is_written=True)._replace(
-            tables=tables
-        )
+        committed = world._replace(tables=tables)
+        yield f"commit-and-act {scheduler.epoch}", self._act(committed, scheduler)
+        if scheduler.epoch < self._bounds.epochs:
+            others = tuple(s for s in world.schedulers if s is not scheduler)
+            yield f"commit-and-die {scheduler.epoch}", committed._replace(schedulers=others)
 
-    def _act(self, world: World, scheduler: Scheduler) -> tuple[str, World]:
+    def _act(self, world: World, scheduler: Scheduler) -> World:
         sent, proofs, cancel = set(world.sent), set(scheduler.proofs), world.cancel
         for command in self.batches[scheduler.batch]:
             match command:
@@ -397,8 +333,8 @@ class LeaseProtocol:
                     proofs.add(Proof(command.token, "", command.reason, "fence"))
                 case Answer() if not command.error:
                     cancel = "answered"
-        after = self._next(world, scheduler, batch=-1, is_written=False, proofs=frozenset(proofs))
-        return f"act {scheduler.epoch}", after._replace(sent=frozenset(sent), cancel=cancel)
+        after = self._next(world, scheduler, batch=-1, proofs=frozenset(proofs))
+        return after._replace(sent=frozenset(sent), cancel=cancel)
 
     def _prove(self, world: World, scheduler: Scheduler) -> Steps:
         """The driver's looks into attempts that do not report, step by step."""
@@ -407,22 +343,106 @@ class LeaseProtocol:
             name = f"{proof.next} {proof.token} by {scheduler.epoch}"
             if proof.next == "kill":
                 fence = left | {proof._replace(next="fence")}
-                yield name, self._next(_killed(world, proof.token), scheduler, proofs=fence)
+                yield name, self._next(killed(world, proof.token), scheduler, proofs=fence)
                 if not self._bounds.unproven:
                     continue
                 told = e.AttemptUnproven(at_ms=NOW_MS, token=proof.token, is_node_dead=False)
                 inbox = scheduler.inbox | {told}
                 yield f"not-proven {proof.token}", self._next(world, scheduler, proofs=left, inbox=inbox)
                 continue
-            ask = partial(_fate, token=proof.token, may_fence=proof.next == "fence", reason=proof.reason)
-            tables, fate = self._write(world, ("fate", proof.token, proof.next, proof.reason), ask)
+            tables, fate = self._ask(world, proof)
             after = world._replace(tables=tables)
             if fate.verdict == "started" and proof.reason != leases.START_TIMEOUT:
                 kill = left | {proof._replace(next="kill")}
                 yield name, self._next(after, scheduler, proofs=kill)
             else:
-                inbox = scheduler.inbox | {_verdict(proof, fate)}
+                told = _verdict(proof, fate)
+                is_news = isinstance(told, e.AttemptLost) and not scheduler.is_deposed
+                inbox = scheduler.inbox | {told} if is_news else scheduler.inbox
                 yield name, self._next(after, scheduler, proofs=left, inbox=inbox)
+
+    def _ask(self, world: World, proof: Proof) -> tuple[int, Fate]:
+        ask = partial(_fate, token=proof.token, may_fence=proof.next == "fence", reason=proof.reason)
+        return self._write(world, ("fate", proof.token, proof.next, proof.reason), ask)
+
+    def _look_once_more(self, world: World, scheduler: Scheduler) -> Steps:
+        """What a scheduler may still begin that has lost its term: whatever it decides without a row."""
+        if scheduler.knows is None or scheduler.proofs:
+            return
+        token, executor, is_started = scheduler.knows
+        reasons = {
+            leases.START_TIMEOUT: not is_started,
+            leases.TIMED_OUT: is_started and world.may_run_out(),
+            leases.LEASE_EXPIRED: is_started and token not in world.trusted(),
+            leases.EXECUTOR_LOST: executor not in {x.name for x in world.executors},
+        }
+        for reason in [reason for reason, may_be in reasons.items() if may_be]:
+            proofs = scheduler.proofs | {Proof(token, executor, reason)}
+            after = self._next(world, scheduler, proofs=proofs, knows=None)
+            if reason == leases.START_TIMEOUT:
+                after = after._replace(sent=after.sent | {("start", executor, token)})
+            yield f"look-once-more {token} by {scheduler.epoch}", after
+
+    # What is left out of a world, because nothing can come of it.
+
+    def _reduced(self, world: World) -> World:
+        schedulers = [self._reduced_scheduler(world, scheduler) for scheduler in world.schedulers]
+        executors = [self._reduced_executor(world, executor) for executor in world.executors]
+        held = {(x.name, s.token) for x in executors for s in x.sessions}
+        sent = {
+            (kind, name, token)
+            for kind, name, token in world.sent
+            if self._is_live(world, token) or (kind == "cancel" and (name, token) in held)
+        }
+        return world._replace(
+            schedulers=tuple(scheduler for scheduler in schedulers if scheduler is not None),
+            executors=tuple(executors),
+            sent=frozenset(sent),
+        )
+
+    def _is_live(self, world: World, token: int) -> bool:
+        return self.tables[world.tables].attempts[token].state in LIVE
+
+    def _reduced_scheduler(self, world: World, scheduler: Scheduler) -> Scheduler | None:
+        """Of one without the term, what it knows and looks into; None if nothing can come of that."""
+        term = self.tables[world.tables].term
+        is_in_office = term is None or scheduler.epoch == term.epoch
+        if not scheduler.is_deposed and (is_in_office or scheduler.core == -1):
+            return scheduler
+        if self._try_commit(world, scheduler)[1] != "fenced":
+            raise Violation(f"epoch {scheduler.epoch} writes after its term")
+        knows = scheduler.knows
+        if not scheduler.is_deposed and scheduler.batch == -1:
+            knows = _known(self.cores[scheduler.core])
+        if knows is not None and not self._is_live(world, knows.token):
+            knows = None
+        proofs = {p for p in scheduler.proofs if p.next == "kill" or self._is_live(world, p.token)}
+        for proof in scheduler.proofs - proofs:
+            if self._ask(world, proof)[0] != world.tables:
+                raise Violation(f"attempt {proof.token} is over, and {proof} changes the tables")
+            self.left_out["late-look"] += 1
+        if not proofs and knows is None:
+            return None
+        return Scheduler(scheduler.epoch, proofs=frozenset(proofs), is_deposed=True, knows=knows)
+
+    def _reduced_executor(self, world: World, executor: Executor) -> Executor:
+        """Without what the tables refuse for ever: starts and results of attempts that are over."""
+        left = set(executor.sessions)
+        for session in executor.sessions:
+            if self._is_live(world, session.token):
+                continue
+            if session.phase == "received":
+                is_refused = self._start(world, session.token, executor.name) == (world.tables, False)
+            elif session.phase in OUTCOMES:
+                is_refused = self._store(world, session) == world.tables
+            else:
+                continue  # it runs, or may
+            if not is_refused:
+                raise Violation(f"attempt {session.token} is over, and {session} of it is not refused")
+            self.left_out["start-refused" if session.phase == "received" else "result-refused"] += 1
+            left.remove(session)
+        seen = frozenset(token for token in executor.seen if self._is_live(world, token))
+        return executor._replace(seen=seen, sessions=frozenset(left))
 
     # Executors.
 
@@ -430,7 +450,7 @@ class LeaseProtocol:
         name = executor.name
         if world.crashes < self._bounds.crashes:
             running = {s.token for s in executor.sessions if s.phase == "running"}
-            crashed = _with(world, place, Executor(name + name))
+            crashed = with_executor(world, place, Executor(name + name))
             yield (
                 f"crash {name}",
                 crashed._replace(orphans=world.orphans | running, crashes=world.crashes + 1),
@@ -439,24 +459,18 @@ class LeaseProtocol:
             if (kind, to) == ("start", name) and token not in executor.seen:
                 sessions = executor.sessions | {Session(token)}
                 received = Executor(name, executor.seen | {token}, sessions)
-                yield f"receive-start {token}", _with(world, place, received)
+                yield f"receive-start {token}", with_executor(world, place, received)
         for session in executor.sessions:
             for step, after in self._go_on(world, place, session):
                 yield f"{step} {session.token} at {name}", after
 
     def _go_on(self, world: World, place: int, session: Session) -> Steps:
         """What may happen to one session; without trust it only ends."""
-        put = partial(_put, world, place, session)
+        put = partial(put_session, world, place, session)
         if session.phase == "received":
             yield from self._store_start(world, place, session)
         elif session.phase in OUTCOMES:
-            outcome = OUTCOMES[session.phase]
-            tables, _ = self._write(
-                world,
-                ("result", session.token, session.phase),
-                lambda tables: tables.save_results([(session.token, outcome)]),
-            )
-            yield "store-result", put(None)._replace(tables=tables)
+            yield "store-result", put(None)._replace(tables=self._store(world, session))
         elif not session.is_trusted:
             yield "end-untrusted", put(None)
         elif session.phase == "accepted":
@@ -469,57 +483,46 @@ class LeaseProtocol:
             yield "lose-trust", put(session._replace(is_trusted=False))
             yield from self._renew(world, place, session)
         if ("cancel", world.executors[place].name, session.token) in world.sent:
-            yield "receive-cancel", put(_cancelled(session))
+            yield "receive-cancel", put(cancelled(session))
+
+    def _start(self, world: World, token: int, name: str) -> tuple[int, bool]:
+        """Store a start; return the tables after it, and whether the executor may run the session."""
+        return self._write(
+            world,
+            ("start", token, name),
+            lambda tables: bool(tables.start([token], executor=name, incarnation=name)),
+        )
+
+    def _store(self, world: World, session: Session) -> int:
+        """Store the result of a session; return the tables after it."""
+        result = (session.token, OUTCOMES[session.phase])
+        name = ("result", session.token, session.phase)
+        return self._write(world, name, lambda tables: tables.save_results([result]))[0]
 
     def _store_start(self, world: World, place: int, session: Session) -> Steps:
         token, name = session.token, world.executors[place].name
-        tables, accepted = self._write(
-            world,
-            ("start", token, name),
-            lambda t: bool(t.start([token], executor=name, incarnation=name)),
-        )
+        tables, accepted = self._start(world, token, name)
         if tables != world.tables:
             yield "store-start-unanswered", world._replace(tables=tables)
         is_open = accepted and session.is_trusted
         opened = session._replace(phase="accepted") if is_open else None
         step = "store-start" if is_open else "start-too-late" if accepted else "start-refused"
-        yield step, _put(world, place, session, opened)._replace(tables=tables)
+        yield step, put_session(world, place, session, opened)._replace(tables=tables)
 
     def _renew(self, world: World, place: int, session: Session) -> Steps:
         lease = self.tables[world.tables].leases.get(session.token)
         if lease is None:
-            yield "renewal-refused", _put(world, place, session, session._replace(is_trusted=False))
+            yield "renewal-refused", put_session(world, place, session, session._replace(is_trusted=False))
         elif lease.cancel_reason is not None:
-            yield "renewal-cancels", _put(world, place, session, _cancelled(session))
+            yield "renewal-cancels", put_session(world, place, session, cancelled(session))
 
 
-def _with(world: World, place: int, executor: Executor) -> World:
-    executors = tuple(executor if n == place else x for n, x in enumerate(world.executors))
-    return world._replace(executors=executors)
-
-
-def _put(world: World, place: int, session: Session, after: Session | None) -> World:
-    """The world with a session changed, or gone."""
-    executor = world.executors[place]
-    sessions = (executor.sessions - {session}) | ({after} if after is not None else set())
-    return _with(world, place, executor._replace(sessions=sessions))
-
-
-def _cancelled(session: Session) -> Session:
-    if session.phase == "running" and session.is_trusted:
-        return session._replace(phase="stops")
-    is_open = session.phase in {"received", "accepted"}
-    return session._replace(wish=True) if is_open else session
-
-
-def _killed(world: World, token: int) -> World:
-    """The process tree of a token is ended; an executor that still trusts its lease sees a session fail."""
-    for place, executor in enumerate(world.executors):
-        for session in executor.sessions:
-            if session.token == token and session.phase == "running":
-                after = session._replace(phase="fails") if session.is_trusted else None
-                world = _put(world, place, session, after)
-    return world._replace(orphans=world.orphans - {token})
+def _known(core: SchedulerState) -> Known | None:
+    """What a scheduler that loses its term may still look into: an attempt of which it has not asked yet."""
+    for attempt in core.attempts.values():
+        if not attempt.prove_reason:
+            return Known(attempt.token, attempt.executor, attempt.state is AttemptState.STARTED)
+    return None
 
 
 def _joined(name: str) -> e.ExecutorJoined:
@@ -540,64 +543,3 @@ def _verdict(proof: Proof, fate: Fate) -> AnyEvent:
     if fate.verdict == "started":
         return e.AttemptStarted(at_ms=NOW_MS, token=proof.token)
     return e.AttemptLost(at_ms=NOW_MS, token=proof.token, reason=proof.reason)
-
-
-def _settled(tables: MemoryTables, change: Callable[[MemoryTables], Any]) -> Any:
-    """Do a transaction; then forget what only counts: events, batches."""
-    answer = change(tables)
-    tables.events.clear()
-    if tables.term is not None:
-        tables.term = replace(tables.term, batch=0)
-    return answer
-
-
-def _tables_key(tables: MemoryTables) -> Hashable:
-    return repr(tables)
-
-
-def _check_tables(tables: MemoryTables) -> None:
-    live = [row for row in tables.attempts.values() if row.state in LIVE]
-    if len(live) > 1:
-        raise Violation(f"attempts {[row.token for row in live]} of one task are live at once")
-    for token, row in tables.attempts.items():
-        if row.state is AttemptState.LOST and token in tables.results:
-            raise Violation(f"attempt {token} is lost, and its result is stored")
-        if row.state not in LIVE and not row.end_reason:
-            raise Violation(f"attempt {token} ended for no reason")
-    if not set(tables.results) <= set(tables.starts) <= set(tables.attempts):
-        raise Violation("a result without a start, or a start without an attempt")
-    successes = [row for row in tables.attempts.values() if row.state is AttemptState.SUCCEEDED]
-    if (tables.tasks[TASK].state is TaskState.DONE) != bool(successes) or len(successes) > 1:
-        raise Violation(f"the task is {tables.tasks[TASK].state}, {len(successes)} attempts succeeded")
-
-
-def _check_core(core: SchedulerState) -> None:
-    try:
-        check_invariants(core)
-    except InvariantViolation as error:
-        raise Violation(str(error)) from error
-
-
-def _normalise(core: SchedulerState) -> None:
-    """Forget what only counts, tells the time or is stale: any timeout may come at any moment."""
-    core.late_reports = 0
-    core.ended.clear()
-    core.timers = [(at, task_id) for at, task_id in core.timers if _backs_off(core, at, task_id)]
-    core.executors = dict(sorted(core.executors.items()))
-    for pool in core.pools.values():
-        pool.executors = dict(sorted(pool.executors.items()))
-        pool.idle = sorted((-x.free, x.name) for x in pool.executors.values() if x.free)
-        pool.listed = set(pool.idle)
-    if not any(task.ticket for task in core.tasks.values()):
-        core.ticket = 0
-    for attempt in core.attempts.values():
-        attempt.leased_at_ms = attempt.beat_at_ms = NOW_MS
-        attempt.started_at_ms = min(attempt.started_at_ms, NOW_MS)
-        attempt.prove_since_ms = min(attempt.prove_since_ms, NOW_MS)
-        attempt.prove_at_ms = min(attempt.prove_at_ms, NOW_MS)
-        attempt.is_resent = False
-
-
-def _backs_off(core: SchedulerState, at_ms: int, task_id: int) -> bool:
-    task = core.tasks.get(task_id)
-    return task is not None and task.not_before_ms == at_ms
