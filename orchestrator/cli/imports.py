@@ -13,12 +13,13 @@ from orchestrator.errors import PlanError, SettingsError
 
 def import_(
     file: options.PlanFile,
+    format: options.PlanFormat = "auto",  # noqa: A002 - the word of the option
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report; nothing is stored.")] = False,
     json: options.Json = False,
 ) -> None:
     """Tell what is read from a plan.
 
-    Its format, tasks, checkboxes, dependencies, and what is wrong with it.
+    Its format and the reason to think so, its tasks, checkboxes, dependencies, and what is wrong with it.
 
     Exit code: 0 the plan would be accepted, 2 without --dry-run, 3 it has errors or cannot be read.
 
@@ -33,7 +34,7 @@ def import_(
     from orchestrator.plan.report import import_report
 
     output = Output(is_json=json)
-    plan = checked(file)
+    plan = checked(file, format=format)
     report = import_report(plan)
     for finding in placed_findings(plan, file):
         output.say(finding_line(finding))
@@ -48,7 +49,7 @@ def _as_text(report: dict[str, object]) -> str:
     boxes, edges = counts["checkboxes"], counts["dependencies"]
     other = "".join(f", {number} [{mark}]" for mark, number in boxes["other"].items())
     return (
-        f"format        {report['format']}\n"
+        f"format        {report['format']}: {report['format_reason']}\n"
         f"tasks         {counts['tasks']}, {counts['with_id']} ids\n"
         f"checkboxes    {boxes['open']} open, {boxes['done']} done{other}\n"
         f"dependencies  {edges['explicit']} explicit, {edges['inferred']} inferred"

@@ -12,7 +12,11 @@ from orchestrator.cli.output import Output, finding_line
 _FOUND = 1
 
 
-def lint(file: options.PlanFile, json: options.Json = False) -> None:
+def lint(
+    file: options.PlanFile,
+    format: options.PlanFormat = "auto",  # noqa: A002 - the word of the option
+    json: options.Json = False,
+) -> None:
     """Tell everything that is wrong with a plan or may be misread.
 
     Each finding has its line, a number that never changes, and the remedy; docs/findings.md explains them. An
@@ -26,7 +30,7 @@ def lint(file: options.PlanFile, json: options.Json = False) -> None:
     from orchestrator.cli.text import count
 
     output = Output(is_json=json)
-    findings = placed_findings(checked(file), file)
+    findings = placed_findings(checked(file, format=format), file)
     for finding in findings:
         output.say(finding_line(finding))
     of = Counter(finding.severity for finding in findings)

@@ -12,7 +12,14 @@ Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to s
 PlanFile = Annotated[
     str,
     typer.Argument(
-        metavar="PLAN", help="Plan in Markdown or JSON: a file, a folder of track files, or - for stdin."
+        metavar="PLAN", help="Plan in Markdown or JSON: a file, a folder of plan files, or - for stdin."
+    ),
+]
+
+PlanFormat = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar="FORMAT", help="How it is written; auto finds out, and `import` says why."
     ),
 ]
 

@@ -21,6 +21,7 @@ STDIN = "-"
 class Choices:
     """What the options of a command say on how to work on a plan."""
 
+    format: str = "auto"
     name: str = ""
     workdir: Path | None = None
     backend: str = "auto"
@@ -30,10 +31,11 @@ class Choices:
     is_fresh: bool = False
 
 
-def checked(file: str, *, backend: str = "auto") -> Plan:
+def checked(file: str, *, format: str = "auto", backend: str = "auto") -> Plan:  # noqa: A002  its option
     """Return the plan with everything that is found in it.
 
     Args:
+        format: how it is written; see `read_path`.
         backend: what is asked for to run it; `auto` leaves the choice to the plan and the settings.
 
     Raises:
@@ -43,7 +45,7 @@ def checked(file: str, *, backend: str = "auto") -> Plan:
     from orchestrator.routing import Routing, checked_plan
     from orchestrator.settings import load_settings
 
-    plan, settings = read_path(STDIN if file == STDIN else Path(file)), load_settings()
+    plan, settings = read_path(STDIN if file == STDIN else Path(file), format=format), load_settings()
     return checked_plan(plan, routing=Routing.from_settings(settings), settings=settings, asked=backend)
 
 
@@ -53,7 +55,7 @@ def read(file: str, choices: Choices, *, output: Output) -> Plan:
     Raises:
         PlanError: it cannot be read, or has errors; nothing was started.
     """
-    plan = checked(file, backend=choices.backend)
+    plan = checked(file, format=choices.format, backend=choices.backend)
     if plan.errors:
         count = len(plan.errors)
         raise PlanError(
@@ -84,6 +86,7 @@ def request_for(plan: Plan, file: str, choices: Choices) -> SubmitRequest:
     return SubmitRequest(
         text=plan.source,
         source=_source(file),
+        format=choices.format,
         name=choices.name or ("" if plan.name or plan.title or file == STDIN else path.stem),
         workdir=str(choices.workdir.absolute()) if choices.workdir else "",
         base_dir=str(path if path.is_dir() else path.parent),

@@ -31,6 +31,7 @@ def run(  # noqa: PLR0913 - one parameter for each option
     until: options.Until = "",
     budget: options.Budget = 0.0,
     fresh: options.Fresh = False,
+    format: options.PlanFormat = "auto",  # noqa: A002 - the word of the option
     backend: options.Backend = "auto",
     workdir: options.Workdir = None,
     name: options.Name = "",
@@ -51,6 +52,7 @@ def run(  # noqa: PLR0913 - one parameter for each option
 
     output = Output(is_json=json)
     choices = Choices(
+        format=format,
         name=name,
         workdir=workdir,
         backend=backend,
@@ -73,6 +75,7 @@ def submit(  # noqa: PLR0913 - one parameter for each option
     until: options.Until = "",
     budget: options.Budget = 0.0,
     fresh: options.Fresh = False,
+    format: options.PlanFormat = "auto",  # noqa: A002 - the word of the option
     backend: options.Backend = "auto",
     workdir: options.Workdir = None,
     name: options.Name = "",
@@ -88,6 +91,7 @@ def submit(  # noqa: PLR0913 - one parameter for each option
 
     output = Output(is_json=json)
     choices = Choices(
+        format=format,
         name=name,
         workdir=workdir,
         backend=backend,

@@ -15,8 +15,8 @@ def import_report(plan: Plan) -> dict[str, object]:
     """Tell what was read, as plain JSON values.
 
     Returns:
-        `format`, `counts`, `findings` and `tasks`. `counts.tasks` counts leaves, for those are what is run;
-        `tasks` lists containers too.
+        `format` and `format_reason`, `counts`, `findings` and `tasks`. `counts.tasks` counts leaves, for those
+        are what is run; `tasks` lists containers too.
     """
     explicit = sum(dependency.is_explicit for dependency in plan.dependencies)
     waits_for: dict[str, list[str]] = {}
@@ -24,6 +24,7 @@ def import_report(plan: Plan) -> dict[str, object]:
         waits_for.setdefault(dependency.task, []).append(dependency.on)
     return {
         "format": plan.format,
+        "format_reason": plan.format_reason,
         "counts": {
             "tasks": Counter(task.kind for task in plan.tasks)[TaskKind.LEAF],
             "with_id": plan.with_id,

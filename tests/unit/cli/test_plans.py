@@ -182,10 +182,22 @@ def test_import_reports_and_stores_nothing(
 ) -> None:
     assert run(["import", str(diamond), "--dry-run", "--json"]) == 0
     data = _data(capsys)
-    assert set(data) == {"format", "counts", "findings", "tasks"}
+    assert set(data) == {"format", "format_reason", "counts", "findings", "tasks"}
     assert data["counts"]["checkboxes"] == {"open": 4, "done": 1, "other": {}}
     assert data["counts"]["dependencies"] == {"explicit": 4, "inferred": 0}
     assert not home.exists()
+
+
+def test_import_says_what_format_it_chose_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "tasks.json"
+    path.write_text('{"master": {"tasks": [{"id": 1, "title": "Build", "status": "pending"}]}}')
+    assert run(["import", str(path), "--dry-run"]) == 0
+    chosen = "format        taskmaster: JSON with the task lists of Task Master: master\n"
+    assert chosen in capsys.readouterr().out
+    assert run(["import", str(path), "--dry-run", "--format", "native"]) == 3
+    assert "no `plan_version`" in capsys.readouterr().out
+    assert run(["lint", str(path), "--format", "yaml"]) == 3
+    assert "Use auto, backlog, beads," in capsys.readouterr().err
 
 
 def test_import_without_dry_run_names_what_stores(diamond: Path, capsys: pytest.CaptureFixture[str]) -> None:
