@@ -416,16 +416,18 @@ def _on_resume_all(s: State, event: Requested) -> Result:
 
 
 def _on_set_limits(s: State, event: Requested) -> Result:
-    """Change limits while running; a limit that is lowered ends nothing that is live."""
+    """Change limits while running; a limit that is lowered ends nothing that is live.
+
+    The answer is what was set: those of before may name other tenants.
+    """
     newer = event.overrides
     if newer is None or any(value < 0 for value in newer.values()):
         raise Refusal("A limit is a number from 1; 0 goes back to the settings.")
     s.bounds.overrides = s.bounds.overrides.merged(newer)
     fairness.offer_everybody(s)
     _save_controls(s)
-    told = s.bounds.overrides.as_json()
-    s.record_globally("scheduler.limits", told)
-    return told
+    s.record_globally("scheduler.limits", s.bounds.overrides.as_json())
+    return newer.as_json()
 
 
 _HANDLERS: dict[str, Callable[[State, Requested], Result]] = {
