@@ -39,16 +39,16 @@ PATIENCE_S = 600.0
 POLL_S = 0.1
 
 _PLAN = """
-INSERT INTO plans (name, source, source_digest, backend, state, tasks_total)
-VALUES (gen_random_uuid()::text, '', '', 'simulated', %(state)s, %(tasks)s) RETURNING id
+INSERT INTO plans (name, source_digest, backend, state, tasks_total)
+VALUES (gen_random_uuid()::text, '', 'simulated', %(state)s, %(tasks)s) RETURNING id
 """
 _TASKS = """
 INSERT INTO tasks (plan_id, key, ordinal, kind, title, agent_type)
 SELECT %(plan)s, 'T' || n, n, 'leaf', 'Task ' || n, %(agent_type)s FROM generate_series(1, %(tasks)s) AS n
 """
 _STATES = """
-INSERT INTO task_states (task_id, plan_id, state, priority, rank)
-SELECT id, plan_id, CASE WHEN (ordinal - 1) %% %(chain)s = 0 THEN 'ready' ELSE 'waiting' END, 2, 0
+INSERT INTO task_states (task_id, plan_id, state)
+SELECT id, plan_id, CASE WHEN (ordinal - 1) %% %(chain)s = 0 THEN 'ready' ELSE 'waiting' END
 FROM tasks WHERE plan_id = %(plan)s
 """
 _EDGES = """

@@ -217,6 +217,14 @@ class StoredAnswer:
     error: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A new text of a plan, of which the scheduler has not heard or that it does not run by yet."""
+
+    id: int
+    plan_id: int
+
+
 class SchedulerStore(Protocol):
     """What the scheduler reads and writes. All of it raises DatabaseUnavailable while the server is away."""
 
@@ -251,6 +259,15 @@ class SchedulerStore(Protocol):
 
     async def submitted_plans(self) -> list[int]:
         """Return the plans that no scheduler has taken yet, oldest first."""
+
+    async def open_revisions(self) -> list[Revision]:
+        """Return the revisions that no scheduler runs by yet, oldest first."""
+
+    async def store_revision(self, revision_id: int) -> bool:
+        """Make the rows of a plan those of a revision, states left alone; False if it was refused.
+
+        Once is enough: one that is stored already stays so.
+        """
 
     def load_plan(self, plan_id: int) -> AsyncIterator[PlanSlice]:
         """Yield a plan in slices of at most 1,000 tasks, the last with its attempts that have not ended."""

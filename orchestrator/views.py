@@ -118,6 +118,26 @@ class DependencyView(View):
     evidence: str
 
 
+class PlanDependencyView(View):
+    """A dependency of a plan: `task` waits for `on`, or as its kind says; both are keys.
+
+    Attributes:
+        kind: `blocks`, `informs`, `relates`, or `dropped` for what a person has taken out.
+        is_explicit: written by the author or decided by a person; else inferred.
+        evidence: the words that say so; with "by hand" in front where a person has decided.
+        line: where they stand in the plan; 0 where its format has no lines.
+        confidence: 0 to 1.
+    """
+
+    task: str
+    on: str
+    kind: str
+    is_explicit: bool
+    evidence: str
+    line: int
+    confidence: float
+
+
 class TaskDetail(TaskView):
     """A task with everything about it. `options` are its field lines on how it is run, such as `timeout`."""
 
@@ -189,6 +209,7 @@ class SubmitRequest(BaseModel):
 
     Attributes:
         text: Markdown or JSON of the plan.
+        files: instead of `text`: the texts of the files of a folder, by their paths below it.
         source: path or name that findings mention.
         name: identity of the plan; by default front matter `name`, else the title, else refused.
         workdir: absolute folder on the server's machine; overrides the front matter.
@@ -202,7 +223,8 @@ class SubmitRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str
+    text: str = ""
+    files: dict[str, str] = {}
     format: str = "auto"
     source: str = ""
     name: str = ""
@@ -214,6 +236,89 @@ class SubmitRequest(BaseModel):
     take: bool = False
     retry: bool = False
     is_fresh: bool = False
+
+
+class ReviseRequest(BaseModel):
+    """A new text of a plan.
+
+    Attributes:
+        text, files, format: as in SubmitRequest.
+        base_digest: of the text that this one is an edit of; one that is no longer so is refused. Empty = of
+            whatever is stored.
+        take: also work on new tasks that are marked in progress.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = ""
+    files: dict[str, str] = {}
+    format: str = "auto"
+    base_digest: str = ""
+    take: bool = False
+
+
+class ChangeView(View):
+    """A task that a new text touches; see plan.diff.Change."""
+
+    kind: str
+    key: str
+    title: str
+    reasons: tuple[str, ...]
+    line: int
+
+
+class MarkChangeView(View):
+    """A task whose mark is another one in a new text."""
+
+    key: str
+    old: str
+    new: str
+
+
+class Revised(View):
+    """What a new text of a plan changes.
+
+    Attributes:
+        state: `shown` (nothing was stored), `unchanged` (nothing is to be), `submitted` (stored, and the
+            scheduler has not taken it yet), `stored`, `applied`, `refused`.
+        reason: why it was refused.
+        asked: keys of the tasks that are made to follow their marks.
+    """
+
+    plan_id: int
+    revision_id: int
+    state: str
+    reason: str
+    changes: tuple[ChangeView, ...]
+    marks: tuple[MarkChangeView, ...]
+    asked: tuple[str, ...]
+    findings: tuple[FindingView, ...]
+
+
+class SourceTask(View):
+    """A task of a plan's text, as far as its identity and its mark go, and where it stands."""
+
+    id: int
+    key: str
+    has_own_key: bool
+    parent_key: str
+    kind: str
+    title: str
+    mark: str
+    source_file: str
+    line: int
+    state: str
+    reason: str
+
+
+class SourceView(View):
+    """The text of a plan: what the files and the database last agreed on."""
+
+    plan_id: int
+    digest: str
+    format: str
+    files: Mapping[str, str]
+    tasks: tuple[SourceTask, ...]
 
 
 _Limit = Annotated[int, Field(ge=0, le=1_000_000)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,12 +13,26 @@ from starlette.exceptions import HTTPException
 
 from orchestrator.core.words import TaskState
 from orchestrator.errors import PlanError
-from orchestrator.views import Page, PlanView, SubmitRequest, Submitted, TaskView
+from orchestrator.views import (
+    Page,
+    PlanDependencyView,
+    PlanView,
+    Revised,
+    ReviseRequest,
+    SourceView,
+    SubmitRequest,
+    Submitted,
+    TaskView,
+)
 from serve_app.openapi import SUBMIT_BODY, problems
 from serve_app.parameters import After, IdempotencyKey, Limit, PlanRef, Served
 from serve_app.schemas import Change, NewBudget, SubmitOptions
 
 router = APIRouter(tags=["plans"])
+
+DependencyKindName: TypeAlias = Annotated[
+    Literal["", "blocks", "informs", "relates", "dropped"], Query(description="Only those of this kind.")
+]
 
 _TEXT = ("text/markdown", "text/plain")
 _JSON = "application/json"
@@ -69,6 +83,15 @@ async def tasks(
     return await service.tasks(plan_id, state=state or "", after=after, limit=limit)
 
 
+@router.get("/plans/{ref:path}/dependencies", summary="List the dependencies", responses=problems(404))
+async def dependencies(
+    service: Served, ref: PlanRef, kind: DependencyKindName = "", after: After = "", limit: Limit = 200
+) -> Page[PlanDependencyView]:
+    """Return what the tasks of a plan wait for, with the words that say so; `limit` counts tasks."""
+    plan_id = await service.plan_id(ref)
+    return await service.dependencies(plan_id, kind=kind, after=after, limit=limit)
+
+
 @router.post("/plans/{ref:path}/cancel", summary="Cancel a plan", responses=problems(404, 409))
 async def cancel(
     service: Served, ref: PlanRef, change: Change | None = None, idempotency_key: IdempotencyKey = ""
@@ -104,6 +127,24 @@ async def budget(
         budget_micros=new.budget_micros,
         idempotency_key=idempotency_key,
     )
+
+
+@router.get("/plans/{ref:path}/source", summary="Read the text of a plan", responses=problems(404))
+async def source(service: Served, ref: PlanRef) -> SourceView:
+    """Return the text of each file of a plan, as files and database last agreed on it, and its tasks."""
+    return await service.source(ref)
+
+
+@router.put(
+    "/plans/{ref:path}/source", summary="Revise a plan by a new text", responses=problems(404, 409, 413, 422)
+)
+async def revise(service: Served, ref: PlanRef, new: ReviseRequest, apply: bool = False) -> Revised:
+    """Tell what a new text of a plan changes; with `apply` the plan runs by it, and what runs goes on.
+
+    Tasks are known again by their ids, else by titles and places; their states and attempts stay. What is no
+    longer in the text is cancelled.
+    """
+    return await service.revise(ref, new, is_applied=apply)
 
 
 @router.get("/plans/{ref:path}", summary="Show a plan", responses=problems(404))

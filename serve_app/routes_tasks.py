@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from orchestrator.views import LogView, Page, TaskDetail, TaskView
 from serve_app.openapi import problems
 from serve_app.parameters import IdempotencyKey, InPlan, Limit, Served, TaskRef, plan_of
-from serve_app.schemas import Change
+from serve_app.schemas import Change, NewDependency
 
 router = APIRouter(tags=["tasks"])
 
@@ -31,6 +31,32 @@ async def logs(
     """Return the transcripts of a task's attempts, oldest first."""
     task = await _task(service, ref, plan)
     return Page(items=await service.logs(task.id, token=token))
+
+
+@router.post(
+    "/tasks/{ref:path}/dependencies/add", summary="Let a task wait for another", responses=problems(404, 409)
+)
+async def add_dependency(
+    service: Served, ref: TaskRef, new: NewDependency, plan: InPlan = "", idempotency_key: IdempotencyKey = ""
+) -> Mapping[str, Any]:
+    """Add a dependency, or accept one that was inferred; refused if it would close a cycle."""
+    return await _relink(service, "add_dependency", await _task(service, ref, plan), new, idempotency_key)
+
+
+@router.post("/tasks/{ref:path}/dependencies/drop", summary="Drop a dependency", responses=problems(404, 409))
+async def drop_dependency(
+    service: Served, ref: TaskRef, new: NewDependency, plan: InPlan = "", idempotency_key: IdempotencyKey = ""
+) -> Mapping[str, Any]:
+    """Say that a task has nothing to do with another one, whatever the plan says."""
+    return await _relink(service, "drop_dependency", await _task(service, ref, plan), new, idempotency_key)
+
+
+async def _relink(
+    service: Served, kind: str, task: TaskDetail, new: NewDependency, idempotency_key: str
+) -> Mapping[str, Any]:
+    return await service.relink(
+        kind, task_id=task.id, on_key=new.on_key, reason=new.reason, idempotency_key=idempotency_key
+    )
 
 
 def _add_change(action: str, summary: str, description: str) -> None:
@@ -66,6 +92,8 @@ for _change in (
     ("cancel", "Cancel a task", "Stop its session and start it no more."),
     ("skip", "Skip a task", "Give up on it; what depends on it goes on without it."),
     ("finish", "Finish a task by hand", "Say that it is done."),
+    ("tick", "Tick a task", "Its author has ticked it: end what works on it, and call it done by file."),
+    ("untick", "Take a tick away", "Do a task again that was done, and flag what has relied on it."),
     ("retry", "Retry a task", "Give a failed, cancelled or skipped task new attempts."),
     ("reopen", "Reopen a task", "Do a task again that was done; what depends on it waits for it again."),
     ("hold", "Hold a task", "Keep a task that waits or is ready from starting until it is released."),

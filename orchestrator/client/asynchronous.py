@@ -22,7 +22,11 @@ from orchestrator.views import (
     LogView,
     NewLimits,
     Page,
+    PlanDependencyView,
     PlanView,
+    Revised,
+    ReviseRequest,
+    SourceView,
     StatusView,
     SubmitRequest,
     Submitted,
@@ -67,6 +71,14 @@ class AsyncClient:
         """Return a plan by id or name."""
         return await self._send(calls.plan(ref))
 
+    async def source(self, ref: str) -> SourceView:
+        """Return the text of a plan, and where its tasks stand."""
+        return await self._send(calls.source(ref))
+
+    async def revise(self, ref: str, request: ReviseRequest, *, is_applied: bool = False) -> Revised:
+        """Tell what a new text of a plan changes; if it is applied, the plan runs by it."""
+        return await self._send(calls.revise(ref, request, is_applied=is_applied))
+
     async def plans(self, *, after: str = "", limit: int = 100) -> Page[PlanView]:
         """Return one page of the plans."""
         return await self._send(calls.plans(after=after, limit=limit))
@@ -105,6 +117,15 @@ class AsyncClient:
     async def task(self, ref: str, *, plan_id: int | None = None) -> TaskDetail:
         """Return a task by id or key."""
         return await self._send(calls.task(ref, plan_id=plan_id))
+
+    async def dependencies(self, plan_id: int, *, kind: str = "") -> tuple[PlanDependencyView, ...]:
+        """Return every dependency of a plan, or those of one kind, page by page."""
+        page = await self._send(calls.dependencies(plan_id, kind=kind))
+        found = list(page.items)
+        while page.next:
+            page = await self._send(calls.dependencies(plan_id, kind=kind, after=page.next))
+            found.extend(page.items)
+        return tuple(found)
 
     async def logs(self, task_id: int, *, token: int | None = None) -> tuple[LogView, ...]:
         """Return the transcript of one attempt, or of all attempts of a task."""
@@ -155,6 +176,10 @@ class AsyncClient:
             idempotency_key=idempotency_key,
         )
         return await self._send(call)
+
+    async def relink(self, kind: str, *, task_id: int, on_key: str, reason: str = "") -> Mapping[str, Any]:
+        """Add or drop a dependency of a task: `add_dependency`, `drop_dependency`."""
+        return await self._send(calls.relink(kind, task_id=task_id, on_key=on_key, reason=reason))
 
     async def status(self) -> StatusView:
         """Return the service at a glance."""

@@ -22,7 +22,11 @@ from orchestrator.views import (
     LogView,
     NewLimits,
     Page,
+    PlanDependencyView,
     PlanView,
+    Revised,
+    ReviseRequest,
+    SourceView,
     StatusView,
     SubmitRequest,
     Submitted,
@@ -66,6 +70,14 @@ class Client:
         """Return a plan by id or name."""
         return self._send(calls.plan(ref))
 
+    def source(self, ref: str) -> SourceView:
+        """Return the text of a plan, and where its tasks stand."""
+        return self._send(calls.source(ref))
+
+    def revise(self, ref: str, request: ReviseRequest, *, is_applied: bool = False) -> Revised:
+        """Tell what a new text of a plan changes; if it is applied, the plan runs by it."""
+        return self._send(calls.revise(ref, request, is_applied=is_applied))
+
     def plans(self, *, after: str = "", limit: int = 100) -> Page[PlanView]:
         """Return one page of the plans."""
         return self._send(calls.plans(after=after, limit=limit))
@@ -102,6 +114,15 @@ class Client:
     def task(self, ref: str, *, plan_id: int | None = None) -> TaskDetail:
         """Return a task by id or key."""
         return self._send(calls.task(ref, plan_id=plan_id))
+
+    def dependencies(self, plan_id: int, *, kind: str = "") -> tuple[PlanDependencyView, ...]:
+        """Return every dependency of a plan, or those of one kind, page by page."""
+        page = self._send(calls.dependencies(plan_id, kind=kind))
+        found = list(page.items)
+        while page.next:
+            page = self._send(calls.dependencies(plan_id, kind=kind, after=page.next))
+            found.extend(page.items)
+        return tuple(found)
 
     def logs(self, task_id: int, *, token: int | None = None) -> tuple[LogView, ...]:
         """Return the transcript of one attempt, or of all attempts of a task."""
@@ -150,6 +171,10 @@ class Client:
             idempotency_key=idempotency_key,
         )
         return self._send(call)
+
+    def relink(self, kind: str, *, task_id: int, on_key: str, reason: str = "") -> Mapping[str, Any]:
+        """Add or drop a dependency of a task: `add_dependency`, `drop_dependency`."""
+        return self._send(calls.relink(kind, task_id=task_id, on_key=on_key, reason=reason))
 
     def status(self) -> StatusView:
         """Return the service at a glance."""

@@ -20,7 +20,11 @@ from orchestrator.views import (
     LogView,
     NewLimits,
     Page,
+    PlanDependencyView,
     PlanView,
+    Revised,
+    ReviseRequest,
+    SourceView,
     StatusView,
     SubmitRequest,
     Submitted,
@@ -35,6 +39,8 @@ V = TypeVar("V", bound=BaseModel)
 ROUTES: Mapping[str, str] = {
     "cancel_task": "/tasks/{task_id}/cancel",
     "skip_task": "/tasks/{task_id}/skip",
+    "tick_task": "/tasks/{task_id}/tick",
+    "untick_task": "/tasks/{task_id}/untick",
     "finish_task": "/tasks/{task_id}/finish",
     "retry_task": "/tasks/{task_id}/retry",
     "reopen_task": "/tasks/{task_id}/reopen",
@@ -42,6 +48,8 @@ ROUTES: Mapping[str, str] = {
     "release_task": "/tasks/{task_id}/release",
     "approve_task": "/tasks/{task_id}/approve",
     "reject_task": "/tasks/{task_id}/reject",
+    "add_dependency": "/tasks/{task_id}/dependencies/add",
+    "drop_dependency": "/tasks/{task_id}/dependencies/drop",
     "cancel_plan": "/plans/{plan_id}/cancel",
     "pause_plan": "/plans/{plan_id}/pause",
     "resume_plan": "/plans/{plan_id}/resume",
@@ -96,6 +104,23 @@ def plans(*, after: str = "", limit: int = 100) -> Call[Page[PlanView]]:
     return _get("/plans", Page[PlanView], after=after, limit=limit)
 
 
+def source(ref: str) -> Call[SourceView]:
+    """Read the text of a plan, and where its tasks stand."""
+    return _get(f"/plans/{_part(ref)}/source", SourceView)
+
+
+def revise(ref: str, request: ReviseRequest, *, is_applied: bool) -> Call[Revised]:
+    """Have a plan compared with a new text, or run by it."""
+    return Call(
+        method="PUT",
+        path=f"/plans/{_part(ref)}/source",
+        read=Revised.model_validate_json,
+        params={"apply": "true" if is_applied else ""},
+        headers={"Accept": "application/json", "Content-Type": "application/json"},
+        body=request.model_dump_json().encode(),
+    )
+
+
 def tasks(plan_id: int, *, state: str = "", after: str = "", limit: int = 200) -> Call[Page[TaskView]]:
     """List tasks of a plan in the author's order."""
     return _get(f"/plans/{plan_id}/tasks", Page[TaskView], state=state, after=after, limit=limit)
@@ -124,6 +149,14 @@ def ready(plan_id: int, *, limit: int = 50) -> Call[tuple[TaskView, ...]]:
 def task(ref: str, *, plan_id: int | None = None) -> Call[TaskDetail]:
     """Read a task by id or key."""
     return _get(f"/tasks/{_part(ref)}", TaskDetail, plan=plan_id or 0)
+
+
+def dependencies(
+    plan_id: int, *, kind: str = "", after: str = "", limit: int = 200
+) -> Call[Page[PlanDependencyView]]:
+    """List the dependencies of a plan's tasks in the author's order."""
+    path = f"/plans/{plan_id}/dependencies"
+    return _get(path, Page[PlanDependencyView], kind=kind, after=after, limit=limit)
 
 
 def logs(task_id: int, *, token: int | None = None) -> Call[tuple[LogView, ...]]:
@@ -167,6 +200,19 @@ def request(
         read=TypeAdapter(dict[str, Any]).validate_json,
         headers=_json_headers(idempotency_key),
         body=TypeAdapter(dict[str, Any]).dump_json({name: said for name, said in body.items() if said != ""}),
+    )
+
+
+def relink(
+    kind: str, *, task_id: int, on_key: str, reason: str = "", idempotency_key: str = ""
+) -> Call[Mapping[str, Any]]:
+    """Ask to add or to drop a dependency of a task."""
+    return Call(
+        method="POST",
+        path=ROUTES[kind].format(task_id=task_id),
+        read=TypeAdapter(dict[str, Any]).validate_json,
+        headers=_json_headers(idempotency_key),
+        body=TypeAdapter(dict[str, Any]).dump_json({"on_key": on_key, "reason": reason}),
     )
 
 

@@ -13,6 +13,7 @@ from orchestrator.core.words import (
     AttemptKind,
     AttemptState,
     BreakerState,
+    DependencyDecision,
     FailureClass,
     PlanState,
     TaskState,
@@ -105,6 +106,17 @@ class AskCancel(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SaveDependency(Command):
+    """Write what a person has decided about two tasks, in place of what was read."""
+
+    tenant_id: str
+    plan_id: int
+    task_id: int
+    on_task_id: int
+    decision: DependencyDecision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SaveBreaker(Command):
     """Write the circuit breaker of an agent type."""
 
@@ -155,6 +167,7 @@ RowCommand = (
     | MarkStarted
     | EndAttempt
     | AskCancel
+    | SaveDependency
     | SaveBreaker
     | SaveControls
     | SaveAnswer

@@ -229,6 +229,7 @@ class Requested(Event):
         kind: one of `core.requests.REQUEST_KINDS`.
         plan_id: 0 for requests about everything.
         task_id: 0 for requests about a plan.
+        on_task: of `add_dependency` and `drop_dependency`: what the task waits for, or is not to wait for.
         until_task: of `resume_plan`: the task to work up to; 0 = the whole plan.
         budget_micros: of `set_budget`; 0 = no budget.
         overrides: of `set_limits`.
@@ -243,6 +244,7 @@ class Requested(Event):
     plan_id: int = 0
     task_id: int = 0
     reason: str = ""
+    on_task: int = 0
     until_task: int = 0
     budget_micros: int = 0
     overrides: Overrides | None = None

@@ -65,7 +65,7 @@ def take_tasks(s: State, plan: Plan, tasks: Iterable[Task], edges: Iterable[tupl
     for task in tasks:
         _take(s, plan, task)
     for task_id, on_id in edges:
-        _link(s, task_id, on_id)
+        link(s, task_id, on_id)
 
 
 def _take(s: State, plan: Plan, task: Task) -> None:
@@ -87,7 +87,8 @@ def _take(s: State, plan: Plan, task: Task) -> None:
         parent.skipped_children += task.state is TaskState.SKIPPED
 
 
-def _link(s: State, task_id: int, on_id: int) -> None:
+def link(s: State, task_id: int, on_id: int) -> None:
+    """Let a task wait for another, which may come later."""
     on = s.tasks.get(on_id)
     if on is None:
         s.early_edges.setdefault(on_id, []).append(task_id)

@@ -28,6 +28,7 @@ from orchestrator.core.moving import (
     start_or_wait,
     wake,
 )
+from orchestrator.core.relinking import add_dependency, drop_dependency, rescope, ring
 from orchestrator.core.state import Plan, State
 from orchestrator.core.task import Task
 from orchestrator.core.words import (
@@ -328,6 +329,44 @@ def _on_reject_task(s: State, event: Requested) -> Result:
     return {"state": task.state.value}
 
 
+# --- dependencies
+
+
+def _on(s: State, event: Requested, task: Task) -> Task:
+    on = s.tasks.get(event.on_task)
+    if on is None or on.plan_id != task.plan_id:
+        raise Refusal(f"Task {event.on_task} is not in the same plan. Name one of its tasks.")
+    return on
+
+
+def _on_add_dependency(s: State, event: Requested) -> Result:
+    """A task waits for another one from now on; of a container all leaves do."""
+    task = _task(s, event)
+    on = _on(s, event, task)
+    leaves = list(_leaves(s, task))
+    if found := ring(s, leaves, on):
+        way = " → ".join(f"task {task_id}" for task_id in (*found, on.task_id))
+        raise Refusal(f"These tasks would wait for each other: {way}. Drop one of their dependencies first.")
+    for leaf in leaves:
+        add_dependency(s, leaf, on)
+    rescope(s, s.plans[task.plan_id])
+    return {
+        "waits": sum(leaf.unmet > 0 for leaf in leaves),
+        "flagged": [t.task_id for t in leaves if t.is_overtaken],
+    }
+
+
+def _on_drop_dependency(s: State, event: Requested) -> Result:
+    """A task has nothing to do with another one from now on."""
+    task = _task(s, event)
+    on = _on(s, event, task)
+    leaves = list(_leaves(s, task))
+    for leaf in leaves:
+        drop_dependency(s, leaf, on)
+    rescope(s, s.plans[task.plan_id])
+    return {"waits": sum(leaf.unmet > 0 for leaf in leaves)}
+
+
 # --- plans
 
 
@@ -442,6 +481,8 @@ _HANDLERS: dict[str, Callable[[State, Requested], Result]] = {
     "release_task": _on_release_task,
     "approve_task": _on_approve_task,
     "reject_task": _on_reject_task,
+    "add_dependency": _on_add_dependency,
+    "drop_dependency": _on_drop_dependency,
     "cancel_plan": _on_cancel_plan,
     "pause_plan": _on_pause_plan,
     "resume_plan": _on_resume_plan,

@@ -61,6 +61,13 @@ CLOSED = frozenset({TaskState.DONE, TaskState.CANCELLED, TaskState.SKIPPED})
 SATISFIED = frozenset({TaskState.DONE, TaskState.SKIPPED})
 
 
+class DependencyDecision(StrEnum):
+    """What a person has decided about two tasks; it outlives what is read in the plan."""
+
+    BLOCKS = "blocks"  #: the one waits for the other
+    DROPPED = "dropped"  #: they have nothing to do with each other
+
+
 class HoldReason(StrEnum):
     """Why a task is held."""
 

@@ -89,17 +89,21 @@ class PlanDiff:
 
 
 def diff_plans(
-    old: Sequence[PlanTask], old_edges: Iterable[PlanDependency], new: Plan, *, taken: Iterable[str] = ()
+    old: Sequence[PlanTask],
+    old_edges: Iterable[PlanDependency],
+    new: Plan,
+    *,
+    decided: frozenset[tuple[str, str]] = frozenset(),
 ) -> PlanDiff:
     """Compare what is stored with a new text.
 
     Args:
         old: the stored tasks, in their order, each with the mark of the text that they were read from.
         old_edges: the stored dependencies.
-        taken: keys that new tasks may not get, because removed tasks have them.
+        decided: pairs of keys (task, on) of which a person has decided: what a text says of them is no news.
     """
     old_of = match_tasks(old, new.tasks)
-    plan = keep_keys(new, old_of, taken=taken)
+    plan = keep_keys(new, old_of)
     known = {
         task.key: old_of[before.key]
         for before, task in zip(new.tasks, plan.tasks, strict=True)
@@ -107,7 +111,7 @@ def diff_plans(
     }
     by_key = {task.key: task for task in old}
     moved = _moved(by_key, plan.tasks, known)
-    edges = _edges_by_task(old_edges), _edges_by_task(plan.dependencies, known)
+    edges = _edges_by_task(old_edges, {}, decided), _edges_by_task(plan.dependencies, known, decided)
     kept = frozenset(known.values())
     return PlanDiff(
         plan=plan,
@@ -156,12 +160,15 @@ def _changes(
         yield change(ChangeKind.MOVED, moved[task.key])
 
 
-def _edges_by_task(edges: Iterable[PlanDependency], known: Mapping[str, str] | None = None) -> _Edges:
+def _edges_by_task(
+    edges: Iterable[PlanDependency], old_of: Mapping[str, str], decided: frozenset[tuple[str, str]]
+) -> _Edges:
     """What each task waits for, with both ends under their old keys."""
     found: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    old_of = known or {}
     for edge in edges:
-        found[old_of.get(edge.task, edge.task)].add((old_of.get(edge.on, edge.on), edge.kind.value))
+        task, on = old_of.get(edge.task, edge.task), old_of.get(edge.on, edge.on)
+        if (task, on) not in decided:
+            found[task].add((on, edge.kind.value))
     return {task: frozenset(on) for task, on in found.items()}
 
 

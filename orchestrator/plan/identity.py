@@ -8,7 +8,7 @@ become a container, or the other way round, is another one. The same two texts a
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 
@@ -34,14 +34,13 @@ def match_tasks(old: Sequence[PlanTask], new: Sequence[PlanTask]) -> dict[str, s
     return matching.old_of
 
 
-def keep_keys(new: Plan, old_of: Mapping[str, str], *, taken: Iterable[str] = ()) -> Plan:
+def keep_keys(new: Plan, old_of: Mapping[str, str]) -> Plan:
     """Return the plan with the keys by which its known tasks go: an id that the author wrote, else the old.
 
     Args:
         old_of: what `match_tasks` gave.
-        taken: keys that no task may get.
     """
-    used = set(taken) | {task.key for task in new.tasks if task.has_own_key}
+    used = {task.key for task in new.tasks if task.has_own_key}
     names: dict[str, str] = {task.key: task.key for task in new.tasks if task.has_own_key}
     for known in (True, False):
         for task in new.tasks:

@@ -37,7 +37,7 @@ from orchestrator.core.requests import REQUEST_KINDS
 from orchestrator.core.state import EVERYBODY
 from orchestrator.core.words import Proof
 from orchestrator.errors import Conflict, NotFound, Overloaded, QueueFull
-from orchestrator.ports import ExecutorGateway, Fate, PlanSlice, SchedulerStore
+from orchestrator.ports import ExecutorGateway, Fate, PlanSlice, Revision, SchedulerStore
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.commits import RENEW_S, Commits
 from orchestrator.text import storable, storable_json
@@ -196,6 +196,34 @@ class Driver:
             )
             attempts = part.attempts
         await self._hand_in(e.PlanLoaded(at_ms=0, plan_id=plan_id, attempts=attempts))
+
+    async def take_revision(self, revision: Revision) -> None:
+        """Have a plan run by a new text; nothing that is live notices.
+
+        Raises:
+            NotFound: there is no such plan.
+            Overloaded: the term ended meanwhile.
+        """
+        if not await self._commits.patiently(lambda: self._store.store_revision(revision.id)):
+            return
+        parts = await self._commits.patiently(lambda: self._read(revision.plan_id))
+        event = e.PlanRevised(
+            at_ms=0,
+            request_id=0,
+            revision_id=revision.id,
+            plan_id=revision.plan_id,
+            tasks=tuple(task for part in parts for task in part.tasks),
+            edges=tuple(edge for part in parts for edge in part.edges),
+        )
+        while True:
+            await self.load_plan(revision.plan_id)
+            try:
+                await self.ask(lambda request_id: replace(event, request_id=request_id))
+            except Conflict:  # a plan that is over left memory again before it was asked
+                if revision.plan_id in self.state.plans:
+                    raise
+            else:
+                return
 
     async def _hand_in(self, event: AnyEvent) -> None:
         """Queue an event and wait until it is taken."""
@@ -437,6 +465,7 @@ def _requested(kind: str, args: Mapping[str, Any], *, key: str, digest: str) -> 
             plan_id=int(args.get("plan_id", 0)),
             task_id=int(args.get("task_id", 0)),
             reason=storable(str(args.get("reason", ""))),
+            on_task=int(args.get("on_task", 0)),
             until_task=int(args.get("until_task", 0)),
             budget_micros=int(args.get("budget_micros", 0)),
             overrides=overrides,

@@ -21,7 +21,7 @@ import structlog
 from orchestrator.core import events as e
 from orchestrator.core.machine import SchedulerState
 from orchestrator.core.state import EVERYBODY, Policy
-from orchestrator.errors import Conflict, DatabaseUnavailable, Fenced, NotFound, Overloaded
+from orchestrator.errors import Conflict, DatabaseUnavailable, Fenced, NotFound, Overloaded, QueueFull
 from orchestrator.ports import ExecutorGateway, SchedulerStore
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.driver import Driver, database_is_away
@@ -188,13 +188,23 @@ class Scheduling:
                 self._unreadable.add(plan_id)
                 log.error("plan cannot be read", plan_id=plan_id, reason=str(error), exc_info=error)
 
+    async def _take_revisions(self, driver: Driver) -> None:
+        """Have plans run by their new texts, one after the other; what cannot be now is tried again."""
+        for revision in await self._store.open_revisions():
+            try:
+                await driver.take_revision(revision)
+            except (Overloaded, QueueFull) as error:
+                log.warning("revision waits", revision_id=revision.id, reason=str(error))
+                return
+
     async def _watch_tables(self, driver: Driver) -> None:
-        """Find new plans, and the starts and results of which nobody told us."""
+        """Find new plans and revisions, and the starts and results of which nobody told us."""
         await self._recovered.wait()
         while True:
             self._news.clear()
             with contextlib.suppress(DatabaseUnavailable):
                 await self._take_plans(driver, await self._store.submitted_plans())
+                await self._take_revisions(driver)
                 for report in await self._store.reports():
                     driver.post(report)
             with contextlib.suppress(TimeoutError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from hashlib import sha256
@@ -20,6 +21,7 @@ from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloa
 from orchestrator.ports import SchedulerPort
 from orchestrator.routing import Routing
 from orchestrator.routing.backends import backend_note
+from orchestrator.runtime.revision import Revisions
 from orchestrator.runtime.status import limits_of_tenant
 from orchestrator.runtime.submission import finding_views, read_submission
 from orchestrator.settings import Settings
@@ -34,7 +36,11 @@ from orchestrator.views import (
     LogView,
     NewLimits,
     Page,
+    PlanDependencyView,
     PlanView,
+    Revised,
+    ReviseRequest,
+    SourceView,
     StatusView,
     SubmitRequest,
     Submitted,
@@ -47,6 +53,8 @@ TASK_REQUESTS = frozenset(
     {
         "cancel_task",
         "skip_task",
+        "tick_task",
+        "untick_task",
         "finish_task",
         "retry_task",
         "reopen_task",
@@ -57,9 +65,11 @@ TASK_REQUESTS = frozenset(
     }
 )
 PLAN_REQUESTS = frozenset({"cancel_plan", "pause_plan", "resume_plan", "set_budget"})
+DEPENDENCY_REQUESTS = frozenset({"add_dependency", "drop_dependency"})
 GLOBAL_REQUESTS = frozenset({"pause_all", "resume_all", "set_limits"})
 
 _PAGE_MAX = 1000
+_TASK = re.compile(r"\b[Tt]ask (\d+)\b")
 _WATCH_PAGE = 500
 _POLL_S = 1.0
 
@@ -88,6 +98,14 @@ class Service:
         self._settings = settings
         self._tenant_id = tenant_id
         self._listener = EventListener(libpq_url(engine))
+        self._revisions = Revisions(
+            transaction=self._transaction,
+            scheduler=scheduler,
+            listener=self._listener,
+            routing=routing,
+            settings=settings,
+            tenant_id=tenant_id,
+        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -153,7 +171,7 @@ class Service:
             limits: of `set_limits`.
 
         Raises:
-            NotFound: this tenant has no such plan or task, the plan no task `until_key`, or nobody such an
+            NotFound: this tenant has no such plan or task, the plan no task of that key, or nobody such an
                 agent type.
             Conflict: its state does not allow the change, the budget is out of bounds, there is no such kind
                 of request, or the key was used for another one.
@@ -185,6 +203,35 @@ class Service:
             }
         return await self._scheduler.request(kind, args, idempotency_key)
 
+    async def relink(
+        self, kind: str, *, task_id: int, on_key: str, reason: str = "", idempotency_key: str = ""
+    ) -> Mapping[str, object]:
+        """Have the scheduler add or drop a dependency of a task; returns after the commit.
+
+        Args:
+            kind: one of `DEPENDENCY_REQUESTS`.
+            on_key: key or id of the task that it waits for, in the same plan.
+
+        Raises:
+            NotFound: this tenant has no such task, or its plan none of that key.
+            Conflict: it would close a cycle, which is named; or as `request`.
+            Overloaded: the scheduler is away or full.
+        """
+        async with self._transaction() as connection:
+            task = await task_views.require_task(connection, task_id)
+            on = await task_views.find_task(connection, on_key, plan_id=task.plan_id)
+        args = {
+            "tenant_id": self._tenant_id,
+            "plan_id": task.plan_id,
+            "task_id": task_id,
+            "on_task": on.id,
+            "reason": reason,
+        }
+        try:
+            return await self._scheduler.request(kind, args, idempotency_key)
+        except Conflict as refused:
+            raise Conflict(await self._with_keys(refused.message), remedy=refused.remedy) from refused
+
     # --- plans
 
     async def plan(self, ref: str) -> PlanView:
@@ -202,6 +249,32 @@ class Service:
         """Return the plans, newest first; `after` is the `next` of the page before."""
         async with self._transaction() as connection:
             return await plan_views.plan_page(connection, after=after, limit=min(limit, _PAGE_MAX))
+
+    async def source(self, ref: str) -> SourceView:
+        """Return the text of a plan, and where its tasks stand. Raises NotFound."""
+        return await self._revisions.source(ref)
+
+    async def revise(self, ref: str, request: ReviseRequest, *, is_applied: bool) -> Revised:
+        """Tell what a new text of a plan changes, or have the plan run by it; see Revisions.revise."""
+
+        async def ask(kind: str, task_id: int, reason: str) -> Mapping[str, object]:
+            return await self.request(kind, task_id=task_id, reason=reason)
+
+        return await self._revisions.revise(ref, request, is_applied=is_applied, ask=ask)
+
+    async def dependencies(
+        self, plan_id: int, *, kind: str = "", after: str = "", limit: int = 200
+    ) -> Page[PlanDependencyView]:
+        """Return the dependencies of a plan's tasks in its order, those of a task always in one page.
+
+        Args:
+            kind: keeps those of one kind, such as `blocks`.
+            limit: how many tasks with dependencies a page tells of.
+        """
+        async with self._transaction() as connection:
+            return await task_views.dependency_page(
+                connection, plan_id, kind=kind, after=after, limit=min(limit, _PAGE_MAX)
+            )
 
     # --- tasks
 
@@ -299,6 +372,15 @@ class Service:
                     remedy=f"Write {near!r} if that is meant." if near else "Correct the name.",
                 )
 
+    async def _with_keys(self, message: str) -> str:
+        """Call the tasks of a message by their keys: the core knows their ids alone."""
+        ids = {int(number) for number in _TASK.findall(message)}
+        if not ids:
+            return message
+        async with self._transaction() as connection:
+            keys = await task_views.keys_of(connection, ids)
+        return _TASK.sub(lambda match: f"{match[0][:4]} {keys.get(int(match[1]), match[1])}", message)
+
     # --- how submit does it
 
     def _transaction(self) -> AbstractAsyncContextManager[Connection]:
@@ -353,7 +435,7 @@ def _refuse_other(known: KnownPlan, new: NewPlan) -> None:
     if known.digest != new.digest:
         raise Conflict(
             f"The plan {known.name!r} is known with another text (id {known.id}, {known.state}).",
-            remedy="Use --fresh to start over with the new text, or give the new plan another name.",
+            remedy="`orchestrator import` shows and applies what is new in it; --fresh starts over.",
         )
     if known.state == PlanState.CANCELLED:
         raise Conflict(

@@ -12,11 +12,12 @@ from pathlib import Path
 from orchestrator.errors import PlanError
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import Plan
-from orchestrator.plan.read import read_plan
+from orchestrator.plan.read import read_files, read_plan
 from orchestrator.ports import MICROS
 from orchestrator.routing import Routing, checked_plan, wanted_backend
 from orchestrator.settings import Settings
 from orchestrator.store.plan_rows import NewPlan
+from orchestrator.text import storable
 from orchestrator.views import FindingView, SubmitRequest
 
 _NAME_CHARS_MAX = 500
@@ -28,7 +29,10 @@ def read_submission(request: SubmitRequest, *, routing: Routing, settings: Setti
     Raises:
         PlanError: it has errors, no name, an unknown `until_key`, or a workdir that leads nowhere.
     """
-    plan = read_plan(request.text, source=request.source, format=request.format)
+    files = request.files or {"": request.text}
+    plan = read_plan(request.text, format=request.format)
+    if request.files:
+        plan = read_files(request.files, format=request.format)
     plan = checked_plan(plan, routing=routing, settings=settings, asked=request.backend)
     _refuse_errors(plan, source=request.source)
     graph = PlanGraph(plan.tasks, plan.dependencies)
@@ -41,6 +45,7 @@ def read_submission(request: SubmitRequest, *, routing: Routing, settings: Setti
         backend=wanted_backend(request.backend, plan=plan, settings=settings),
         budget_micros=request.budget_micros or round(settings.limits.plan_budget_usd * MICROS),
         until_key=request.until_key,
+        files={path: storable(text) for path, text in files.items()},
         decisions=routing.route(plan),
         ranks=graph.downstream_ms(),
         is_taken=request.take,

@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.core.commands import (
     AskCancel,
     EndAttempt,
+    EndRevision,
     LeaseAttempt,
     MarkStarted,
     RecordEvent,
@@ -23,6 +24,7 @@ from orchestrator.core.commands import (
     SaveAnswer,
     SaveBreaker,
     SaveControls,
+    SaveDependency,
     SavePlan,
     SaveTask,
 )
@@ -215,6 +217,50 @@ WHERE p.id = u.id
     is_guarded=True,
 )
 
+_REVISIONS = _Table(
+    "plan_revisions",
+    EndRevision,
+    """
+UPDATE plan_revisions AS r SET state = 'applied', ended_at = now() FROM unnest({}) AS u(id) WHERE r.id = u.id
+""",
+    (("bigint", lambda r: r.revision_id),),
+    is_guarded=True,
+)
+
+#: The evidence of what a person has decided begins with "by hand"; the words that were read follow.
+_DEPENDENCIES = _Table(
+    "task_dependencies",
+    SaveDependency,
+    """
+WITH decided AS (
+    SELECT * FROM unnest({}) AS u(tenant_id, plan_id, task_id, on_task_id, decision)
+), read AS (
+    DELETE FROM task_dependencies AS d USING decided AS u
+    WHERE d.task_id = u.task_id AND d.on_task_id = u.on_task_id AND d.kind <> u.decision
+    RETURNING d.task_id, d.on_task_id, d.evidence, d.line
+), told AS (
+    SELECT DISTINCT ON (task_id, on_task_id) * FROM read WHERE evidence <> '' ORDER BY task_id, on_task_id
+)
+INSERT INTO task_dependencies (tenant_id, plan_id, task_id, on_task_id, kind, is_explicit, evidence, line)
+SELECT u.tenant_id, u.plan_id, u.task_id, u.on_task_id, u.decision, true,
+       concat_ws(': ', 'by hand', nullif(regexp_replace(t.evidence, '^by hand(: )?', ''), '')),
+       coalesce(t.line, 0)
+FROM decided AS u LEFT JOIN told AS t USING (task_id, on_task_id)
+ON CONFLICT (task_id, on_task_id, kind) DO UPDATE
+SET is_explicit = true, confidence = 1, evidence = concat_ws(
+    ': ', 'by hand', nullif(regexp_replace(task_dependencies.evidence, '^by hand(: )?', ''), '')
+)
+""",
+    (
+        ("text", lambda r: r.tenant_id),
+        ("bigint", lambda r: r.plan_id),
+        ("bigint", lambda r: r.task_id),
+        ("bigint", lambda r: r.on_task_id),
+        ("text", lambda r: r.decision.value),
+    ),
+    is_guarded=True,
+)
+
 _BREAKERS = _Table(
     "circuit_breakers",
     SaveBreaker,
@@ -298,7 +344,7 @@ SELECT pg_notify(%(channel)s, max(seq)::text) FROM written
 #: In the order of the transaction.
 _TABLES = (
     *(_SAVED, _RELEASED, _ENDED, _LEASED, _STARTED, _CANCELS),
-    *(_PLANS, _BREAKERS, _CONTROLS, _ANSWERS, _EVENTS),
+    *(_PLANS, _REVISIONS, _DEPENDENCIES, _BREAKERS, _CONTROLS, _ANSWERS, _EVENTS),
 )
 
 
@@ -314,6 +360,9 @@ def statements(rows: Iterable[RowCommand], constants: Mapping[str, object]) -> l
     by_kind[SaveTask] = _last_saves(by_kind[SaveTask])
     by_kind[MarkStarted] = _still_running(by_kind[MarkStarted], by_kind[EndAttempt])
     by_kind[SavePlan] = list({save.plan_id: save for save in by_kind[SavePlan]}.values())
+    by_kind[SaveDependency] = list(
+        {(save.task_id, save.on_task_id): save for save in by_kind[SaveDependency]}.values()
+    )
     by_kind[SaveBreaker] = list({save.agent_type: save for save in by_kind[SaveBreaker]}.values())
     by_kind[SaveControls] = by_kind[SaveControls][-1:]
     return [table.statement(chosen, constants) for table in _TABLES if (chosen := by_kind[table.kind])]

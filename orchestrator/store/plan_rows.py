@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, Protocol
 
 from orchestrator.core.words import CLOSED, SATISFIED, HoldReason, TaskKind, TaskState
 from orchestrator.plan.model import DependencyKind, Mark, Plan, PlanDependency, PlanTask
+from orchestrator.plan.sources import digest_of
 
 #: Reason of a task that was ticked in the file and never ran here.
 DONE_BY_IMPORT = "by import, no evidence"
@@ -47,6 +47,7 @@ class NewPlan:
 
     Attributes:
         workdir: absolute folder of the work; empty if the plan has none.
+        files: the text of each file, by its path below the plan's folder; the only one by an empty path.
         decisions: routing decision of each leaf, by key.
         ranks: longest downstream time of each task in ms, by key.
         is_taken: tasks marked in progress are worked on too.
@@ -58,19 +59,29 @@ class NewPlan:
     backend: str
     budget_micros: int
     until_key: str
+    files: Mapping[str, str]
     decisions: Mapping[str, RoutingDecision]
     ranks: Mapping[str, int] = field(default_factory=dict)
     is_taken: bool = False
 
     @property
     def digest(self) -> str:
-        """sha256 of the source, hex: two plans of one name are the same plan if it is equal."""
-        return sha256(self.plan.source.encode("utf-8", "surrogatepass")).hexdigest()
+        """Digest of its files: two plans of one name are the same plan if it is equal."""
+        return digest_of(self.files)
 
     @property
     def tasks_total(self) -> int:
         """How many leaves it has."""
         return sum(task.kind is TaskKind.LEAF for task in self.plan.tasks)
+
+
+def file_columns(new: NewPlan, *, plan_id: int) -> dict[str, Sequence[Any]]:
+    """Return the rows of `plan_files`."""
+    return {
+        "plan_id": [plan_id] * len(new.files),
+        "path": list(new.files),
+        "text": list(new.files.values()),
+    }
 
 
 def task_columns(new: NewPlan, *, plan_id: int, ids: Mapping[str, int]) -> dict[str, Sequence[Any]]:
@@ -80,12 +91,14 @@ def task_columns(new: NewPlan, *, plan_id: int, ids: Mapping[str, int]) -> dict[
         "id": [ids[task.key] for task in tasks],
         "plan_id": [plan_id] * len(tasks),
         "key": [task.key for task in tasks],
+        "has_own_key": [task.has_own_key for task in tasks],
         "parent_id": [ids.get(task.parent) for task in tasks],
         "ordinal": range(len(tasks)),
         "kind": [task.kind.value for task in tasks],
         "title": [task.title for task in tasks],
         "body": [task.body for task in tasks],
         "priority": [task.priority for task in tasks],
+        "rank": [new.ranks.get(task.key, 0) for task in tasks],
         "estimate_ms": [task.estimate_ms for task in tasks],
         "task_type": [task.task_type for task in tasks],
         "domain": [task.domain for task in tasks],
@@ -100,7 +113,10 @@ def task_columns(new: NewPlan, *, plan_id: int, ids: Mapping[str, int]) -> dict[
         "options": [dict(task.options) for task in tasks],
         "source_file": [task.source for task in tasks],
         "line": [task.line for task in tasks],
-        "mark_offset": [task.span.start if task.span else -1 for task in tasks],
+        "mark": [task.mark.value for task in tasks],
+        "mark_start": [task.span.start if task.span else None for task in tasks],
+        "mark_end": [task.span.end if task.span else None for task in tasks],
+        "notation": [task.span.notation.value if task.span else "" for task in tasks],
     }
 
 
@@ -117,8 +133,6 @@ def state_columns(new: NewPlan, *, plan_id: int, ids: Mapping[str, int]) -> dict
         "plan_id": [plan_id] * len(tasks),
         "state": [states[task.key][0].value for task in tasks],
         "reason": [str(states[task.key][1]) for task in tasks],
-        "priority": [task.priority for task in tasks],
-        "rank": [new.ranks.get(task.key, 0) for task in tasks],
     }
 
 

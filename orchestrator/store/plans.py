@@ -25,6 +25,7 @@ from orchestrator.store.plan_rows import (
     NewPlan,
     decision_columns,
     dependency_columns,
+    file_columns,
     state_columns,
     task_columns,
 )
@@ -108,6 +109,7 @@ async def _insert_plan(connection: Connection, new: NewPlan, *, tenant_id: str) 
     keys = [task.key for task in new.plan.tasks]
     ids = dict(zip(keys, await take_ids(connection, tables.tasks, len(keys)), strict=True))
     rows: Sequence[tuple[Table, Columns]] = (
+        (tables.plan_files, file_columns(new, plan_id=plan_id)),
         (tables.tasks, task_columns(new, plan_id=plan_id, ids=ids)),
         (tables.task_states, state_columns(new, plan_id=plan_id, ids=ids)),
         (tables.task_dependencies, dependency_columns(new, plan_id=plan_id, ids=ids)),
@@ -125,7 +127,6 @@ async def _insert_plan_row(connection: Connection, new: NewPlan, *, tenant_id: s
         "name": new.name,
         "title": new.plan.title,
         "format": new.plan.format,
-        "source": new.plan.source,
         "source_digest": new.digest,
         "workdir": new.workdir,
         "backend": new.backend,

@@ -17,6 +17,8 @@ from orchestrator.store.tables import metadata, token_sequence
 #: What `api` may do besides SELECT. Every change to an existing task is the scheduler's.
 API_WRITES = {
     "plans": ("INSERT", "UPDATE (name)"),
+    "plan_files": ("INSERT",),
+    "plan_revisions": ("INSERT",),
     "tasks": ("INSERT",),
     "task_states": ("INSERT",),
     "task_dependencies": ("INSERT",),

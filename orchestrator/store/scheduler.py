@@ -38,10 +38,11 @@ from orchestrator.core.words import (
 )
 from orchestrator.errors import NotFound
 from orchestrator.plan.amounts import duration_ms
-from orchestrator.ports import Fate, PlanSlice, StoredAnswer
+from orchestrator.ports import Fate, PlanSlice, Revision, StoredAnswer
 from orchestrator.store.batches import CONTROLS
 from orchestrator.store.committer import Committer
 from orchestrator.store.hot import HotConnection
+from orchestrator.store.revising import take_revision
 from orchestrator.text import id_in
 
 #: Tasks in one slice of a plan: small enough that taking a slice does not hold up a dispatch.
@@ -55,19 +56,21 @@ WHERE p.id = %(plan)s
 """
 
 _TASKS_SQL = """
-SELECT t.id, coalesce(t.parent_id, 0), t.kind, t.agent_type, t.task_type, t.domain, t.run <> '[]'::jsonb,
-       t.verify <> '[]'::jsonb, t.manual <> '', t.approve <> '', nullif(t.options, '{}'::jsonb), s.state,
-       s.reason, s.not_before, s.attempts_used, s.losses, s.priority, s.rank, s.version,
-       s.wants, s.is_released
+SELECT t.ordinal, t.id, coalesce(t.parent_id, 0), t.kind, t.agent_type, t.task_type, t.domain,
+       t.run <> '[]'::jsonb, t.verify <> '[]'::jsonb, t.manual <> '', t.approve <> '',
+       nullif(t.options, '{}'::jsonb), s.state, s.reason, s.not_before, s.attempts_used, s.losses,
+       t.priority, t.rank, s.version, s.wants, s.is_released, t.is_removed
 FROM tasks AS t JOIN task_states AS s ON s.task_id = t.id
-WHERE t.plan_id = %(plan)s AND t.id > %(after)s ORDER BY t.id LIMIT %(limit)s
+WHERE t.plan_id = %(plan)s AND t.ordinal > %(after)s ORDER BY t.ordinal LIMIT %(limit)s
 """
+
+_REVISIONS_SQL = "SELECT id, plan_id FROM plan_revisions WHERE state IN ('submitted', 'stored') ORDER BY id"
 
 _NUMBERS_SQL = "SELECT task_id, kind, max(number) FROM attempts WHERE plan_id = %(plan)s GROUP BY 1, 2"
 
 _EDGES_SQL = """
 SELECT task_id, on_task_id FROM task_dependencies
-WHERE plan_id = %(plan)s AND kind = 'blocks' AND task_id BETWEEN %(first)s AND %(last)s
+WHERE kind = 'blocks' AND task_id = ANY(%(tasks)s)
 """
 
 #: An attempt keeps its lease until the scheduler has written its end, also when it was fenced before.
@@ -148,12 +151,24 @@ class PostgresSchedulerStore(Committer):
         rows = await self._all("SELECT id FROM plans WHERE state = 'submitted' ORDER BY id")
         return [row["id"] for row in rows]
 
+    async def open_revisions(self) -> list[Revision]:
+        """Return the revisions that no scheduler runs by yet, oldest first."""
+        rows = await self._all(_REVISIONS_SQL)
+        return [Revision(id=row["id"], plan_id=row["plan_id"]) for row in rows]
+
+    async def store_revision(self, revision_id: int) -> bool:
+        """Make the rows of the plan those of the revision; False if it was refused."""
+        async with self._side.use() as connection:
+            is_taken = await take_revision(connection, revision_id)
+            await connection.commit()
+            return is_taken
+
     async def load_plan(self, plan_id: int) -> AsyncIterator[PlanSlice]:
         """Yield a plan in slices; raises NotFound."""
         found = await self._all(_PLAN_SQL, {"plan": plan_id})
         if not found:
             raise NotFound(f"There is no plan {plan_id}.", remedy="`orchestrator status` lists the plans.")
-        plan, after = _plan_spec(found[0]), 0
+        plan, after = _plan_spec(found[0]), -1
         made = _Tasks(
             attempts_max=self._attempts_max,
             backends={
@@ -168,8 +183,7 @@ class PostgresSchedulerStore(Committer):
             edges: tuple[tuple[int, int], ...] = ()
             if rows:
                 after = rows[-1][0]
-                bounds = {"plan": plan_id, "first": rows[0][0], "last": after}
-                edges = tuple(await self._tuples(_EDGES_SQL, bounds))
+                edges = tuple(await self._tuples(_EDGES_SQL, {"tasks": [row[1] for row in rows]}))
             attempts = await self._open_attempts(plan_id) if is_last else ()
             yield PlanSlice(plan=plan, tasks=tasks, edges=edges, attempts=attempts)
             if is_last:
@@ -322,9 +336,9 @@ class _Tasks:
     def task(self, row: tuple[Any, ...]) -> Task:
         """Make a task from a row of _TASKS_SQL."""
         (
-            task_id, parent_id, kind, agent_type, task_type, domain, has_run, has_gate, is_manual,
+            _, task_id, parent_id, kind, agent_type, task_type, domain, has_run, has_gate, is_manual,
             needs_approval, options, state, reason, not_before, used, losses, priority, rank, version, wants,
-            is_released,
+            is_released, is_removed,
         ) = row  # fmt: skip
         is_container = kind == TaskKind.CONTAINER.value
         word, number = self._words.setdefault, self.numbers.get
@@ -351,6 +365,7 @@ class _Tasks:
             version=version,
             wants=_KINDS[wants],
             is_released=is_released,
+            is_removed=is_removed,
             rules=self._rules_of(options or {}),
         )
 

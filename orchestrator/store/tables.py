@@ -89,8 +89,7 @@ plans = Table(
     Column("name", Text, nullable=False),  # identity of the plan within its tenant; by default its path
     _words("title"),
     _words("format"),
-    Column("source", Text, nullable=False),  # the text as read: base of the three-way merge
-    Column("source_digest", Text, nullable=False),  # sha256 of the source, hex
+    Column("source_digest", Text, nullable=False),  # of the texts of its files, hex; see plan/sources.py
     _words("workdir"),  # absolute folder of the work; empty if the plan has none
     Column("backend", Text, nullable=False, server_default="auto"),
     _object("meta"),  # front matter, as written
@@ -104,6 +103,34 @@ plans = Table(
     Index("ix_plans_unfinished", "id", postgresql_where=text("state NOT IN ('done', 'cancelled')")),
 )
 
+plan_files = Table(
+    "plan_files",
+    metadata,
+    _tenant(),
+    Column("plan_id", BigInteger, ForeignKey("plans.id", ondelete="CASCADE"), primary_key=True),
+    Column("path", Text, primary_key=True),  # below the plan's folder; empty for the only file of a plan
+    Column("text", Text, nullable=False),  # as read: base of the three-way merge
+)
+
+plan_revisions = Table(
+    "plan_revisions",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    _tenant(),
+    Column("plan_id", BigInteger, ForeignKey("plans.id", ondelete="CASCADE"), nullable=False),
+    Column("base_digest", Text, nullable=False),  # of the text that it changes; another one refuses it
+    Column("digest", Text, nullable=False),  # of the text that it brings
+    Column("changes", JSONB, nullable=False),  # for readers: added, changed, moved, removed tasks
+    Column("content", JSONB, nullable=False),  # for the scheduler: rows as they are to be
+    # submitted (inert), stored (rows are so), applied (the scheduler runs by it), refused
+    Column("state", Text, nullable=False, server_default="submitted"),
+    _words("reason"),  # why it was refused
+    _now("created_at"),
+    _moment("ended_at"),
+    Index("ix_plan_revisions_plan_id", "plan_id"),
+    Index("ix_plan_revisions_open", "id", postgresql_where=text("state IN ('submitted', 'stored')")),
+)
+
 tasks = Table(
     "tasks",
     metadata,
@@ -111,12 +138,15 @@ tasks = Table(
     _tenant(),
     Column("plan_id", BigInteger, ForeignKey("plans.id", ondelete="CASCADE"), nullable=False),
     Column("key", Text, nullable=False),
+    Column("has_own_key", Boolean, nullable=False, server_default=text("false")),  # the author wrote it
+    Column("is_removed", Boolean, nullable=False, server_default=text("false")),  # the author took it out
     Column("parent_id", BigInteger),
     Column("ordinal", Integer, nullable=False),  # place in the plan, from 0
     Column("kind", Text, nullable=False),
     Column("title", Text, nullable=False),
     _words("body"),
     Column("priority", Integer, nullable=False, server_default="2"),
+    _count("rank"),  # longest downstream, ms: longer first
     Column("estimate_ms", BigInteger),
     _words("task_type"),
     _words("domain"),
@@ -131,8 +161,12 @@ tasks = Table(
     _object("options"),
     _words("source_file"),
     _count("line", Integer),
-    Column("mark_offset", Integer, nullable=False, server_default="-1"),
-    UniqueConstraint("tenant_id", "plan_id", "key"),
+    Column("mark", Text, nullable=False, server_default="open"),  # as it stands in the file
+    Column("mark_start", Integer),  # where it stands there, in characters; NULL where no mark can stand
+    Column("mark_end", Integer),
+    _words("notation"),
+    # Keys may change hands within a revision, so they are compared at its end.
+    UniqueConstraint("tenant_id", "plan_id", "key", deferrable=True),
     Index("ix_tasks_plan_ordinal", "plan_id", "ordinal"),
 )
 
@@ -150,8 +184,6 @@ task_states = Table(
     Column("wants", Text, nullable=False, server_default="work"),  # kind of its next attempt
     # A person has let it through, though its author wanted it held (`approve:`, `manual:`).
     Column("is_released", Boolean, nullable=False, server_default=text("false")),
-    Column("priority", Integer, nullable=False, server_default="2"),
-    _count("rank"),  # longest downstream, ms: longer first
     _count("version", Integer),  # guard of every update
     _now("updated_at"),
     # No index names what changes, so that every update stays within its page (docs/adr/0013).

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, case, func, select, true
+from sqlalchemy import ColumnElement, RowMapping, Select, case, exists, func, select, true
 
-from orchestrator.core.words import SATISFIED, TaskState
+from orchestrator.core.words import SATISFIED, DependencyDecision, TaskState
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.plan.model import DependencyKind
 from orchestrator.store.engine import Connection
@@ -21,7 +21,7 @@ from orchestrator.store.tables import (
     tasks,
 )
 from orchestrator.text import id_in, storable
-from orchestrator.views import AttemptView, DependencyView, Page, TaskDetail, TaskView
+from orchestrator.views import AttemptView, DependencyView, Page, PlanDependencyView, TaskDetail, TaskView
 
 _parents = tasks.alias("parents")
 _on_states = task_states.alias("on_states")
@@ -46,13 +46,47 @@ async def task_page(
     return Page(items=tuple(TaskView(**_without_ordinal(row)) for row in rows[:limit]), next=following)
 
 
+async def dependency_page(
+    connection: Connection, plan_id: int, *, kind: str, after: str, limit: int
+) -> Page[PlanDependencyView]:
+    """Return the dependencies of `limit` tasks of a plan, in the plan's order."""
+    e, t, on = task_dependencies.c, tasks.c, _parents.c
+    seen = id_in(after)
+    wanted = (
+        select(t.id, t.key, t.ordinal)
+        .where(t.plan_id == plan_id, t.ordinal > seen if seen is not None else true())
+        .where(exists().where(e.task_id == t.id, e.kind == kind if kind else true()))
+        .order_by(t.ordinal)
+        .limit(limit)
+        .cte("wanted")
+    )
+    query = (
+        select(wanted.c.ordinal, wanted.c.key.label("task"), on.key.label("on"))
+        .add_columns(e.kind, e.is_explicit, e.evidence, e.line, e.confidence)
+        .select_from(wanted.join(task_dependencies, e.task_id == wanted.c.id))
+        .join(_parents, on.id == e.on_task_id)
+        .where(e.kind == kind if kind else true())
+        .order_by(wanted.c.ordinal, on.ordinal, e.kind)
+    )
+    rows = (await connection.execute(query)).mappings().all()
+    ordinals = {row["ordinal"] for row in rows}
+    following = str(max(ordinals)) if len(ordinals) == limit else ""
+    return Page(items=tuple(PlanDependencyView(**_without_ordinal(row)) for row in rows), next=following)
+
+
+async def keys_of(connection: Connection, ids: Iterable[int]) -> Mapping[int, str]:
+    """Return the keys of tasks by their ids."""
+    query = select(tasks.c.id, tasks.c.key).where(tasks.c.id.in_(list(ids)))
+    return {row.id: row.key for row in await connection.execute(query)}
+
+
 async def ready_tasks(connection: Connection, plan_id: int, *, limit: int) -> tuple[TaskView, ...]:
     """Return the ready tasks of a plan, the next one first."""
     s = task_states.c
     query = (
         _listed()
         .where(s.plan_id == plan_id, s.state == TaskState.READY)
-        .order_by(s.priority, s.rank.desc(), s.task_id)
+        .order_by(tasks.c.priority, tasks.c.rank.desc(), s.task_id)
         .limit(limit)
     )
     return tuple(TaskView(**row) for row in (await connection.execute(query)).mappings())
@@ -176,7 +210,7 @@ async def _neighbours(
         .select_from(task_dependencies)
         .join(tasks, t.id == other)
         .join(task_states, task_states.c.task_id == other)
-        .where(where)
+        .where(where, e.kind != DependencyDecision.DROPPED)
         .order_by(t.ordinal)
     )
     return tuple(DependencyView(**row) for row in (await connection.execute(query)).mappings())

@@ -31,7 +31,7 @@ class History:
         self._tokens = itertools.count(1)
         self._numbers = itertools.count(1)
         self.plan_id = self._value(
-            "INSERT INTO plans (name, source, source_digest) VALUES ('p', '', '') RETURNING id"
+            "INSERT INTO plans (name, source_digest) VALUES ('p', '') RETURNING id"
         )
 
     def _value(self, statement: str, *values: object) -> Any:

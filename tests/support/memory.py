@@ -15,7 +15,16 @@ from orchestrator.core.commands import LeaseAttempt, RowCommand
 from orchestrator.core.events import AffinityRow, AttemptEnded, AttemptStarted, ControlsRead
 from orchestrator.core.words import Proof
 from orchestrator.errors import DatabaseUnavailable, Fenced
-from orchestrator.ports import Assignment, Fate, Outcome, PlanSlice, StoredAnswer, Term, TranscriptChunk
+from orchestrator.ports import (
+    Assignment,
+    Fate,
+    Outcome,
+    PlanSlice,
+    Revision,
+    StoredAnswer,
+    Term,
+    TranscriptChunk,
+)
 from tests.support.memory_tables import AttemptRow, MemoryTables
 from tests.support.sessions import assignment
 
@@ -93,6 +102,13 @@ class MemoryStore:
 
     async def submitted_plans(self) -> list[int]:
         return await self._line.carry("submitted plans", self.tables.submitted_plans)
+
+    async def open_revisions(self) -> list[Revision]:
+        found = await self._line.carry("open revisions", self.tables.open_revisions)
+        return [Revision(id=revision_id, plan_id=plan_id) for revision_id, plan_id in found]
+
+    async def store_revision(self, revision_id: int) -> bool:
+        return await self._line.carry("store revision", lambda: self.tables.store_revision(revision_id))
 
     async def load_plan(self, plan_id: int) -> AsyncIterator[PlanSlice]:
         parts = self.tables.load_plan(plan_id, slice_size=self.slice_size)

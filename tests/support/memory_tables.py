@@ -25,6 +25,7 @@ from orchestrator.core.commands import (
     SaveAnswer,
     SaveBreaker,
     SaveControls,
+    SaveDependency,
     SavePlan,
     SaveTask,
 )
@@ -44,6 +45,7 @@ from orchestrator.core.words import (
     LIVE,
     AttemptKind,
     AttemptState,
+    DependencyDecision,
     FailureClass,
     PlanState,
 )
@@ -293,10 +295,17 @@ class MemoryTables:
         for revision in _of(rows, EndRevision):
             known = self.revisions[revision.revision_id]
             self.revisions[revision.revision_id] = replace(known, state="applied")
+        self._save_dependencies(rows)
         self._save_settings(rows)
         for event in _of(rows, RecordEvent):
             seq, at_ms = len(self.events) + 1, self.clock_ms()
             self.events.append(EventRow(seq=seq, epoch=term.epoch, at_ms=at_ms, event=event))
+
+    def _save_dependencies(self, rows: Sequence[RowCommand]) -> None:
+        for row in _of(rows, SaveDependency):
+            others = tuple(on for on in self.edges.get(row.task_id, ()) if on != row.on_task_id)
+            is_blocking = row.decision is DependencyDecision.BLOCKS
+            self.edges[row.task_id] = (*others, row.on_task_id) if is_blocking else others
 
     def _save_settings(self, rows: Sequence[RowCommand]) -> None:
         for row in _of(rows, SaveBreaker):

@@ -25,8 +25,8 @@ SELECT %(plan)s, 'T' || n, n, 'leaf', 'Task ' || n, 'coder', '["true"]', %(optio
 FROM generate_series(1, %(count)s) AS n RETURNING id
 """
 STATES = """
-INSERT INTO task_states (task_id, plan_id, state, priority, rank)
-SELECT id, plan_id, 'waiting', 2, 0 FROM tasks WHERE plan_id = %(plan)s
+INSERT INTO task_states (task_id, plan_id, state)
+SELECT id, plan_id, 'waiting' FROM tasks WHERE plan_id = %(plan)s
 """
 EDGES = """
 INSERT INTO task_dependencies (plan_id, task_id, on_task_id, kind, is_explicit)
@@ -65,8 +65,8 @@ class Rows:
         """Store a plan of so many tasks; `edges` are (task, on) by position. Return its id and theirs."""
         with psycopg.connect(self._url) as connection:
             row = connection.execute(
-                "INSERT INTO plans (name, source, source_digest, state, tasks_total) "
-                "VALUES (gen_random_uuid()::text, '', '', %s, %s) RETURNING id",
+                "INSERT INTO plans (name, source_digest, state, tasks_total) "
+                "VALUES (gen_random_uuid()::text, '', %s, %s) RETURNING id",
                 (state, count),
             ).fetchone()
             assert row is not None

@@ -48,6 +48,7 @@ def new_plan(*tasks, dependencies=()):
         backend="auto",
         budget_micros=0,
         until_key="",
+        files={"": ""},
         decisions={},
         ranks={"a": 5},
     )
@@ -105,7 +106,7 @@ def test_only_blocking_dependencies_on_what_is_not_done_are_unmet():
     ids = {"a": 1, "b": 2, "c": 3}
     states = state_columns(new, plan_id=9, ids=ids)
     assert states["state"] == ["ready", "done", "waiting"]
-    assert states["rank"] == [5, 0, 0]
+    assert task_columns(new, plan_id=9, ids=ids)["rank"] == [5, 0, 0]
     rows = dependency_columns(new, plan_id=9, ids=ids)
     assert list(zip(rows["task_id"], rows["on_task_id"], rows["kind"], strict=True)) == [
         (3, 1, "blocks"),

@@ -1,0 +1,193 @@
+"""The use cases around a plan's text: read it, and revise it by a new one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict, replace
+
+from orchestrator.core.words import PlanState
+from orchestrator.errors import Conflict
+from orchestrator.plan.diff import PlanDiff, diff_plans
+from orchestrator.plan.graph import PlanGraph
+from orchestrator.plan.marks import agrees, request_for
+from orchestrator.ports import SchedulerPort
+from orchestrator.routing import Routing
+from orchestrator.runtime.submission import finding_views, read_submission
+from orchestrator.settings import Settings
+from orchestrator.store import plans, revisions
+from orchestrator.store.engine import Connection
+from orchestrator.store.listener import EventListener
+from orchestrator.store.plan_rows import NewPlan
+from orchestrator.store.plans import KnownPlan
+from orchestrator.store.revisions import StoredPlan
+from orchestrator.views import (
+    ChangeView,
+    MarkChangeView,
+    Revised,
+    ReviseRequest,
+    SourceTask,
+    SourceView,
+    SubmitRequest,
+)
+
+#: How long a caller waits for the scheduler to take a revision, and how often it looks at least.
+_PATIENCE_S = 10.0
+_POLL_S = 0.5
+
+#: Has the scheduler change one task: kind, task, reason.
+AskOfTask = Callable[[str, int, str], Awaitable[Mapping[str, object]]]
+
+
+class Revisions:
+    """Reads and revises the texts of one tenant's plans.
+
+    Args:
+        transaction: opens a transaction of the tenant.
+        listener: tells that something was committed.
+    """
+
+    def __init__(
+        self,
+        *,
+        transaction: Callable[[], AbstractAsyncContextManager[Connection]],
+        scheduler: SchedulerPort,
+        listener: EventListener,
+        routing: Routing,
+        settings: Settings,
+        tenant_id: str,
+    ) -> None:
+        self._transaction = transaction
+        self._scheduler = scheduler
+        self._listener = listener
+        self._routing = routing
+        self._settings = settings
+        self._tenant_id = tenant_id
+
+    async def source(self, ref: str) -> SourceView:
+        """Return the text of a plan and where its tasks stand. Raises NotFound."""
+        _, stored = await self._read(ref)
+        return SourceView(
+            plan_id=stored.plan_id,
+            digest=stored.digest,
+            format=stored.format,
+            files=stored.files,
+            tasks=tuple(
+                SourceTask(
+                    id=stored.ids[task.key],
+                    key=task.key,
+                    has_own_key=task.has_own_key,
+                    parent_key=task.parent,
+                    kind=task.kind,
+                    title=task.title,
+                    mark=task.mark,
+                    source_file=task.source,
+                    line=task.line,
+                    state=stored.standings[task.key].state,
+                    reason=stored.standings[task.key].reason,
+                )
+                for task in stored.tasks
+            ),
+        )
+
+    async def revise(self, ref: str, request: ReviseRequest, *, is_applied: bool, ask: AskOfTask) -> Revised:
+        """Tell what a new text changes; if it is to be applied, store it and have the scheduler run by it.
+
+        First every task follows the mark that its author has changed; if that is refused, nothing is stored,
+        and asking again goes on.
+
+        Raises:
+            NotFound: there is no such plan.
+            PlanError: the text has errors.
+            Conflict: the plan was cancelled or revised meanwhile, or a task cannot follow its mark.
+            Overloaded: a task is to follow its mark and the scheduler is away.
+        """
+        known, stored = await self._read(ref)
+        new, diff = await asyncio.to_thread(self._compare, request, known, stored)
+        if not is_applied:
+            return _revised(stored, new, diff, state="shown")
+        if known.state == PlanState.CANCELLED:
+            raise Conflict(f"The plan {known.name!r} was cancelled.", remedy="Use --fresh to start it over.")
+        asked = await _follow_marks(stored, diff, ask)
+        if new.digest == stored.digest:
+            return _revised(stored, new, diff, state="unchanged", asked=asked)
+        async with self._transaction() as connection:
+            revision_id = await revisions.insert_revision(
+                connection, stored, new, diff, tenant_id=self._tenant_id
+            )
+        await self._scheduler.nudge()
+        state, reason = await self._taken(revision_id)
+        return _revised(stored, new, diff, state=state, revision_id=revision_id, reason=reason, asked=asked)
+
+    async def _read(self, ref: str) -> tuple[KnownPlan, StoredPlan]:
+        async with self._transaction() as connection:
+            known = await plans.require_plan(connection, ref)
+            return known, await revisions.read_stored(connection, known.id)
+
+    def _compare(
+        self, request: ReviseRequest, known: KnownPlan, stored: StoredPlan
+    ) -> tuple[NewPlan, PlanDiff]:
+        if request.base_digest not in {"", stored.digest}:
+            raise Conflict(
+                f"The plan {known.name!r} was revised meanwhile.",
+                remedy="Read its text again and repeat the edit.",
+            )
+        fields = request.model_dump(include={"text", "files", "format", "take"})
+        submission = SubmitRequest(**fields, name=known.name, base_dir="/")  # the workdir stays
+        new = read_submission(submission, routing=self._routing, settings=self._settings)
+        diff = diff_plans(stored.tasks, stored.dependencies, new.plan, decided=stored.decided)
+        ranks = PlanGraph(diff.plan.tasks, diff.plan.dependencies).downstream_ms()
+        return replace(new, plan=diff.plan, decisions=self._routing.route(diff.plan), ranks=ranks), diff
+
+    async def _taken(self, revision_id: int) -> tuple[str, str]:
+        """Wait until the scheduler has taken a revision, for a while; return its state and reason."""
+        state, reason = "submitted", ""
+        with contextlib.suppress(TimeoutError), self._listener.subscribed() as wake:
+            async with asyncio.timeout(_PATIENCE_S):
+                while True:
+                    wake.clear()  # before the look: a commit between the two wakes us again
+                    async with self._transaction() as connection:
+                        state, reason = await revisions.revision_state(connection, revision_id)
+                    if state not in {"submitted", "stored"}:
+                        break
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_POLL_S):
+                            await wake.wait()
+        return state, reason
+
+
+async def _follow_marks(stored: StoredPlan, diff: PlanDiff, ask: AskOfTask) -> tuple[str, ...]:
+    """Have each task follow the mark that its author has changed; return the keys of those that had to."""
+    asked = []
+    for change in diff.marks:
+        key = diff.old_of[change.key]
+        standing = stored.standings[key]
+        if not agrees(change.new, standing):
+            kind, reason = request_for(change.new, standing)
+            await ask(kind, stored.ids[key], reason)
+            asked.append(change.key)
+    return tuple(asked)
+
+
+def _revised(
+    stored: StoredPlan,
+    new: NewPlan,
+    diff: PlanDiff,
+    *,
+    state: str,
+    revision_id: int = 0,
+    reason: str = "",
+    asked: tuple[str, ...] = (),
+) -> Revised:
+    return Revised(
+        plan_id=stored.plan_id,
+        revision_id=revision_id,
+        state=state,
+        reason=reason,
+        changes=tuple(ChangeView(**asdict(change)) for change in diff.changes),
+        marks=tuple(MarkChangeView(**asdict(change)) for change in diff.marks),
+        asked=asked,
+        findings=finding_views(new.plan),
+    )

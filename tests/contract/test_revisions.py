@@ -1,0 +1,300 @@
+"""Revising a plan on a real PostgreSQL: with a scheduler at work, and step by step with crashes between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+from orchestrator.core import events as e
+from orchestrator.core.limits import Limits
+from orchestrator.core.state import Policy
+from orchestrator.core.words import AttemptState
+from orchestrator.errors import Conflict, PlanError
+from orchestrator.ports import Outcome, SessionLimits
+from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, SchedulingSettings
+from orchestrator.runtime.service import Service
+from orchestrator.store.executors import ExecutorStore
+from orchestrator.store.urls import DatabaseUrls
+from orchestrator.views import Revised, ReviseRequest, SubmitRequest
+from tests.support.memory import MemoryExecutors
+from tests.support.rows import make_store
+from tests.support.service import execute, open_service
+
+pytestmark = pytest.mark.postgres
+
+PLAN = """\
+# Shop
+
+- [ ] **A.1** Design it
+- [ ] **A.2** Build it
+  - depends: A.1
+- [ ] Write the words
+- [x] Buy a domain
+"""
+SETTINGS = SchedulingSettings(
+    policy=Policy(),
+    limits=e.LimitsSet(at_ms=0, limits=Limits(sessions_max=16, agent_default_max=16), has_credentials=True),
+    poll_s=0.05,
+    tick_s=0.05,
+    executors_s=0.1,
+    term_patience_s=0.1,
+    retry_s=0.05,
+)
+EVERYTHING = ("general-purpose", "backend-development", "codi-documentation-writer")
+
+
+class World:
+    """A service, a scheduler that may die, and executors that do as they are told."""
+
+    def __init__(self, urls: DatabaseUrls) -> None:
+        self.urls = urls
+        self.gateway = MemoryExecutors()
+        self.service: Service
+        self._store = make_store(urls.direct)
+        self._running: asyncio.Task[None] | None = None
+        self._scheduling: Scheduling | None = None
+
+    async def begin(self) -> None:
+        """Start the scheduler, unless it runs."""
+        if self._running is not None:
+            return
+        agent_types = execute(self.urls, "SELECT DISTINCT agent_type FROM tasks WHERE agent_type <> ''")
+        infos = [ExecutorInfo(executor=f"x-{a}", agent_type=str(a), slots=9) for (a,) in agent_types]
+
+        async def executors_now() -> Iterable[ExecutorInfo]:
+            return infos
+
+        self._scheduling = Scheduling(
+            store=self._store, executors=self.gateway, executors_now=executors_now, settings=SETTINGS
+        )
+        self._running = asyncio.create_task(self._scheduling.run())
+
+    async def die(self) -> None:
+        """Kill the scheduler where it stands."""
+        if self._running is not None:
+            self._running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._running
+            await self._store.close()
+            self._store = make_store(self.urls.direct)
+            self._running = self._scheduling = None
+
+    async def close(self) -> None:
+        """End everything."""
+        await self.die()
+        await self._store.close()
+
+    # What the service sees of the scheduler.
+
+    async def nudge(self) -> None:
+        if self._scheduling is not None:
+            self._scheduling.nudge()
+
+    async def request(self, kind: str, args: Mapping[str, object], key: str) -> Mapping[str, object]:
+        assert self._scheduling is not None
+        return await self._scheduling.request(kind, args, key)
+
+    async def status(self) -> Mapping[str, object]:
+        return {}
+
+    # What is seen, and what executors do.
+
+    def states(self) -> dict[str, str]:
+        """The state of every task, by key."""
+        found = execute(
+            self.urls,
+            "SELECT key, state FROM tasks JOIN task_states ON task_id = id WHERE kind = 'leaf'",
+        )
+        return {str(key): str(state) for key, state in found}
+
+    def revisions(self) -> list[str]:
+        """The state of every revision."""
+        return [str(state) for (state,) in execute(self.urls, "SELECT state FROM plan_revisions ORDER BY id")]
+
+    async def until(self, **states: str) -> None:
+        """Wait until tasks (`A_1` for A.1) are in these states."""
+        wanted = {key.replace("_", ".", 1) if key[0] == "A" else key: state for key, state in states.items()}
+        async with asyncio.timeout(30):
+            while not wanted.items() <= self.states().items():  # noqa: ASYNC110  rows tell nobody
+                await asyncio.sleep(0.02)
+
+    async def end(self, key: str, state: AttemptState = AttemptState.SUCCEEDED) -> None:
+        """Let an executor run the live attempt of a task to its end."""
+        ((token, executor),) = execute(
+            self.urls,
+            "SELECT l.token, executor FROM leases l JOIN attempts a USING (token)"
+            " JOIN tasks t ON t.id = a.task_id WHERE t.key = %s",
+            key,
+        )
+        store = ExecutorStore(
+            self.urls.service, executor=str(executor), incarnation="i1", node_id="", limits=SessionLimits()
+        )
+        try:
+            await store.start([int(str(token))])
+            await store.save_results([(int(str(token)), Outcome(state=state))])
+        finally:
+            await store.close()
+        await self.nudge()
+
+
+@pytest.fixture
+async def world(database: DatabaseUrls, tmp_path: Path) -> AsyncIterator[World]:
+    made = World(database)
+    async with open_service(database, tmp_path, scheduler=made) as service:  # type: ignore[arg-type]
+        made.service = service
+        await service.submit(SubmitRequest(text=PLAN, backend="simulated"))
+        try:
+            yield made
+        finally:
+            await made.close()
+
+
+async def revise(world: World, text: str, *, is_applied: bool = True, base: str = "") -> Revised:
+    request = ReviseRequest(text=text, base_digest=base)
+    return await world.service.revise("Shop", request, is_applied=is_applied)
+
+
+def told(revised: Revised) -> list[tuple[str, str]]:
+    return [(change.kind, change.key) for change in revised.changes]
+
+
+async def test_a_diff_is_shown_and_changes_nothing(world: World) -> None:
+    before = world.states()
+    shown = await revise(world, PLAN + "- [ ] **A.3** Ship it\n", is_applied=False)
+    assert (shown.state, told(shown)) == ("shown", [("added", "A.3")])
+    assert (world.states(), world.revisions()) == (before, [])
+
+
+async def test_the_same_text_stores_nothing(world: World) -> None:
+    revised = await revise(world, PLAN)
+    assert (revised.state, revised.changes, world.revisions()) == ("unchanged", (), [])
+
+
+async def test_an_edit_is_taken_while_the_plan_runs(world: World) -> None:
+    await world.begin()
+    await world.until(A_1="running")
+    text = (
+        PLAN.replace("Design it\n", "Design it well\n")
+        .replace("- [ ] Write the words\n", "")
+        .replace("# Shop\n", "# Shop\n\n- [ ] **A.0** Think\n")
+        .replace("  - depends: A.1\n", "  - depends: A.0\n")
+    )
+    revised = await revise(world, text)
+    assert revised.state == "applied"
+    assert told(revised) == [
+        ("added", "A.0"),
+        ("changed", "A.1"),
+        ("changed", "A.2"),
+        ("removed", "write-the-words"),
+    ]
+    await world.until(A_0="running")
+    task = await world.service.task("A.1", plan_id=revised.plan_id)
+    assert (task.title, task.state, len(task.attempts)) == ("Design it well", "running", 1)
+    await world.end("A.1")
+    await world.until(A_1="done", A_2="waiting")
+    await world.end("A.0")
+    await world.until(A_2="running")
+    gone = {key: state for key, state in world.states().items() if "@" in key}
+    assert len(gone) == 1
+    source = await world.service.source("Shop")
+    assert source.files == {"": text}
+    assert [task.key for task in source.tasks if task.kind == "leaf"] == ["A.0", "A.1", "A.2", "buy-a-domain"]
+
+
+async def test_a_plan_that_is_done_goes_on(world: World) -> None:
+    await world.begin()
+    await world.until(A_1="running", **{"write-the-words": "running"})
+    await world.end("A.1")
+    await world.end("write-the-words")
+    await world.until(A_2="running")
+    await world.end("A.2")
+    await world.until(A_2="done")
+    await revise(world, PLAN + "- [ ] **A.3** Ship it\n")
+    await world.until(A_3="running")
+
+
+async def test_marks_of_the_text_count_where_the_author_has_changed_them(world: World) -> None:
+    await world.begin()
+    await world.until(A_1="running")
+    edited = PLAN.replace("[ ] Write", "[!] Write").replace("[x] Buy", "[ ] Buy")
+    with pytest.raises(Conflict):  # it runs already
+        await revise(world, edited)
+    revised = await revise(world, PLAN.replace("[x] Buy", "[ ] Buy").replace("[ ] **A.1", "[x] **A.1"))
+    assert sorted(revised.asked) == ["A.1", "buy-a-domain"]
+    await world.until(**{"buy-a-domain": "running"})
+    await world.end("A.1", AttemptState.CANCELLED)
+    await world.until(A_1="done", A_2="running")
+
+
+async def test_ids_that_change_hands_and_tasks_that_become_containers(world: World) -> None:
+    text = (
+        PLAN.replace("**A.1** Design", "**A.9** Design")
+        .replace("**A.2** Build", "**A.1** Build")
+        .replace("depends: A.1", "depends: A.9")
+        .replace("- [ ] Write the words\n", "- [ ] Write the words\n  - [ ] Title\n  - [ ] Text\n")
+    )
+    await world.begin()
+    revised = await revise(world, text)
+    assert revised.state == "applied"
+    assert revised.findings == ()
+    states = world.states()
+    assert {"A.9", "A.1", "title", "text"} <= states.keys()
+
+
+async def test_what_one_has_shown_another_may_not_have_changed(world: World) -> None:
+    await world.begin()
+    first = await world.service.source("Shop")
+    await revise(world, PLAN + "- [ ] **A.3** Ship it\n", base=first.digest)
+    with pytest.raises(Conflict, match="revised meanwhile"):
+        await revise(world, PLAN + "- [ ] **A.4** Sell it\n", base=first.digest)
+
+
+async def test_of_two_at_once_one_is_refused(world: World) -> None:
+    texts = [PLAN + f"- [ ] **A.{n}** Ship it\n" for n in (3, 4)]
+    waiting = [asyncio.create_task(revise(world, text)) for text in texts]
+    async with asyncio.timeout(30):
+        while len(world.revisions()) < 2:  # noqa: ASYNC110  rows tell nobody
+            await asyncio.sleep(0.02)
+    await world.begin()
+    states = {(await one).state for one in waiting}
+    assert states == {"applied", "refused"}
+
+
+async def test_errors_of_the_text_refuse_it(world: World) -> None:
+    with pytest.raises(PlanError):
+        await revise(world, PLAN + "- [ ] **A.1** Twice\n")
+    assert world.revisions() == []
+
+
+@pytest.mark.parametrize("step", ["submitted", "stored", "applied"])
+async def test_a_scheduler_that_dies_at_any_step_loses_nothing(world: World, step: str) -> None:
+    await world.begin()
+    await world.until(A_1="running")
+    await world.die()
+    revising = asyncio.create_task(
+        revise(world, PLAN.replace("- [ ] Write the words\n", "") + "- [ ] **A.3** Ship it\n")
+    )
+    async with asyncio.timeout(30):
+        while not world.revisions():  # noqa: ASYNC110  rows tell nobody
+            await asyncio.sleep(0.02)
+    if step != "submitted":
+        store = make_store(world.urls.direct)
+        assert await store.store_revision(1)
+        assert await store.store_revision(1)
+        await store.close()
+        assert world.revisions() == ["stored"]
+    if step == "applied":
+        await world.begin()
+        await revising
+        await world.die()
+    await world.begin()
+    assert (await revising).state == "applied"
+    await world.until(A_1="running", A_2="waiting", A_3="running")
+    ((attempts,),) = execute(
+        world.urls, "SELECT count(*) FROM attempts a JOIN tasks t ON t.id = a.task_id WHERE t.key = 'A.1'"
+    )
+    assert attempts == 1
