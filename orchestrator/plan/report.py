@@ -15,7 +15,7 @@ def import_report(plan: Plan) -> dict[str, object]:
     """Tell what was read, as plain JSON values.
 
     Returns:
-        `format` and `format_reason`, `counts`, `findings` and `tasks`. `counts.tasks` counts leaves, for those
+        `format`, `format_reason`, `counts`, `findings` and `tasks`. `counts.tasks` counts leaves, for those
         are what is run; `tasks` lists containers too.
     """
     explicit = sum(dependency.is_explicit for dependency in plan.dependencies)
