@@ -65,9 +65,13 @@ def read_path(path: Path | str, *, format: str = "auto") -> Plan:  # noqa: A002 
             raise PlanError(f"{path} is no ordinary file.", remedy="Name a file or a folder.")
         return read_plan(_read_file(path), format=format)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        remedy = "Check the path and its permissions."
-        raise PlanError(f"The plan {str(path)!r} cannot be read: {reason}.", remedy=remedy) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> PlanError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    remedy = "Check the path and its permissions."
+    return PlanError(f"The plan {str(path)!r} cannot be read: {reason}.", remedy=remedy)
 
 
 def read_files(texts: Mapping[str, str], *, format: str = "auto") -> Plan:  # noqa: A002  the word of the CLI
@@ -101,7 +105,26 @@ def read_files(texts: Mapping[str, str], *, format: str = "auto") -> Plan:  # no
     return assemble(drafts, format_name=chosen.name, reason=reason, source=source)
 
 
+def texts_of(path: Path, *, format: str = "auto") -> dict[str, str]:  # noqa: A002  the word of the CLI
+    """Return the texts of a plan's file, or of the files of its folder by their paths below it.
+
+    The only one has an empty path.
+
+    Raises:
+        PlanError: as `read_path`.
+    """
+    try:
+        texts = _folder_texts(path, format_name=format) if path.is_dir() else {"": _read_file(path)}
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return texts if len(texts) > 1 else {"": next(iter(texts.values()))}
+
+
 def _read_folder(folder: Path, *, format_name: str) -> Plan:
+    return read_files(_folder_texts(folder, format_name=format_name), format=format_name)
+
+
+def _folder_texts(folder: Path, *, format_name: str) -> dict[str, str]:
     """The files of a plan in a folder and below it, without hidden ones, in the order of their names."""
     found = {
         path.relative_to(folder).as_posix(): path
@@ -121,7 +144,7 @@ def _read_folder(folder: Path, *, format_name: str) -> Plan:
     if sum(map(len, texts.values())) > PLAN_BYTES_MAX:
         message = f"The files of {str(folder)!r} are larger than 16 MiB together."
         raise PlanError(message, remedy="Split the plan.")
-    return read_files(texts, format=format_name)
+    return texts
 
 
 def _without_copies(texts: Mapping[str, str]) -> tuple[dict[str, str], list[Finding]]:
