@@ -23,7 +23,7 @@ from tests.support.wall_clock import WallClock
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(400)]
 
 HOUR_S = 3600
-TTL_S, GRACE_S, BACKOFF_S = 6, 2, 5
+TTL_S, GRACE_S, BACKOFF_S = 10, 2, 5
 SETTINGS = {
     "retry": {"backoff_ms": [BACKOFF_S * 1000], "jitter": 0},
     "leases": {"ttl_s": TTL_S, "beat_s": 1, "margin_s": 2, "grace_s": GRACE_S},

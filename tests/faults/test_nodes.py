@@ -24,7 +24,7 @@ from tests.support.stopping import stopped
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(300)]
 
-TTL_S, GRACE_S = 6, 2
+TTL_S, GRACE_S = 10, 2
 SETTINGS = {
     "retry": {"backoff_ms": [100]},
     "leases": {"ttl_s": TTL_S, "beat_s": 1, "margin_s": 2, "grace_s": GRACE_S},
