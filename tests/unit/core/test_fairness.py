@@ -9,7 +9,8 @@ from itertools import pairwise
 from orchestrator.core import events as e
 from orchestrator.core.commands import LeaseAttempt
 from orchestrator.core.limits import Limits, Overrides
-from orchestrator.core.words import HoldReason, PlanState
+from orchestrator.core.state import Policy
+from orchestrator.core.words import PlanState
 from tests.support.core import PLAN, World, spec
 
 
@@ -59,17 +60,33 @@ def test_a_plan_that_was_paused_has_no_claim_to_what_ran_meanwhile():
 
 
 def test_a_plan_that_had_nothing_to_start_has_no_claim_to_what_ran_meanwhile():
-    world = World()
-    manual = spec(1000, hold_when_ready=HoldReason.MANUAL)
-    tasks = [manual, *(spec(i) for i in range(1001, 1041))]
-    world.load([*tasks, spec(999)], [(i, 1000) for i in range(1001, 1041)], plan=plan(1, "x"))
+    """It stays active all the time: its only task that could go on waits out a back-off."""
+    world = World(policy=Policy(backoff_ms=(100_000,), jitter=0.0))
+    first, *rest = [spec(i) for i in range(1000, 1041)]
+    world.load([first, *rest], [(task.task_id, 1000) for task in rest], plan=plan(1, "x"))
+    world.join("a", slots=1)
+    world.fail(1000)
     world.load([spec(i) for i in range(2001, 2101)], plan=plan(2, "x"))
     world.load([spec(i) for i in range(3001, 3101)], plan=plan(3, "y"))
-    world.join("a", slots=1)
     picks(world, 61)
-    assert Counter(lease.plan_id for lease in leases(world)) == {1: 1, 2: 30, 3: 30}
-    world.request("release_task", plan_id=1, task_id=1000)
-    assert Counter(lease.plan_id for lease in picks(world, 101)[61:]) == {1: 10, 2: 10, 3: 20}
+    assert world.state.plans[1].state is PlanState.ACTIVE
+    world.wait(100_000)
+    while world.states()[1000] != "done":
+        world.end(world.running()[0])
+    seen = len(leases(world))
+    later = Counter(lease.plan_id for lease in picks(world, seen + 40)[seen:])
+    assert later == {1: 10, 2: 10, 3: 20}
+
+
+def test_who_idles_is_no_measure_for_a_late_comer():
+    world = World(policy=Policy(backoff_ms=(100_000,), jitter=0.0))
+    world.join("a", slots=1)
+    world.load([spec(1)], plan=plan(1))
+    world.fail(1)
+    world.load([spec(i) for i in range(2001, 2101)], plan=plan(2))
+    picks(world, 41)
+    world.load([spec(i) for i in range(3001, 3101)], plan=plan(3))
+    assert Counter(lease.plan_id for lease in picks(world, 61)[41:]) == {2: 10, 3: 10}
 
 
 def test_who_comes_back_does_not_fall_behind_who_waits_at_a_busy_pool():
