@@ -62,6 +62,15 @@ class Change(BaseModel):
     until_key: str = ""
 
 
+class NewDependency(BaseModel):
+    """What a task is to wait for, or not to wait for any more."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    on_key: str = Field(min_length=1, description="Key or id of the other task, in the same plan.")
+    reason: str = ""
+
+
 class NewBudget(BaseModel):
     """Most that a plan may spend from now on, what it has spent included; 0 = no limit."""
 

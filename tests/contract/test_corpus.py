@@ -242,8 +242,8 @@ def _phases(number: str, first: int, last: int) -> dict[str, set[str]]:
         phase_of[task.key] = phase_of.get(task.parent, task.key)
     found: dict[str, set[str]] = {}
     for edges in _lines_of(number, first, last).values():
-        for task, on in edges:
-            found.setdefault(phase_of[task].removeprefix("phase-"), set()).add(on.removeprefix("phase-"))
+        for waiting, on in edges:
+            found.setdefault(phase_of[waiting].removeprefix("phase-"), set()).add(on.removeprefix("phase-"))
     return found
 
 

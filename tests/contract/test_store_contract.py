@@ -18,12 +18,20 @@ from orchestrator.core.commands import (
     MarkStarted,
     ReleaseTask,
     RowCommand,
+    SaveDependency,
     SavePlan,
     SaveTask,
 )
 from orchestrator.core.events import AttemptEnded, AttemptStarted, LiveAttempt
 from orchestrator.core.task import Task
-from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, PlanState, TaskState
+from orchestrator.core.words import (
+    AttemptKind,
+    AttemptState,
+    DependencyDecision,
+    FailureClass,
+    PlanState,
+    TaskState,
+)
 from orchestrator.errors import DatabaseUnavailable, Fenced, InvariantViolation, NotFound
 from orchestrator.ports import Fate, Outcome, PlanSlice, SchedulerStore, Usage
 from tests.support.rows import end, lease, record, save
@@ -476,6 +484,23 @@ async def test_what_is_committed_is_what_is_loaded(stores: Stores, scheduler: Sc
             assert getattr(live, name) == getattr(row, name), name
     assert [a.state for a in part.attempts] == ["started", "leased", "leased"]
     assert [a.cancel_reason for a in part.attempts] == ["", "by request", ""]
+
+
+async def test_what_a_person_decides_on_dependencies_is_loaded(
+    stores: Stores, scheduler: SchedulerStore
+) -> None:
+    plan_id, (first, second, third) = stores.plan(3, edges=[(1, 0), (2, 0)])
+
+    def decide(task_id: int, on_task_id: int, decision: DependencyDecision) -> SaveDependency:
+        return SaveDependency(
+            tenant_id="local", plan_id=plan_id, task_id=task_id, on_task_id=on_task_id, decision=decision
+        )
+
+    dropped = [decide(second, first, decision) for decision in DependencyDecision]
+    await scheduler.commit(1, [decide(third, second, DependencyDecision.BLOCKS), *dropped])
+    await scheduler.commit(2, [decide(third, first, DependencyDecision.BLOCKS)])
+    (part,) = await loaded(scheduler, plan_id)
+    assert sorted(part.edges) == [(third, first), (third, second)]
 
 
 async def test_what_is_fenced_is_loaded_until_a_batch_has_ended_it(

@@ -12,7 +12,7 @@ from orchestrator.core.machine import SchedulerState
 from orchestrator.core.requests import REQUEST_KINDS
 from orchestrator.core.state import Policy
 from orchestrator.core.words import BreakerState, HoldReason
-from orchestrator.runtime.service import GLOBAL_REQUESTS, PLAN_REQUESTS, TASK_REQUESTS
+from orchestrator.runtime.service import DEPENDENCY_REQUESTS, GLOBAL_REQUESTS, PLAN_REQUESTS, TASK_REQUESTS
 from orchestrator.runtime.status import limit_rows, limits_of_tenant, pool_rows
 from orchestrator.views import LimitView, PoolView
 from tests.support.core import PLAN
@@ -56,7 +56,7 @@ def test_pools_are_told_with_their_breakers() -> None:
 
 
 def test_every_request_of_the_core_has_a_subject_and_a_route() -> None:
-    assert TASK_REQUESTS | PLAN_REQUESTS | GLOBAL_REQUESTS == REQUEST_KINDS
+    assert TASK_REQUESTS | PLAN_REQUESTS | DEPENDENCY_REQUESTS | GLOBAL_REQUESTS == REQUEST_KINDS
     assert ROUTES.keys() == REQUEST_KINDS
 
 
