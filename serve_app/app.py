@@ -13,7 +13,15 @@ from starlette.responses import HTMLResponse
 from orchestrator import __version__
 from orchestrator.runtime.service import Service
 from orchestrator.settings import Http
-from serve_app import errors, routes_controls, routes_events, routes_health, routes_plans, routes_tasks
+from serve_app import (
+    errors,
+    routes_analysis,
+    routes_controls,
+    routes_events,
+    routes_health,
+    routes_plans,
+    routes_tasks,
+)
 from serve_app.auth import require_token
 from serve_app.limits import RequestLimits
 from serve_app.openapi import DESCRIPTION, document
@@ -57,7 +65,8 @@ def create_app(open_service: OpenService, *, token: str, http: Http) -> FastAPI:
 def _add_routes(app: FastAPI) -> None:
     app.include_router(routes_health.probes)
     guarded = APIRouter(prefix="/api/v1", dependencies=[Depends(require_token)])
-    for module in (routes_events, routes_plans, routes_tasks, routes_controls, routes_health):
+    modules = (routes_events, routes_analysis, routes_plans, routes_tasks, routes_controls, routes_health)
+    for module in modules:  # routes_plans takes every path below /plans that nobody else does
         guarded.include_router(module.router)
     app.include_router(guarded)
     app.include_router(_documentation(app))

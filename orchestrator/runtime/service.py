@@ -16,11 +16,14 @@ from hashlib import sha256
 from typing import Any
 
 from orchestrator import __version__
+from orchestrator.analysis_views import ForecastView, GraphView
 from orchestrator.core.words import FINISHED, PlanState
 from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
+from orchestrator.plan.export import export_plan
 from orchestrator.ports import SchedulerPort
 from orchestrator.routing import Routing
-from orchestrator.routing.backends import backend_note
+from orchestrator.routing.backends import SIMULATED, backend_note
+from orchestrator.runtime.outlook import forecast_of, graph_of
 from orchestrator.runtime.revision import Revisions
 from orchestrator.runtime.status import limits_of_tenant
 from orchestrator.runtime.submission import finding_views, read_submission
@@ -28,8 +31,10 @@ from orchestrator.settings import Settings
 from orchestrator.store import event_views, idempotency, plan_views, plans, task_views, transcripts
 from orchestrator.store.engine import Connection, Engine, libpq_url, tenant_transaction
 from orchestrator.store.listener import EventListener
+from orchestrator.store.past_attempts import past_attempts
 from orchestrator.store.plan_rows import NewPlan
 from orchestrator.store.plans import KnownPlan
+from orchestrator.store.whole_plans import read_whole
 from orchestrator.views import (
     BUDGET_MICROS_MAX,
     EventView,
@@ -275,6 +280,35 @@ class Service:
             return await task_views.dependency_page(
                 connection, plan_id, kind=kind, after=after, limit=min(limit, _PAGE_MAX)
             )
+
+    async def graph(self, plan_id: int) -> GraphView:
+        """Return what is left of a plan and how it hangs together."""
+        async with self._transaction() as connection:
+            whole = await read_whole(connection, plan_id)
+        return await asyncio.to_thread(graph_of, whole)
+
+    async def forecast(
+        self, plan_id: int, *, width: int = 0, samples: int = 0, seed: int = 0
+    ) -> ForecastView:
+        """Return when a plan will be done and what it will cost, by its estimates and past attempts.
+
+        Raises:
+            PlanError: width or samples are out of bounds.
+        """
+        async with self._transaction() as connection:
+            whole = await read_whole(connection, plan_id)
+            past = await past_attempts(connection, without_backend=SIMULATED)
+        return await asyncio.to_thread(forecast_of, whole, past, width=width, samples=samples, seed=seed)
+
+    async def export(self, plan_id: int, *, to: str) -> str:
+        """Return a plan in another notation, with the marks of its tasks' states.
+
+        Raises:
+            PlanError: there is no such notation.
+        """
+        async with self._transaction() as connection:
+            whole = await read_whole(connection, plan_id)
+        return await asyncio.to_thread(export_plan, whole.plan, to)
 
     # --- tasks
 

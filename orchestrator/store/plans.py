@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg.errors import ProgramLimitExceeded
-from sqlalchemy import ColumnElement, Table, cast, func, select, update
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import ColumnElement, Table, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.core.words import PlanState
@@ -131,7 +131,7 @@ async def _insert_plan_row(connection: Connection, new: NewPlan, *, tenant_id: s
         "workdir": new.workdir,
         "backend": new.backend,
         # dates of the front matter become text
-        "meta": cast(json.dumps(dict(new.plan.meta), default=str), JSONB),
+        "meta": json.loads(json.dumps(dict(new.plan.meta), default=str)),
         "tasks_total": new.tasks_total,
         "budget_micros": new.budget_micros,
         "until_key": new.until_key,
