@@ -12,6 +12,9 @@ WEEK_MS = 5 * DAY_MS
 POINT_MS = HOUR_MS
 DURATION_MS_MAX = 1000 * WEEK_MS
 
+#: The units in which a time is written, the largest first.
+UNITS = (("w", WEEK_MS), ("d", DAY_MS), ("h", HOUR_MS), ("min", MINUTE_MS), ("s", SECOND_MS), ("ms", 1))
+
 _UNITS_MS = {
     "ms": 1,
     "s": SECOND_MS, "sec": SECOND_MS, "second": SECOND_MS,

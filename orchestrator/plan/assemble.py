@@ -16,7 +16,7 @@ from orchestrator.plan.dependencies import find_dependencies
 from orchestrator.plan.dependencies.cycles import demote_inferred
 from orchestrator.plan.draft import Draft, Node
 from orchestrator.plan.keys import slug
-from orchestrator.plan.model import Checkboxes, Plan, PlanTask
+from orchestrator.plan.model import BY_AUTHOR, Checkboxes, Plan, PlanTask
 
 _DERIVED_KEY_CHARS_MAX = 120
 PRIORITY_DEFAULT = 2
@@ -108,8 +108,8 @@ def _classify(node: Node) -> str:
     body = "\n".join(text for _, text in sorted(node.body, key=lambda line: line[0]))
     section = node.parent.title if node.parent else ""
     found = classify(node.title, body=body, agent=node.agent, section=section)
-    node.type_evidence = ("by its author",) if node.task_type else found.type_evidence
-    node.domain_evidence = ("by its author",) if node.domain else found.domain_evidence
+    node.type_evidence = BY_AUTHOR if node.task_type else found.type_evidence
+    node.domain_evidence = BY_AUTHOR if node.domain else found.domain_evidence
     node.task_type = node.task_type or found.task_type
     node.domain = node.domain or found.domain
     return body

@@ -93,10 +93,9 @@ def classify(title: str, *, body: str = "", agent: str = "", section: str = "") 
     words = [("title", word) for word in _WORD.findall(title.lower())]
     below = [("body", word) for word in dict.fromkeys(_WORD.findall(body[:_BODY_CHARS_MAX].lower()))]
     agents = [("agent", word) for word in _WORD.findall(agent.lower())]
+    task_type, type_evidence = _best(_TYPES, words, below)
     if words[:1] == [("title", "milestone")]:
         task_type, type_evidence = "milestone", ("title: milestone",)
-    else:
-        task_type, type_evidence = _best(_TYPES, words, below)
     domain, domain_evidence = _best(_DOMAINS, words + agents, below)
     if domain == "other":
         around = [("section", word) for word in _WORD.findall(section.lower())]

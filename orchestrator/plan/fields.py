@@ -6,6 +6,7 @@ be read is reported and left out, never guessed.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 
@@ -31,6 +32,7 @@ FIELD_NAMES: Mapping[str, str] = {
     "acceptance": "acceptance", "acceptance criteria": "acceptance", "success criteria": "acceptance",
     "completion criteria": "acceptance", "definition of done": "acceptance", "done when": "acceptance",
     "deliverables": "deliverables", "legend": "legend",
+    "title": "title", "story": "story", "labels": "labels", "assignee": "assignee",
     "run": "run", "verify": "verify", "manual": "manual", "approve": "approve", "touches": "touches",
     "timeout": "timeout", "idle timeout": "idle timeout", "start timeout": "start timeout", "grace": "grace",
     "attempts": "attempts", "retry lost": "retry lost", "review": "review", "simulate": "simulate",
@@ -243,6 +245,20 @@ def _criterion(node: Node, name: str, value: str, line: int) -> Finding | None:
     return None
 
 
+def _title(node: Node, name: str, value: str, line: int) -> Finding | None:
+    """A title that is to be taken as it is, perhaps as a JSON string."""
+    try:
+        node.title = str(json.loads(value)) if value.startswith('"') else value or node.title
+    except ValueError:
+        return _unreadable(name, value, line, "Write the title, or close its quotation marks.")
+    return None
+
+
+def _label(node: Node, name: str, value: str, line: int) -> Finding | None:
+    node.options[name] = unquoted(value)
+    return None
+
+
 def _checkpoint(node: Node, name: str, value: str, line: int) -> Finding | None:
     node.acceptance.append(value)
     node.task_type = "milestone"
@@ -318,5 +334,6 @@ _SETTERS: Mapping[str, Callable[[Node, str, str, int], Finding | None]] = {
     "checkpoint": _checkpoint, "legend": _criterion, "run": _shell, "verify": _shell, "touches": _touches,
     "manual": _manual, "approve": _manual, "timeout": _option, "idle timeout": _option,
     "start timeout": _option, "grace": _option, "attempts": _option, "retry lost": _retry_lost,
-    "review": _agent, "simulate": _option,
+    "review": _agent, "simulate": _option, "title": _title, "story": _label, "labels": _label,
+    "assignee": _label,
 }  # fmt: skip

@@ -13,6 +13,9 @@ from enum import StrEnum
 from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
 
+#: The evidence of a type or domain that the author wrote himself.
+BY_AUTHOR = ("by its author",)
+
 #: What a task takes where its author does not say: half an hour.
 ESTIMATE_MS_DEFAULT = 30 * 60 * 1000
 
@@ -127,8 +130,8 @@ class PlanTask:
     agent: str = ""
     task_type: str = ""
     domain: str = ""
-    type_evidence: tuple[str, ...] = ()
-    domain_evidence: tuple[str, ...] = ()
+    type_evidence: tuple[str, ...] = field(default=(), compare=False)
+    domain_evidence: tuple[str, ...] = field(default=(), compare=False)
     acceptance: tuple[str, ...] = ()
     touches: tuple[str, ...] = ()
     run: tuple[str, ...] = ()

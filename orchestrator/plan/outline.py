@@ -311,13 +311,14 @@ class _Outline:
     def _fence(self, block: Fence) -> None:
         collecting = self._collecting
         if collecting and collecting.name in ("run", "verify"):
-            lines = _shell_lines(block.lines)
-            collecting.count += len(lines)
-            (collecting.node.run if collecting.name == "run" else collecting.node.verify).extend(lines)
+            commands = _shell_lines(block.lines)
+            collecting.count += len(commands)
+            (collecting.node.run if collecting.name == "run" else collecting.node.verify).extend(commands)
             self._stop_collecting()
             return
-        owner = self._owner(block.indent)
-        owner.body.append((block.line, "\n".join((f"```{block.info}", *block.lines, "```"))))
+        # a fence named `body` holds the words of a body that would be read as something else
+        lines = block.lines if block.info == "body" else (f"```{block.info}", *block.lines, "```")
+        self._owner(block.indent).body.append((block.line, "\n".join(lines)))
 
     def _table(self, table: Table) -> None:
         """A table with ids and states lists tasks; any other is text."""

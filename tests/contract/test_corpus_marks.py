@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
 
-from orchestrator.plan.model import Mark, MarkSpan, Notation, Plan, PlanTask
-from orchestrator.plan.read import read_plan
+from orchestrator.plan.markdown_out import to_markdown
+from orchestrator.plan.model import DependencyKind, Mark, MarkSpan, Notation, Plan, PlanTask
+from orchestrator.plan.read import read_path, read_plan
 from orchestrator.plan.render import WRITTEN, write_ids, write_marks
 
 REPOSITORY = Path(__file__).parents[2]
 CORPUS = Path(os.environ.get("ORCHESTRATOR_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
-FILES = sorted(CORPUS.glob("*.md"))
-FILES = [path for path in FILES if path.name[0].isdigit()]
+PLANS = sorted(path for path in CORPUS.glob("[01]*") if path.is_file())
+FILES = [path for path in PLANS if path.suffix == ".md"]
 
 pytestmark = pytest.mark.skipif(not FILES, reason=f"NOT RUN: no corpus at {CORPUS}")
 each_text = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name[:24])
@@ -95,3 +97,21 @@ def test_hidden_ids_keep_the_keys_of_tasks_without_one(path: Path) -> None:
         (task.key, task.title, task.mark, task.parent) for task in plan.tasks
     ]
     assert all(task.has_own_key for task in again.tasks)
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.name[:24])
+def test_a_plan_written_as_markdown_is_read_as_the_same_plan(path: Path) -> None:
+    plan = read_path(path)
+    again = read_plan(to_markdown(plan))
+    assert again.errors == ()
+    assert [_without_place(task) for task in again.tasks] == [_without_place(task) for task in plan.tasks]
+    assert _stated(again) == _stated(plan)
+
+
+def _without_place(task: PlanTask) -> PlanTask:
+    mark = Mark.CANCELLED if task.mark is Mark.SKIPPED else task.mark
+    return replace(task, mark=mark, line=0, source="", span=None, has_own_key=True)
+
+
+def _stated(plan: Plan) -> set[tuple[str, str, DependencyKind]]:
+    return {(edge.task, edge.on, edge.kind) for edge in plan.dependencies if edge.is_explicit}

@@ -15,6 +15,7 @@ from orchestrator.plan.export.diagrams import to_dot, to_mermaid
 from orchestrator.plan.export.graphml import to_graphml
 from orchestrator.plan.export.native import to_native
 from orchestrator.plan.export.tables import to_beads, to_csv
+from orchestrator.plan.markdown_out import to_markdown
 from orchestrator.plan.model import Plan
 
 
@@ -31,6 +32,7 @@ EXPORTS: Mapping[str, Export] = {
     "json": Export(to_native, "application/json"),
     "jsonl": Export(to_beads, "application/jsonl"),
     "csv": Export(to_csv, "text/csv"),
+    "markdown": Export(to_markdown, "text/markdown"),
     "mermaid": Export(to_mermaid, "text/vnd.mermaid"),
     "dot": Export(to_dot, "text/vnd.graphviz"),
     "graphml": Export(to_graphml, "application/graphml+xml"),
