@@ -94,7 +94,9 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="NOTATION", help="json, jsonl (Beads), csv, mermaid, dot, graphml, cypher."
+            "--to",
+            metavar="NOTATION",
+            help="json, jsonl (Beads), csv, markdown, mermaid, dot, graphml, cypher.",
         ),
     ],
     out: Annotated[
