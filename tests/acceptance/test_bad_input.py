@@ -23,7 +23,7 @@ from tests.support.command_line import CommandLine
 from tests.support.ports import free_port
 from tests.support.postgres import running_server
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 QUICK_S = 20.0  # on a machine with other work; alone they take a second
 

@@ -17,7 +17,7 @@ from orchestrator.store.address import read_record
 from tests.support.command_line import CommandLine
 from tests.support.messages_api import Block, MessagesApi, Reply, Request, call, done, text, write_files
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 API_KEY = "sk-ant-acceptance-7788"
 KEYS = ("A.1", "A.2", "A.3")

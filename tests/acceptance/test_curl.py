@@ -17,7 +17,7 @@ from tests.support.command_line import CommandLine
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.postgres,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(shutil.which("curl") is None, reason="NOT RUN: there is no curl on this machine"),
 ]
 

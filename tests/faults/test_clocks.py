@@ -20,7 +20,7 @@ from tests.support.host import wait_until
 from tests.support.rows import Rows
 from tests.support.wall_clock import WallClock
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(600)]
 
 HOUR_S = 3600
 TTL_S, GRACE_S, BACKOFF_S = 10, 2, 5

@@ -21,7 +21,7 @@ from tests.support.host import is_alive, wait_until
 from tests.support.own_home import own_home
 from tests.support.rows import Rows
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(600)]
 
 #: For what takes a second on a machine with nothing else to do.
 PATIENCE_S = 90.0

@@ -19,7 +19,7 @@ from tests.support.host import wait_until
 from tests.support.rows import Rows
 from tests.support.stopping import stopped
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(600)]
 
 PATIENCE_S = 90.0
 

@@ -17,7 +17,7 @@ from tests.support.own_server import own_server
 from tests.support.rows import Rows
 from tests.support.service_process import Answer, ServiceProcess, service_process
 
-pytestmark = [pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(600)]
 
 AT_ONCE = 50
 

@@ -21,7 +21,7 @@ from tests.support.host import (
     wait_until,
 )
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(600)]
 
 #: After SIGKILL of the Host or its guard, on a machine with other work.
 GONE_MAX_S = 40.0

@@ -22,7 +22,7 @@ from tests.support.host import wait_until
 from tests.support.rows import Rows
 from tests.support.stopping import stopped
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(600)]
 
 TTL_S, GRACE_S = 10, 2
 SETTINGS = {

@@ -23,7 +23,7 @@ from tests.support.own_home import own_home
 from tests.support.rows import LOCKED, Rows
 from tests.support.stopping import stopped
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(600)]
 
 #: The term may be taken when it has stood still for so long; a transaction of a frozen client ends as soon.
 PATIENCE_S = 10.0

@@ -20,7 +20,7 @@ from tests.support.actor_stack import ActorStack, actor_stack
 from tests.support.postgres import private_home
 from tests.support.rows import Rows
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 #: Runs until there is a file `go`; says who it is first.
 WAITING = "echo $$ >> pids; while [ ! -e go ]; do sleep 0.05; done"

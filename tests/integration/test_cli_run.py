@@ -11,7 +11,7 @@ import pytest
 from orchestrator.stack import read_stack
 from tests.support.command_line import TIMEOUT_S, CommandLine, own_command_line, read_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 MENDABLE = """---
 name: mendable

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.stack import TOKEN_FILE
 from tests.support.command_line import CommandLine, own_command_line
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 PLAN = """---
 name: small

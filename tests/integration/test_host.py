@@ -22,7 +22,7 @@ from tests.support.command_line import CommandLine, own_command_line
 from tests.support.host import LONG_PLAN, is_alive, postmaster_pid, running_host
 from tests.support.ports import free_port
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 SHORT_PLAN = """---
 name: short

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.command_line import CommandLine, own_command_line, read_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 PLAN = "# Alone\n\n- [ ] A.1 Say it\n  - run: `echo said`\n"
 

@@ -14,7 +14,7 @@ from tests.support.host import wait_until
 from tests.support.own_home import own_home
 from tests.support.rows import Rows
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 PATIENCE_S = 90.0
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.ray_stack import ROOT, foreign_environment
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 #: The first moments are the worst: its thread has not yet met the GCS that is about to end.
 DELAYS_S = ("0", "0.01", "0.03", "0.5")

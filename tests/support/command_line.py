@@ -20,7 +20,7 @@ from orchestrator.stack import read_stack
 from orchestrator.store.embedded import purge
 from tests.support.ports import free_port
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 240.0
 
 #: Less than the minute for which Ray keeps a process that waits for what has ended.
 GONE_S = 50.0
