@@ -1,4 +1,4 @@
-"""The command import: what the importer reads from a plan, without doing anything with it."""
+"""The command import: a plan revised by its file, or a report of what is read from it."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.output import Output, finding_line
-from orchestrator.errors import PlanError, SettingsError
+from orchestrator.errors import PlanError
 
 
 def import_(
     file: options.PlanFile,
     format: options.PlanFormat = "auto",  # noqa: A002 - the word of the option
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report; nothing is stored.")] = False,
+    plan_name: options.OfPlan = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Tell what is read from a plan.
+    """Revise a plan of the stack that is up by its file, or only tell what is read from it.
 
-    Its format and the reason to think so, its tasks, checkboxes, dependencies, and what is wrong with it.
+    What the file changes is shown first, and applied when you agree: tasks that are known keep their states
+    and attempts, what runs goes on, and what is no longer in the file is cancelled. With --dry-run: the
+    format and the reason to think so, tasks, checkboxes, dependencies, and what is wrong with them.
 
-    Exit code: 0 the plan would be accepted, 2 without --dry-run, 3 it has errors or cannot be read.
+    Exit code: 0 done, 3 the file has errors or cannot be read, 4 no such plan.
 
     Example: orchestrator import docs/plans --dry-run --json
     """
-    if not dry_run:
-        raise SettingsError(
-            "`import` by itself stores nothing.",
-            remedy="Add --dry-run for a report; `submit` hands the plan in, `run` works on it.",
-        )
     from orchestrator.cli.plan_files import checked, placed_findings
+    from orchestrator.cli.sync import revise
     from orchestrator.plan.report import import_report
 
     output = Output(is_json=json)
+    if not dry_run:
+        revise(file, name=plan_name, is_agreed=yes, output=output)
+        return
     plan = checked(file, format=format)
     report = import_report(plan)
     for finding in placed_findings(plan, file):

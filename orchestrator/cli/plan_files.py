@@ -80,11 +80,14 @@ def placed_findings(plan: Plan, file: str) -> tuple[Finding, ...]:
 
 def request_for(plan: Plan, file: str, choices: Choices) -> SubmitRequest:
     """Return the request that hands the plan in. Relative folders are made absolute here, where they are."""
+    from orchestrator.plan.read import texts_of
     from orchestrator.views import SubmitRequest
 
     path = Path.cwd() if file == STDIN else Path(file).absolute()
+    texts = texts_of(path, format=choices.format) if path.is_dir() and file != STDIN else {"": plan.source}
     return SubmitRequest(
-        text=plan.source,
+        text=texts.get("", ""),
+        files={} if list(texts) == [""] else texts,
         source=_source(file),
         format=choices.format,
         name=choices.name or ("" if plan.name or plan.title or file == STDIN else path.stem),

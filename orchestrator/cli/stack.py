@@ -70,6 +70,7 @@ def up(
     from orchestrator.cli.home import home_folder, served_stack
     from orchestrator.cli.host import start_detached
     from orchestrator.cli.messages import Starting
+    from orchestrator.cli.sync import start_process
     from orchestrator.cli.text import duration
 
     output = Output(is_json=json)
@@ -83,6 +84,7 @@ def up(
         stack = served_stack(home)
     if stack is None:
         raise EnvironmentFault("The stack ended as soon as it was ready.", remedy="Start it again.")
+    start_process(home)
     text = "\n".join(_where(stack, home, what="Up" if is_new else "Up already"))
     output.result({"stack": stack, "is_new": is_new}, text)
 
@@ -95,14 +97,17 @@ def down(json: options.Json = False) -> None:
     Example: orchestrator down
     """
     from orchestrator.cli.home import home_folder
+    from orchestrator.cli.sync import stop_process
 
     output = Output(is_json=json)
-    stack = read_stack(home_folder())
+    home = home_folder()
+    stack = read_stack(home)
     if stack is None:
         output.result({"stopped": False}, "Nothing was running here.")
         return
     what = "the run" if stack.mode == "run" else "the stack"
     output.say(f"Stopping {what} (process {stack.pid}) …")
+    stop_process(home)
     _stop(stack)
     output.result({"stopped": True, "pid": stack.pid}, "Stopped.")
 
@@ -198,7 +203,7 @@ def _status_lines(found: StatusView) -> Iterator[str]:
     ready = "ready" if found.is_ready else "not ready yet"
     yield f"  scheduler  {ready}, epoch {found.epoch}, up {duration(found.uptime_s)}"
     if found.is_paused:
-        yield f"  paused     {paused(found)}: nothing starts until `orchestrator resume --all`"
+        yield f"  waits      {paused(found)}: nothing starts until `orchestrator resume --all`"
     yield f"  sessions   {found.sessions} of {found.sessions_max}"
     if found.backend_note:
         yield f"  backend    {found.backend_note}"

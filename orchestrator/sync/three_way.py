@@ -44,11 +44,15 @@ class Merge:
     Attributes:
         files: the text of each file, the marks of the database written.
         base: the texts that both sides agree on after that; as before at marks that are sent or in conflict.
+        written: how many marks of the database are written.
+        missing: keys of the tasks that the files no longer have.
         sends: in the order of the files. Until the database agrees they are sent again with each merge.
     """
 
     files: Mapping[str, str]
     base: Mapping[str, str]
+    written: int
+    missing: tuple[str, ...]
     sends: tuple[Sent, ...]
     conflicts: tuple[MarkConflict, ...]
 
@@ -69,6 +73,7 @@ def merge(
     """
     known = {task.key: task for task in base}
     old_of = match_tasks(base, found)
+    found_keys = frozenset(old_of.values())
     written: dict[str, dict[MarkSpan, Mark]] = defaultdict(dict)
     waiting: dict[str, dict[MarkSpan, Mark]] = defaultdict(dict)
     sends: list[Sent] = []
@@ -101,6 +106,8 @@ def merge(
     return Merge(
         files={name: write_marks(text, written[name]) for name, text in files.items()},
         base={name: write_marks(text, {**written[name], **waiting[name]}) for name, text in files.items()},
+        written=sum(map(len, written.values())),
+        missing=tuple(key for key in known if key not in found_keys),
         sends=tuple(sends),
         conflicts=tuple(conflicts),
     )

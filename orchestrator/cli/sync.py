@@ -1,0 +1,257 @@
+"""Commands on plans and their files: keep them in step, reconcile them by hand, revise a plan by its file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli import options
+from orchestrator.cli.output import Output
+from orchestrator.errors import EnvironmentFault, SettingsError
+
+if TYPE_CHECKING:
+    from orchestrator.sync.keeper import Look, Round
+    from orchestrator.views import Revised
+
+sync = typer.Typer(
+    name="sync",
+    help="Keep plans and their files in step: a tick in the file counts, and what gets done is ticked there.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_END_WAIT_MAX_S = 30.0
+_POLL_S = 0.1
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+
+
+@sync.command()
+def start(
+    file: options.PlanFile,
+    plan: options.OfPlan = "",
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay here and show what is done; ends with Ctrl-C.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Keep a plan of the stack that is up in step with its file.
+
+    Only marks are ever written into the file. It goes on until `sync stop`, also after `down` and `up`.
+
+    Example: orchestrator sync start plan.md
+    """
+    from orchestrator.cli.home import connect, home_folder
+    from orchestrator.sync.registry import read_plans, write_plans
+
+    output = Output(is_json=json)
+    home, path = home_folder(), Path(file).absolute()
+    with connect() as client:
+        known = client.plan(plan or _name_of(file))
+    write_plans(home, {**read_plans(home), str(known.id): path})
+    stop_process(home)
+    if foreground:
+        from orchestrator.sync.__main__ import keep_in_step
+
+        output.say(f"Keeping {path} and plan {known.name!r} in step. Ctrl-C ends it.")
+        keep_in_step(home)
+        return
+    start_process(home)
+    output.result({"plan_id": known.id, "path": path}, f"{path} and plan {known.name!r} are kept in step.")
+
+
+@sync.command()
+def stop(
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="Name or id of the plan; none = all.")] = "",
+    json: options.Json = False,
+) -> None:
+    """Keep a plan, or all of them, in step no longer.
+
+    Example: orchestrator sync stop first-light
+    """
+    from orchestrator.cli.home import connect, home_folder
+    from orchestrator.sync.registry import read_plans, write_plans
+
+    home = home_folder()
+    plans = read_plans(home)
+    stopped = list(plans)
+    if plan:
+        with connect() as client:
+            stopped = [ref for ref in plans if ref == str(client.plan(plan).id)]
+    stop_process(home)
+    write_plans(home, {ref: path for ref, path in plans.items() if ref not in stopped})
+    start_process(home)
+    text = f"{len(stopped)} of {len(plans)} plans are no longer kept in step."
+    Output(is_json=json).result({"stopped": stopped}, text)
+
+
+@sync.command("status")
+def sync_status(json: options.Json = False) -> None:
+    """Tell which plans are kept in step, and what waits for a person.
+
+    Example: orchestrator sync status
+    """
+    from orchestrator.cli.home import home_folder
+    from orchestrator.sync.registry import read_plans, read_state
+
+    output = Output(is_json=json)
+    home = home_folder()
+    plans, state = read_plans(home), read_state(home)
+    standing = state.plans if state is not None else {}
+    output.say(f"process {state.pid}" if state is not None else "not running")
+    for ref, path in plans.items():
+        output.say(f"plan {ref}  {path}")
+        for line in _waiting_lines(standing.get(ref, {})):
+            output.say(f"  {line}")
+    output.result({"pid": state.pid if state is not None else None, "plans": plans, "standing": standing})
+
+
+def reconcile(
+    file: options.PlanFile, plan: options.OfPlan = "", yes: Yes = False, json: options.Json = False
+) -> None:
+    """Show where a plan's file and the database say different things, and make them agree.
+
+    Example: orchestrator reconcile plan.md
+    """
+    from orchestrator.cli.home import connect
+    from orchestrator.sync.files import PlanFiles
+    from orchestrator.sync.keeper import Keeper
+
+    output = Output(is_json=json)
+    with connect() as client:
+        keeper = Keeper(client, PlanFiles(Path(file).absolute()), plan or _name_of(file))
+        look = keeper.look()
+        drift = list(_drift_lines(look))
+        for line in drift:
+            output.say(line)
+        if not drift:
+            output.result({"drift": []}, "File and database agree.")
+            return
+        if not _is_agreed(yes, "Make them agree?", output):
+            output.result({"drift": drift, "healed": False}, "Nothing was done.")
+            return
+        done = keeper.keep()
+    output.result({"drift": drift, "healed": True, **asdict(done)}, _done_text(done))
+
+
+def revise(file: str, *, name: str, is_agreed: bool, output: Output) -> None:
+    """Show what a file changes of the plan that it is of, and apply it if that is agreed."""
+    from orchestrator.cli.home import connect
+    from orchestrator.plan.read import texts_of
+    from orchestrator.views import ReviseRequest
+
+    texts = texts_of(Path(file))
+    request = ReviseRequest(text=texts.get("", ""), files={} if list(texts) == [""] else texts)
+    with connect() as client:
+        ref = name or _name_of(file)
+        shown = client.revise(ref, request)
+        for line in _change_lines(shown):
+            output.say(line)
+        if not shown.changes and not shown.marks:
+            output.say("No task is changed.")
+        elif not _is_agreed(is_agreed, "Apply it?", output):
+            output.result(shown, "Nothing was stored.")
+            return
+        revised = client.revise(ref, request, is_applied=True)
+    reason = f": {revised.reason}" if revised.reason else ""
+    output.result(revised, f"Plan {revised.plan_id}: {revised.state}{reason}")
+
+
+def start_process(home: Path) -> None:
+    """Start the process that keeps plans in step, if there are any."""
+    from orchestrator.sync.registry import SYNC_LOG, read_plans, read_state
+
+    if not read_plans(home) or read_state(home) is not None:
+        return
+    (home / SYNC_LOG).parent.mkdir(exist_ok=True)
+    with (home / SYNC_LOG).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "orchestrator.sync", str(home)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline_s = time.monotonic() + _END_WAIT_MAX_S
+    while read_state(home) is None:
+        if process.poll() is not None or time.monotonic() > deadline_s:
+            raise EnvironmentFault("Sync did not start.", remedy=f"{home / SYNC_LOG} says why.")
+        time.sleep(_POLL_S)
+
+
+def stop_process(home: Path) -> None:
+    """End the process that keeps plans in step, if it runs."""
+    from orchestrator.sync.registry import read_state
+
+    state = read_state(home)
+    if state is None:
+        return
+    os.kill(state.pid, signal.SIGTERM)
+    deadline_s = time.monotonic() + _END_WAIT_MAX_S
+    while read_state(home) is not None:
+        if time.monotonic() > deadline_s:
+            raise EnvironmentFault(
+                f"Sync (process {state.pid}) does not end.", remedy=f"End it with `kill -9 {state.pid}`."
+            )
+        time.sleep(_POLL_S)
+
+
+def _name_of(file: str) -> str:
+    """The name by which a file is handed in, if no other was given."""
+    from orchestrator.plan.read import read_path
+
+    if file == "-":
+        raise SettingsError("Standing input is no file.", remedy="Name the file of the plan.")
+    plan = read_path(file)
+    return plan.name or plan.title or Path(file).absolute().stem
+
+
+def _is_agreed(is_agreed: bool, question: str, output: Output) -> bool:
+    if is_agreed:
+        return True
+    if output.is_json or not sys.stdin.isatty():
+        return False
+    return typer.confirm(question, err=True)
+
+
+def _change_lines(shown: Revised) -> list[str]:
+    lines = [
+        f"{change.kind:8} {change.key}  {change.title}"
+        + (f"  ({', '.join(change.reasons)})" if change.reasons else "")
+        for change in shown.changes
+    ]
+    return [*lines, *(f"{'marked':8} {mark.key}  {mark.old} → {mark.new}" for mark in shown.marks)]
+
+
+def _drift_lines(look: Look) -> list[str]:
+    merge = look.merge
+    return [
+        *(f"{sent.key}: {sent.mark} in the file, to be sent" for sent in merge.sends),
+        *([f"{merge.written} marks to be written into the file"] if merge.written else []),
+        *(f"{key}: no longer in the file; `orchestrator import` takes it out" for key in merge.missing),
+        *(
+            f"{conflict.key}: {conflict.in_file} in the file, {conflict.in_database} in the database: "
+            "make them agree by hand"
+            for conflict in merge.conflicts
+        ),
+    ]
+
+
+def _done_text(done: Round) -> str:
+    return f"{done.written} marks written, {len(done.sent)} sent, {len(done.refused)} refused."
+
+
+def _waiting_lines(standing: Any) -> list[str]:
+    lines = [f"cannot be kept: {standing['error']}"] if standing.get("error") else []
+    lines += [f"conflict: {line}" for line in standing.get("conflicts", ())]
+    lines += [f"refused: {line}" for line in standing.get("refused", ())]
+    missing = standing.get("missing", ())
+    return [*lines, *(f"{key} is no longer in the file; `import` takes it out" for key in missing)]

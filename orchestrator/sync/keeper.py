@@ -1,0 +1,170 @@
+"""One plan and its files: look what each side has changed, and make the other follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.client import Client
+from orchestrator.core.words import TaskKind, TaskState
+from orchestrator.errors import Conflict, PlanError
+from orchestrator.plan.marks import request_for
+from orchestrator.plan.model import Mark, PlanTask
+from orchestrator.plan.sources import digest_of
+from orchestrator.plan.standing import Standing
+from orchestrator.sync.files import PlanFiles
+from orchestrator.sync.three_way import Merge, merge
+from orchestrator.views import ReviseRequest, SourceView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What a round of sync did, and what waits for a person.
+
+    Attributes:
+        written: marks that were written into files.
+        sent: keys of tasks that follow a mark that their author has set.
+        flagged: ids of tasks that relied on what an untick has opened again.
+        conflicts, refused: in words.
+        missing: keys of tasks that the files no longer have; taking them out of the plan is for a person.
+        revised: the edit of the files became the plan's text.
+    """
+
+    written: int = 0
+    sent: tuple[str, ...] = ()
+    flagged: tuple[int, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    revised: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Both sides as they were seen, and what is to be done about it."""
+
+    source: SourceView
+    texts: dict[str, str]
+    merge: Merge
+
+
+@dataclass(slots=True)
+class Keeper:
+    """Keeps the files of one plan in step with the server.
+
+    Attributes:
+        own: digest of the texts as the last round left them.
+    """
+
+    client: Client
+    files: PlanFiles
+    ref: str
+    own: str = ""
+
+    def is_as_left(self) -> bool:
+        """Tell whether the files are as the last round left them: what changed was our own writing."""
+        try:
+            return digest_of(self.files.read()) == self.own
+        except PlanError:
+            return False
+
+    def look(self) -> Look:
+        """Look what is to be done, and do nothing.
+
+        Raises:
+            PlanError: the files cannot be read, or have errors.
+            NotFound: the server does not know the plan.
+        """
+        source = self.client.source(self.ref)
+        texts = self.files.read()
+        plan = self.files.parsed(texts, format=source.format)
+        if plan.errors:
+            first = plan.errors[0]
+            raise PlanError(f"Line {first.line}: {first.message}", remedy="Mend the file; sync goes on then.")
+        return Look(
+            source=source,
+            texts=texts,
+            merge=merge(_base(source), plan.tasks, texts, _standings(source)),
+        )
+
+    def keep(self) -> Round:
+        """Do one round. Raises as `look`, and whatever the server answers."""
+        look = self.look()
+        sent, flagged, refused = self._send(look)
+        is_written = self._write(look)
+        revised = is_written and self._advance(look)
+        self.own = digest_of(look.merge.files) if is_written else ""
+        return Round(
+            written=look.merge.written if is_written else 0,
+            sent=sent,
+            flagged=flagged,
+            refused=refused,
+            conflicts=tuple(
+                f"{conflict.source or self.files.path}:{conflict.line} {conflict.key} is marked "
+                f"{conflict.in_file} by hand and is {conflict.in_database} in the database"
+                for conflict in look.merge.conflicts
+            ),
+            missing=look.merge.missing,
+            revised=revised,
+        )
+
+    def _send(self, look: Look) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
+        tasks = {task.key: task for task in look.source.tasks}
+        standings = _standings(look.source)
+        sent: list[str] = []
+        flagged: list[int] = []
+        refused: list[str] = []
+        for mark in look.merge.sends:
+            kind, reason = request_for(mark.mark, standings[mark.key])
+            try:
+                answer = self.client.request(kind, task_id=tasks[mark.key].id, reason=reason)
+            except Conflict as refusal:
+                refused.append(f"{mark.key}: {refusal}")
+            else:
+                sent.append(mark.key)
+                flagged += answer.get("flagged", ())
+        return tuple(sent), tuple(flagged), tuple(refused)
+
+    def _write(self, look: Look) -> bool:
+        """Write the marks; False if somebody has edited a file meanwhile, who is to be looked at first."""
+        return all(
+            self.files.write(name, text, seen=look.texts[name])
+            for name, text in look.merge.files.items()
+            if text != look.texts[name]
+        )
+
+    def _advance(self, look: Look) -> bool:
+        """Make what both sides agree on the plan's text; of an edit that removes tasks only the marks."""
+        texts = look.merge.base
+        if look.merge.missing:
+            stored = dict(look.source.files)
+            plan = self.files.parsed(stored, format=look.source.format)
+            texts = merge(_base(look.source), plan.tasks, stored, _standings(look.source)).files
+        if digest_of(texts) == look.source.digest:
+            return False
+        request = ReviseRequest(
+            text=texts.get("", ""),
+            files={} if list(texts) == [""] else dict(texts),
+            format=look.source.format,
+            base_digest=look.source.digest,
+        )
+        return self.client.revise(self.ref, request, is_applied=True).state == "applied"
+
+
+def _standings(source: SourceView) -> dict[str, Standing]:
+    return {task.key: Standing(TaskState(task.state), task.reason) for task in source.tasks}
+
+
+def _base(source: SourceView) -> list[PlanTask]:
+    return [
+        PlanTask(
+            key=task.key,
+            has_own_key=task.has_own_key,
+            title=task.title,
+            kind=TaskKind(task.kind),
+            parent=task.parent_key,
+            mark=Mark(task.mark),
+            line=task.line,
+            source=task.source_file,
+        )
+        for task in source.tasks
+    ]
