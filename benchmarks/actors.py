@@ -75,10 +75,10 @@ class IdleExecutor(Executor):
 class FixedPools:
     """Stands where the pools stand, with executors that were made before."""
 
-    def __init__(self, present: Sequence[tuple[ExecutorInfo, str, Any]]) -> None:
+    def __init__(self, present: Sequence[tuple[ExecutorInfo, Any]]) -> None:
         self._present = list(present)
 
-    async def executors(self) -> list[tuple[ExecutorInfo, str, Any]]:
+    async def executors(self) -> list[tuple[ExecutorInfo, Any]]:
         """Return every executor, with its node and its handle."""
         return self._present
 

@@ -184,7 +184,7 @@ def executors(kind: type, config: ActorConfig, *more: object) -> Iterator[list[H
         handles = [make(kind, executor(name, pool), config, name, agent_type, *more) for name in names]
         ray.get([handle.ready.remote() for handle in handles])
         infos = [ExecutorInfo(executor=name, agent_type=agent_type, slots=pool.slots) for name in names]
-        present = [(info, node, handle) for info, handle in zip(infos, handles, strict=True)]
+        present = list(zip(infos, handles, strict=True))
         with actor(FixedPools, POOLS, present):
             yield handles
         for handle in handles:

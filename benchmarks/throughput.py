@@ -1,4 +1,7 @@
-"""How many no-op tasks a second go through the full protocol, beside the same actors without a database."""
+"""How many no-op tasks a second go through the full protocol, beside the same actors without a database.
+
+The history that they leave is checked as after a fault test; a fault of it ends the measurement.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from benchmarks import Figure
 from benchmarks.actors import Shape
 from benchmarks.stack import MeasuredStack, measured_stack, ray_cluster, reference_ends
+from tests.support.history import check_history
 
 RUNS = 3
 TASKS = 20_000
@@ -53,12 +57,14 @@ def measure() -> Iterator[Figure]:
             reference = reference_rates(concurrency)
             with measured_stack(concurrency) as stack:
                 rates = tuple(rate_of(stack, TASKS) for _ in range(RUNS))
+                checked = len(check_history(stack.urls.service).attempts)
                 sizes = _sizes(stack) if concurrency == min(AIMS) else {}
             at = f"{concurrency} at once"
             yield Figure(name=f"without a database, {at}", values=reference, unit="tasks/s")
             yield Figure(
                 name=f"{TASKS:,} tasks, full protocol, {at}", values=rates, unit="tasks/s", at_least=aim
             )
+            yield Figure(name=f"attempts in a history without fault, {at}", values=(checked,), unit="")
             share = tuple(rate / statistics.median(reference) for rate in rates)
             yield Figure(
                 name=f"share of the rate without a database, {at}",
