@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import networkx as nx
 
-from orchestrator.core.words import TaskKind
 from orchestrator.errors import PlanError
-from orchestrator.plan.model import ESTIMATE_MS_DEFAULT, DependencyKind, Mark, PlanDependency, PlanTask
+from orchestrator.plan.analysis import Analysis
+from orchestrator.plan.model import DependencyKind, Mark, PlanDependency, PlanTask
+from orchestrator.plan.order import Order
 
 #: Marks of tasks that will not run, so that nothing waits for them.
 SETTLED_MARKS = frozenset({Mark.DONE, Mark.CANCELLED, Mark.DEFERRED, Mark.SKIPPED})
@@ -121,20 +123,8 @@ class PlanGraph:
         return frozenset({key, *nx.ancestors(self._graph, key)})
 
     def waves(self) -> list[tuple[str, ...]]:
-        """The leaves that are left to do, in generations: each waits for leaves of earlier ones only.
-
-        Raises:
-            networkx.NetworkXUnfeasible: the plan has a cycle.
-        """
-        depth: dict[str, int] = {}
-        waves: dict[int, list[str]] = {}
-        for key in nx.lexicographical_topological_sort(self._graph, key=self._order().__getitem__):
-            before = max((depth[first] for first in self._graph.predecessors(key)), default=0)
-            depth[key] = before + self._is_open_leaf(key)
-            if self._is_open_leaf(key):
-                waves.setdefault(depth[key], []).append(key)
-        order = self._order()
-        return [tuple(sorted(waves[number], key=order.__getitem__)) for number in sorted(waves)]
+        """The leaves that are left to do, in generations; see Analysis.waves. Raises PlanError on a cycle."""
+        return self._analysis.waves()
 
     def downstream_ms(self) -> Mapping[str, int]:
         """The longest time from the start of each task to the end of the plan, along what waits for it.
@@ -142,35 +132,14 @@ class PlanGraph:
         A task's own estimate is included (30 minutes where there is none); settled tasks take no time.
 
         Raises:
-            networkx.NetworkXUnfeasible: the plan has a cycle.
+            PlanError: the plan has a cycle.
         """
-        longest: dict[str, int] = {}
-        for key in reversed(list(nx.topological_sort(self._graph))):
-            after = max((longest[next_key] for next_key in self._graph.successors(key)), default=0)
-            longest[key] = after + self._duration_ms(key)
-        return longest
+        return self._analysis.downstream_ms()
 
     def critical_path(self) -> tuple[str, ...]:
         """The leaves of the longest way through the plan, in order; empty when nothing is left to do."""
-        longest = self.downstream_ms()
-        order = self._order()
+        return self._analysis.critical_path()
 
-        def choose(keys: Iterable[str]) -> str | None:
-            return min(keys, key=lambda key: (-longest[key], order[key]), default=None)
-
-        path, key = [], choose(self._graph)
-        while key is not None:
-            path.append(key)
-            key = choose(self._graph.successors(key))
-        return tuple(key for key in path if self._is_open_leaf(key))
-
-    def _order(self) -> Mapping[str, int]:
-        return {key: position for position, key in enumerate(self._tasks)}
-
-    def _is_open_leaf(self, key: str) -> bool:
-        task = self._tasks[key]
-        return task.kind is TaskKind.LEAF and task.mark not in SETTLED_MARKS
-
-    def _duration_ms(self, key: str) -> int:
-        estimate_ms = self._tasks[key].estimate_ms
-        return (ESTIMATE_MS_DEFAULT if estimate_ms is None else estimate_ms) if self._is_open_leaf(key) else 0
+    @cached_property
+    def _analysis(self) -> Analysis:
+        return Analysis(Order(tuple(self._tasks.values()), self._said.values()))

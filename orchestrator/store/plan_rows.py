@@ -12,22 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestrator.core.words import CLOSED, SATISFIED, HoldReason, TaskKind, TaskState
+from orchestrator.core.words import CLOSED, SATISFIED, TaskKind, TaskState
 from orchestrator.plan.model import DependencyKind, Mark, Plan, PlanDependency, PlanTask
 from orchestrator.plan.sources import digest_of
-
-#: Reason of a task that was ticked in the file and never ran here.
-DONE_BY_IMPORT = "by import, no evidence"
-
-_BY_MARK: Mapping[Mark, tuple[TaskState, str]] = {
-    Mark.OPEN: (TaskState.WAITING, ""),
-    Mark.DONE: (TaskState.DONE, DONE_BY_IMPORT),
-    Mark.IN_PROGRESS: (TaskState.HELD, HoldReason.ELSEWHERE),
-    Mark.BLOCKED: (TaskState.HELD, HoldReason.BLOCKED_IN_PLAN),
-    Mark.DEFERRED: (TaskState.CANCELLED, "deferred in the plan"),
-    Mark.CANCELLED: (TaskState.CANCELLED, "cancelled in the plan"),
-    Mark.SKIPPED: (TaskState.SKIPPED, "cancelled in the plan"),
-}
+from orchestrator.plan.standing import STANDING_BY_MARK, Standing
 
 
 class RoutingDecision(Protocol):
@@ -126,13 +114,13 @@ def state_columns(new: NewPlan, *, plan_id: int, ids: Mapping[str, int]) -> dict
     states = initial_states(tasks, is_taken=new.is_taken)
     unmet = _unmet(known_dependencies(new.plan, ids), states)
     for task in tasks:
-        if states[task.key][0] is TaskState.WAITING and not unmet[task.key] and _needs_nobody(task):
-            states[task.key] = (TaskState.READY, "")
+        if states[task.key].state is TaskState.WAITING and not unmet[task.key] and _needs_nobody(task):
+            states[task.key] = Standing(TaskState.READY)
     return {
         "task_id": [ids[task.key] for task in tasks],
         "plan_id": [plan_id] * len(tasks),
-        "state": [states[task.key][0].value for task in tasks],
-        "reason": [str(states[task.key][1]) for task in tasks],
+        "state": [states[task.key].state.value for task in tasks],
+        "reason": [str(states[task.key].reason) for task in tasks],
     }
 
 
@@ -162,19 +150,19 @@ def decision_columns(new: NewPlan, *, ids: Mapping[str, int]) -> dict[str, Seque
     }
 
 
-def initial_states(tasks: Sequence[PlanTask], *, is_taken: bool) -> dict[str, tuple[TaskState, str]]:
-    """Return state and reason of every task by key, from the author's marks.
+def initial_states(tasks: Sequence[PlanTask], *, is_taken: bool) -> dict[str, Standing]:
+    """Return where every task stands, by key, from the author's marks.
 
     A container has no mark of its own: it is done when no leaf below it is open.
     """
-    states = {task.key: _BY_MARK[task.mark] for task in tasks}
+    states = {task.key: STANDING_BY_MARK[task.mark] for task in tasks}
     if is_taken:
-        states |= {task.key: _BY_MARK[Mark.OPEN] for task in tasks if task.mark is Mark.IN_PROGRESS}
+        states |= {task.key: STANDING_BY_MARK[Mark.OPEN] for task in tasks if task.mark is Mark.IN_PROGRESS}
     leaves = [task for task in tasks if task.kind is TaskKind.LEAF]
     has_open = _ancestors({task.key: task.parent for task in tasks}, _open(leaves, states))
     for task in tasks:
         if task.kind is TaskKind.CONTAINER:
-            states[task.key] = (TaskState.WAITING if task.key in has_open else TaskState.DONE, "")
+            states[task.key] = Standing(TaskState.WAITING if task.key in has_open else TaskState.DONE)
     return states
 
 
@@ -197,8 +185,8 @@ def _agent_type(new: NewPlan, task: PlanTask) -> str:
     return decision.agent_type if decision else ""
 
 
-def _open(leaves: Iterable[PlanTask], states: Mapping[str, tuple[TaskState, str]]) -> Iterable[PlanTask]:
-    return (task for task in leaves if states[task.key][0] not in CLOSED)
+def _open(leaves: Iterable[PlanTask], states: Mapping[str, Standing]) -> Iterable[PlanTask]:
+    return (task for task in leaves if states[task.key].state not in CLOSED)
 
 
 def _ancestors(parents: Mapping[str, str], tasks: Iterable[PlanTask]) -> set[str]:
@@ -211,9 +199,9 @@ def _ancestors(parents: Mapping[str, str], tasks: Iterable[PlanTask]) -> set[str
     return found
 
 
-def _unmet(edges: Iterable[PlanDependency], states: Mapping[str, tuple[TaskState, str]]) -> Counter[str]:
+def _unmet(edges: Iterable[PlanDependency], states: Mapping[str, Standing]) -> Counter[str]:
     return Counter(
         edge.task
         for edge in edges
-        if edge.kind is DependencyKind.BLOCKS and states[edge.on][0] not in SATISFIED
+        if edge.kind is DependencyKind.BLOCKS and states[edge.on].state not in SATISFIED
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import networkx as nx
 import pytest
 
-from orchestrator.plan.graph import ESTIMATE_MS_DEFAULT, PlanGraph
-from orchestrator.plan.model import PlanDependency
+from orchestrator.errors import PlanError
+from orchestrator.plan.graph import PlanGraph
+from orchestrator.plan.model import ESTIMATE_MS_DEFAULT, PlanDependency
 from orchestrator.plan.read import read_plan
 
 HOUR_MS = 3_600_000
@@ -88,7 +88,7 @@ def test_every_knot_is_told_once_and_from_its_least_key() -> None:
         ("T001", "T002", "T001"),
         ("T003", "T005", "T004", "T003"),
     ]
-    with pytest.raises(nx.NetworkXUnfeasible):
+    with pytest.raises(PlanError):
         graph.waves()
 
 

@@ -11,6 +11,7 @@ from orchestrator.plan.model import (
     PlanDependency,
     PlanTask,
 )
+from orchestrator.plan.standing import Standing
 from orchestrator.store.plan_rows import (
     NewPlan,
     dependency_columns,
@@ -67,7 +68,7 @@ def new_plan(*tasks, dependencies=()):
     ],
 )
 def test_a_mark_becomes_a_state(mark, state, reason):
-    assert initial_states([leaf("a", mark)], is_taken=False)["a"] == (state, reason)
+    assert initial_states([leaf("a", mark)], is_taken=False)["a"] == Standing(state, reason)
 
 
 def test_every_mark_has_a_state():
@@ -79,7 +80,7 @@ def test_taking_changes_only_what_is_in_progress():
     tasks = [leaf(mark.value, mark) for mark in Mark]
     plain, taken = initial_states(tasks, is_taken=False), initial_states(tasks, is_taken=True)
     assert {key for key in plain if plain[key] != taken[key]} == {"in_progress"}
-    assert taken["in_progress"] == (TaskState.WAITING, "")
+    assert taken["in_progress"] == Standing(TaskState.WAITING)
 
 
 def test_a_container_waits_as_long_as_anything_below_it_is_open():
@@ -91,7 +92,7 @@ def test_a_container_waits_as_long_as_anything_below_it_is_open():
         leaf("a.2.1", parent="a.2"),
     ]
     states = initial_states(tasks, is_taken=False)
-    assert [states[key][0] for key in ("a", "a.1", "a.2")] == ["waiting", "done", "waiting"]
+    assert [states[key].state for key in ("a", "a.1", "a.2")] == ["waiting", "done", "waiting"]
 
 
 def test_only_blocking_dependencies_on_what_is_not_done_are_unmet():
