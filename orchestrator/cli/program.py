@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import analysis, changes, controls, deps, imports, lint, plans, stack, tasks
+from orchestrator.cli import analysis, changes, controls, deps, imports, lint, plans, stack, sync, tasks
 from orchestrator.cli.output import Output
 from orchestrator.errors import OrchestratorError, SettingsError
 
@@ -30,7 +30,7 @@ Exit codes:
 """
 
 _COMMANDS = (
-    *(plans.run, plans.submit, plans.watch, imports.import_, lint.lint),
+    *(plans.run, plans.submit, plans.watch, imports.import_, lint.lint, sync.reconcile),
     *(analysis.graph, analysis.forecast, analysis.export),
     *(tasks.tasks, tasks.show, tasks.logs),
     *(changes.hold, changes.release, changes.approve, changes.reject),
@@ -70,6 +70,7 @@ def make_app() -> typer.Typer:
     app.callback(help=_HELP)(_root)
     for command in _COMMANDS:
         app.command(command.__name__.rstrip("_"))(command)
+    app.add_typer(sync.sync)
     return app
 
 
