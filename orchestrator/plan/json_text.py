@@ -1,6 +1,6 @@
 """JSON whose objects remember where their values stand, so that one value can be replaced in the text.
 
-Rule: whatever the text, reading ends: in time linear in its length, and no deeper than `DEPTH_MAX`.
+Rule: whatever the text, reading ends: in time linear in its length, no deeper than `DEPTH_MAX`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from orchestrator.text import storable
 DEPTH_MAX = 100
 _INT_DIGITS_MAX = 18
 
-_BLANKS = re.compile(r"[ \t\r\n]*")
-_STRING = re.compile(r'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"')
+_BLANK = r"[ \t\r\n]*+"
+_QUOTED = r'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
+_BLANKS = re.compile(_BLANK)
+_STRING = re.compile(_QUOTED)
+_NAME = re.compile(rf"({_QUOTED}){_BLANK}:{_BLANK}")
+_NEXT = re.compile(rf"{_BLANK}([,}}\]]){_BLANK}")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*+)(?:\.\d++)?(?:[eE][-+]?\d{1,9})?", re.ASCII)
 _WORD = re.compile(r"true|false|null")
 _WORDS = {"true": True, "false": False, "null": None}
@@ -43,7 +47,7 @@ def read_json(text: str) -> object:
 
     Returns:
         Objects as `JsonObject`, arrays as lists, whole numbers as int, others as Decimal, which keeps them as
-        written. Of equal names in one object the last one counts. All texts are `storable`.
+        written. Of equal names in one object the last one counts. What escapes stand for is made `storable`.
 
     Raises:
         json.JSONDecodeError: the text is no JSON, or nested too deeply; it tells line and column.
@@ -96,11 +100,16 @@ def _string(text: str, at: int) -> tuple[str, int]:
     match = _STRING.match(text, at)
     if match is None:
         raise json.JSONDecodeError("A string is missing or does not end in its line", text, at)
+    return _unescaped(match[0], text, at), match.end()
+
+
+def _unescaped(quoted: str, text: str, at: int) -> str:
+    if "\\" not in quoted:
+        return quoted[1:-1]
     try:
-        value = json.loads(match[0]) if "\\" in match[0] else match[0][1:-1]
+        return storable(json.loads(quoted))
     except json.JSONDecodeError as error:
         raise json.JSONDecodeError(error.msg, text, at + error.pos) from error
-    return storable(value), match.end()
 
 
 def _object(text: str, at: int, depth: int) -> tuple[JsonObject, int]:
@@ -109,17 +118,15 @@ def _object(text: str, at: int, depth: int) -> tuple[JsonObject, int]:
     if text[at : at + 1] == "}":
         return found, at + 1
     while True:
-        name, at = _string(text, at)
-        at = _skip(text, at)
-        if text[at : at + 1] != ":":
-            raise json.JSONDecodeError("A colon is missing after a name", text, at)
-        found[name], found.spans[name], at = _value(text, _skip(text, at + 1), depth + 1)
-        at = _skip(text, at)
-        if text[at : at + 1] == "}":
-            return found, at + 1
-        if text[at : at + 1] != ",":
-            raise json.JSONDecodeError("A comma or a closing brace is missing", text, at)
-        at = _skip(text, at + 1)
+        match = _NAME.match(text, at)
+        if match is None:
+            _, end = _string(text, at)
+            raise json.JSONDecodeError("A colon is missing after a name", text, end)
+        name = _unescaped(match[1], text, at)
+        found[name], found.spans[name], at = _value(text, match.end(), depth + 1)
+        at, is_end = _next(text, at, "}")
+        if is_end:
+            return found, at
 
 
 def _array(text: str, at: int, depth: int) -> tuple[list[object], int]:
@@ -130,9 +137,15 @@ def _array(text: str, at: int, depth: int) -> tuple[list[object], int]:
     while True:
         item, _, at = _value(text, at, depth + 1)
         items.append(item)
-        at = _skip(text, at)
-        if text[at : at + 1] == "]":
-            return items, at + 1
-        if text[at : at + 1] != ",":
-            raise json.JSONDecodeError("A comma or a closing bracket is missing", text, at)
-        at = _skip(text, at + 1)
+        at, is_end = _next(text, at, "]")
+        if is_end:
+            return items, at
+
+
+def _next(text: str, at: int, closing: str) -> tuple[int, bool]:
+    """Where the next member begins, or where the object or array ends, and whether it does."""
+    match = _NEXT.match(text, at)
+    if match is None or match[1] not in ("," + closing):
+        raise json.JSONDecodeError(f"A comma or {closing} is missing", text, _skip(text, at))
+    is_end = match[1] == closing
+    return (match.end(1) if is_end else match.end()), is_end
