@@ -24,7 +24,7 @@ _HELD_SHOWN_MAX = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskForecast:
+class TaskPreview:
     """What would become of one task.
 
     Attributes:
@@ -46,7 +46,7 @@ class TaskForecast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
+class DryRun:
     """What a run would do.
 
     Attributes:
@@ -57,7 +57,7 @@ class Forecast:
 
     format: str
     title: str
-    tasks: tuple[TaskForecast, ...]
+    tasks: tuple[TaskPreview, ...]
     waves: tuple[tuple[str, ...], ...]
     sessions: dict[str, int]
     sessions_total: int
@@ -67,7 +67,7 @@ class Forecast:
     findings: tuple[Finding, ...]
 
 
-def forecast(plan: Plan, choices: Choices, *, settings: Settings) -> Forecast:
+def dry_run(plan: Plan, choices: Choices, *, settings: Settings) -> DryRun:
     """Return what a run of `plan` would do; the plan has no errors.
 
     Raises:
@@ -81,7 +81,7 @@ def forecast(plan: Plan, choices: Choices, *, settings: Settings) -> Forecast:
     wave_of = {key: number for number, keys in enumerate(waves, start=1) for key in keys}
     routes = routing.route(plan)
     tasks = tuple(
-        TaskForecast(
+        TaskPreview(
             key=task.key,
             title=task.title,
             wave=wave_of[task.key],
@@ -100,7 +100,7 @@ def forecast(plan: Plan, choices: Choices, *, settings: Settings) -> Forecast:
     sessions = _sessions(tasks)
     path = graph.critical_path()
     estimates = {task.key: task.estimate_ms for task in tasks}
-    return Forecast(
+    return DryRun(
         format=plan.format,
         title=plan.title,
         tasks=tasks,
@@ -123,8 +123,8 @@ def _graph(plan: Plan, until_key: str) -> PlanGraph:
     return PlanGraph([task for task in plan.tasks if task.key in needed], plan.dependencies)
 
 
-def write_forecast(found: Forecast, *, output: Output) -> None:
-    """Write a forecast for people; they were told the findings already."""
+def write_dry_run(found: DryRun, *, output: Output) -> None:
+    """Write a dry run for people; they were told the findings already."""
     columns = ("wave", "task", "title", "agent type", "by", "backend", "gate", "review")
     output.table(columns, (_row(task) for task in sorted(found.tasks, key=lambda task: task.wave)))
     for line in _lines(found):
@@ -150,7 +150,7 @@ def _lacks_credentials(task: PlanTask, wanted: str, settings: Settings) -> str:
     return HoldReason.NO_CREDENTIALS if ANTHROPIC in needed and not settings.has_credentials else ""
 
 
-def _sessions(tasks: tuple[TaskForecast, ...]) -> Counter[str]:
+def _sessions(tasks: tuple[TaskPreview, ...]) -> Counter[str]:
     sessions: Counter[str] = Counter()
     for task in tasks:
         if not task.held:
@@ -160,14 +160,14 @@ def _sessions(tasks: tuple[TaskForecast, ...]) -> Counter[str]:
     return +sessions
 
 
-def _row(task: TaskForecast) -> tuple[str, ...]:
+def _row(task: TaskPreview) -> tuple[str, ...]:
     what = f"held ({task.held})" if task.held else task.backend
     title = one_line(task.title, width=60)
     gate = "yes" if task.has_gate else ""
     return str(task.wave), task.key, title, task.agent_type, task.rule, what, gate, task.review
 
 
-def _lines(found: Forecast) -> Iterator[str]:
+def _lines(found: DryRun) -> Iterator[str]:
     held = sum(bool(task.held) for task in found.tasks)
     by_type = ", ".join(f"{number} {agent_type}" for agent_type, number in found.sessions.items())
     yield f"{count(len(found.tasks), 'task')} in {count(len(found.waves), 'wave')}, {held or 'none'} held"
@@ -180,7 +180,7 @@ def _lines(found: Forecast) -> Iterator[str]:
     yield from _held_lines(found)
 
 
-def _held_lines(found: Forecast) -> Iterator[str]:
+def _held_lines(found: DryRun) -> Iterator[str]:
     """Yield each reason with its tasks and what a person can do."""
     by_reason: dict[str, list[str]] = {}
     for task in found.tasks:
