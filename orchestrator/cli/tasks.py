@@ -140,7 +140,9 @@ def _task_lines(task: TaskDetail, waits: tuple[Wait, ...]) -> Iterator[str]:
     yield f"{task.key} (task {task.id} of plan {task.plan_id}): {task.state}"
     yield f"  title     {task.title}"
     for wait in waits:
-        yield f"  waits     {wait.reason}" + (f": {wait.remedy}" if wait.remedy else "")
+        yield f"  waits     {wait.reason}"
+        if wait.remedy:
+            yield f"            {wait.remedy}"
     yield f"  agent     {task.agent_type} by {task.routing_rule or 'no rule'}: {task.routing_evidence}"
     person = (("manual", task.manual), ("approve", task.approve))
     yield from (f"  {name:<8}  {text}" for name, text in person if text)
