@@ -79,7 +79,8 @@ class Keeper:
         plan = self.files.parsed(texts, format=source.format)
         if plan.errors:
             first = plan.errors[0]
-            raise PlanError(f"Line {first.line}: {first.message}", remedy="Mend the file; sync goes on then.")
+            place = f"{first.source or self.files.path}{f', line {first.line}' if first.line else ''}"
+            raise PlanError(f"{place}: {first.message}", remedy="Mend the file; sync goes on then.")
         return Look(
             source=source,
             texts=texts,

@@ -30,9 +30,7 @@ class History:
         self._connection = connection
         self._tokens = itertools.count(1)
         self._numbers = itertools.count(1)
-        self.plan_id = self._value(
-            "INSERT INTO plans (name, source_digest) VALUES ('p', '') RETURNING id"
-        )
+        self.plan_id = self._value("INSERT INTO plans (name, source_digest) VALUES ('p', '') RETURNING id")
 
     def _value(self, statement: str, *values: object) -> Any:
         row = self._connection.execute(statement.encode(), values).fetchone()

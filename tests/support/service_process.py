@@ -89,6 +89,11 @@ class ServiceProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def url(self) -> str:
+        """Root of its HTTP API."""
+        return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
     def start(self) -> None:
         """Start the process and wait until it is ready."""
         descriptor = self._listening.fileno()

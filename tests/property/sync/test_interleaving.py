@@ -1,7 +1,7 @@
 """Rapid edits from both sides, in any order, over a connection that is slow to follow: nothing is lost.
 
-The author edits lines and marks, the database moves tasks, and between them run rounds of sync: others may cut
-in between their look and their write. The author's lines are kept in a second text too, and compared.
+The author edits lines and marks, the database moves tasks, and between them run rounds of sync: others may
+cut in between their look and their write. The author's lines are kept in a second text too, and compared.
 """
 
 from __future__ import annotations

@@ -200,9 +200,11 @@ def test_import_says_what_format_it_chose_and_why(tmp_path: Path, capsys: pytest
     assert "Use auto, backlog, beads," in capsys.readouterr().err
 
 
-def test_import_without_dry_run_names_what_stores(diamond: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["import", str(diamond)]) == 2
-    assert "`submit`" in capsys.readouterr().err
+def test_import_without_a_stack_has_nothing_to_revise(
+    diamond: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["import", str(diamond)]) == 6
+    assert "orchestrator up" in capsys.readouterr().err
 
 
 def test_import_of_a_plan_with_errors_reports_them_and_exits_3(
