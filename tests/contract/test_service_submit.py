@@ -49,9 +49,7 @@ async def test_a_plan_is_stored_whole_and_inert(service, scheduler, database):
         ("A.4", "held", "in progress elsewhere"),
         ("A.5", "held", "blocked in the plan"),
     ]
-    ranks = dict(
-        execute(database, "SELECT key, rank FROM tasks")
-    )
+    ranks = dict(execute(database, "SELECT key, rank FROM tasks"))
     assert ranks["A.2"] > ranks["A.3"] > 0
     assert execute(database, "SELECT agent_type FROM tasks WHERE key = 'A.2'") == [("backend-development",)]
 
