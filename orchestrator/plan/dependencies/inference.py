@@ -58,9 +58,9 @@ class Inference:
 
     def _prose(self, node: Node, line: int, text: str, *, is_on_order: bool) -> None:
         def is_name(word: str) -> bool:
-            return is_on_order and word[0].isupper() and self._lookup.named(word) is not None
+            return word[0].isupper() and self._lookup.named(word) is not None
 
-        for hint in read_hints(text, is_name=is_name):
+        for hint in read_hints(text, is_name=is_name if is_on_order else None):
             is_stated = bool(is_on_order and hint.first and hint.then)
             is_stated = is_stated and hint.confidence >= BLOCKS_CONFIDENCE_MIN
             confidence = 1.0 if is_stated else hint.confidence

@@ -111,17 +111,18 @@ _QUANTITY = re.compile(
 _NUMBER = re.compile(r"\d")
 
 
-def read_hints(text: str, *, is_name: Callable[[str], bool]) -> Iterator[Hint]:
+def read_hints(text: str, *, is_name: Callable[[str], bool] | None = None) -> Iterator[Hint]:
     """Yield what a line says, in order. Linear in the line.
 
     Args:
-        is_name: whether a single word is the name of a section here.
+        is_name: whether a single word is the name of a section; None where none is.
     """
     lowered = text[:LINE_CHARS_MAX].lower()
     if len(text) > LINE_CHARS_MAX or not any(stem in lowered for stem in STEMS):
         return
     masked = _masked(text)
-    found = [reference for reference in find_references(masked) if _is_meant(masked, reference, is_name)]
+    named = find_references(masked, with_names=is_name is not None)
+    found = [reference for reference in named if _is_meant(masked, reference, is_name)]
     if not found:
         return
     for match in _SENTENCE.finditer(masked):
@@ -146,9 +147,9 @@ def _masked(text: str) -> str:
     return _MARKUP.sub(blank, text)
 
 
-def _is_meant(text: str, reference: Reference, is_name: Callable[[str], bool]) -> bool:
+def _is_meant(text: str, reference: Reference, is_name: Callable[[str], bool] | None) -> bool:
     if reference.kind is ReferenceKind.OUTSIDE:
-        return is_name(reference.text)
+        return is_name is not None and is_name(reference.text)
     if reference.kind in (ReferenceKind.KEY, ReferenceKind.RANGE) and reference.first[0].isdigit():
         before = text[max(0, reference.start - 20) : reference.start]
         return bool(_BEFORE_NUMBER.search(before)) and not _QUANTITY.match(text, reference.end)

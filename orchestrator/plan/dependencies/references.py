@@ -50,8 +50,7 @@ _NONE = re.compile(
 _ENCLOSED = re.compile(r"\s*\(([^()]*)\)\s*")
 _BRACKETS = re.compile(r"\([^()]*\)")
 _UNITS = r"phase|week|sprint|track|part|stage|milestone|epic|wave|user\s+story"
-_REFERENCE = re.compile(
-    rf"""
+_REFERENCE = rf"""
       (?P<all>(?i:\ball\s+(?:other\s+|previous\s+|prior\s+|preceding\s+|the\s+)?(?:tasks|above)\b)
         (?!\s+(?:of|in|from|under|below)\b))
     | (?i:\ball\s+(?:of\s+)?(?:the\s+)?
@@ -64,10 +63,9 @@ _REFERENCE = re.compile(
         (?i:\s+tasks?\b)?
     | (?i:\ball\s+(?P<topic>[a-z][\w-]*)\s+tasks?\b)
     | (?<![\w.-])(?P<first>{KEY})(?:\s*(?:-|–|—|\.\.\.?|\bto\b|\bthrough\b)\s*(?P<last>{KEY}))?(?![\w-])
-    | (?<![\w.-])(?P<name>[A-Za-z0-9][\w./-]*)
-    """,
-    re.VERBOSE,
-)
+    """
+_SURE = re.compile(_REFERENCE, re.VERBOSE)
+_NAMES_TOO = re.compile(rf"{_REFERENCE} | (?<![\w.-])(?P<name>[A-Za-z0-9][\w./-]*)", re.VERBOSE)
 _NOISE = frozenset(
     {"task", "tasks", "track", "section", "subtask", "subtasks", "and", "or", "the", "all", "above", "only"}
     | {"complete", "completed", "done", "finished", "merged", "ready", "is", "are", "be", "must", "none"}
@@ -89,9 +87,9 @@ def references(text: str) -> list[Reference]:
     return list(find_references(_BRACKETS.sub(" ", text)))
 
 
-def find_references(text: str) -> Iterator[Reference]:
-    """Yield everything that a text names, in order."""
-    for match in _REFERENCE.finditer(text):
+def find_references(text: str, *, with_names: bool = True) -> Iterator[Reference]:
+    """Yield what a text names, in order; `with_names` every other word too, as something outside."""
+    for match in (_NAMES_TOO if with_names else _SURE).finditer(text):
         yield from _read(match)
 
 
