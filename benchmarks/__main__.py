@@ -19,6 +19,7 @@ from importlib.metadata import version
 SUBJECTS = (
     "plan_reading",
     "graph_analysis",
+    "sync",
     "picks",
     "cold_start",
     "makespan",
