@@ -127,12 +127,22 @@ def test_changes_reach_the_scheduler(
         (["pause", "--all", "--reason", "r"], "pause_all", {"reason": "r"}),
         (["resume", "--all"], "resume_all", {}),
         (
-            ["limits", "--total", "8", "--agent", "coder=2", "--tenant", "x=3", "--plan", "Ship it=0"],
+            [
+                "limits",
+                "--total",
+                "8",
+                "--agent",
+                "code-reviewer=2",
+                "--tenant",
+                "x=3",
+                "--plan",
+                "Ship it=0",
+            ],
             "set_limits",
             {
                 "limits": {
                     "sessions_max": 8,
-                    "agents": {"coder": 2},
+                    "agents": {"code-reviewer": 2},
                     "tenants": {"x": 3},
                     "plans": {"1": 0},
                 }
@@ -201,7 +211,7 @@ def test_limits_and_a_status_that_needs_people_are_shown(
         "is_paused": True,
         "pause_reason": "the disk is full",
         "unknown_commits": 1,
-        "limits": [total, coder],
+        "limits": [{**total, "tenant_id": ""}, {**coder, "tenant_id": ""}],
         "pools": [{**pool, "breaker": "open", "breaker_failures": 5}],
     }
     capsys.readouterr()
