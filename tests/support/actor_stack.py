@@ -44,8 +44,9 @@ SETTINGS = {
 class ActorStack:
     """The caller's end."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], *, log: Path) -> None:
         self._process = process
+        self._log = log
         first = self._read()
         self.urls = DatabaseUrls(**first["urls"])
 
@@ -57,7 +58,7 @@ class ActorStack:
                 if "error" in answer:
                     raise RuntimeError(": ".join(answer["error"]))
                 return answer["answer"]
-        raise RuntimeError("the stack has ended")
+        raise RuntimeError(f"the stack has ended: {self._log.read_text(errors='replace')[-4000:]}")
 
     def do(self, operation: str, *arguments: object) -> Any:
         """Have something done; raises RuntimeError naming the class of what it raised."""
@@ -81,7 +82,8 @@ def actor_stack(
         program: the module that is the stack's end.
         environment: what it, and so Ray, finds in its environment beside the usual.
     """
-    with (home / "stack.log").open("w") as log:
+    log_file = home / "stack.log"
+    with log_file.open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", program, str(home), json.dumps(settings)],
             stdin=subprocess.PIPE,
@@ -92,7 +94,7 @@ def actor_stack(
             text=True,
         )
     try:
-        yield ActorStack(process)
+        yield ActorStack(process, log=log_file)
     finally:
         process.stdin.close()
         process.wait(120)
