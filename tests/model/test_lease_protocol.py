@@ -27,7 +27,6 @@ FULL = {
     "two takeovers, one attempt": Bounds(attempts=1, epochs=3, crashes=0, cancels=0),
     "a takeover, two attempts": Bounds(crashes=0, cancels=0),
     "a takeover, two attempts, a cancel": Bounds(crashes=0),
-    "a takeover, two attempts, a crash": Bounds(cancels=0),
 }
 
 #: What must have happened somewhere: a search that never comes there proves nothing.
