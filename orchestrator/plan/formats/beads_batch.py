@@ -80,7 +80,7 @@ class BeadsBatch:
 
     def detect(self, file: PlanFile) -> Detection:
         """Sure if half of the headings have a priority or type of Beads below them."""
-        issues = [] if file.is_json else _issues(file)
+        issues = _issues(file) if _may_be_batch(file) else []
         sure = sum(issue.is_sure for issue in issues)
         is_batch = sure > 0 and 2 * sure >= len(issues)
         reason = f"{sure} of {len(issues)} headings have a section with a priority or type of Beads"
@@ -106,6 +106,14 @@ class BeadsBatch:
             findings=tuple(findings),
             meta=file.document.meta,
         )
+
+
+def _may_be_batch(file: PlanFile) -> bool:
+    """Whether it is worth the time to look for issues, which most plans have none of."""
+    return not file.is_json and any(
+        isinstance(block, Heading) and block.level == 3 and block.text.lower() in ("priority", "type")
+        for block in file.document.blocks
+    )
 
 
 def _issues(file: PlanFile) -> list[_Issue]:

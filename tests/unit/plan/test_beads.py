@@ -299,7 +299,7 @@ def test_the_state_of_an_issue_of_a_batch_is_a_box() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["## Plan\n### Priority\nas soon as we can\n- [ ] a\n", "## A\n## B\n## C\n### Type\nbug\n- [ ] a\n"],
+    ["## Plan\n### Priority\nas soon as we can\n- [ ] a\n", "- [ ] a\n## A\n## B\n## C\n### Type\nbug\n"],
 )
 def test_other_markdown_is_no_batch(text: str) -> None:
     assert read_plan(text).format == "checklist"
