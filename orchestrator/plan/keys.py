@@ -46,7 +46,7 @@ _NOT_HIDEABLE = re.compile(r"[\s%<>]")
 _NOT_WORD = re.compile(r"[^\w]+")
 _SLUG_CHARS_MAX = 48
 _KEY_REACH_CHARS = 200
-_RANGE_MAX = 1000
+_RANGE_MAX = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,6 +118,8 @@ def split_verdict(title: str) -> tuple[str, Status | None]:
     Returns:
         The title without it, and the state it names: its words if they name one, else its emoji.
     """
+    if title.isascii():  # most are, and then there is no emoji to look for
+        return title, None
     cut = max(0, len(title) - _TAIL_CHARS)
     tail = _TAIL.search(title[cut:])
     if tail is None:
