@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from orchestrator.plan.keys import FoundKey, find_key
 
 _PIPE = re.compile(r"(?<!\\)\|")
 _DELIMITER = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?$")
+_CELLS_MAX = 200
 _LINK = re.compile(r"\[([^\[\]]*)\]\([^()]*\)")
 _ID_HEADERS = ("id", "task id", "key", "#", "no", "no.", "ref", "task", "item")
 _TITLE_HEADERS = ("title", "task", "name", "summary", "description", "item", "what", "deliverable")
@@ -45,14 +46,14 @@ class Columns:
 
 
 def split_cells(text: str, start: int) -> tuple[Cell, ...]:
-    """The cells of a line that begins with `|`.
+    """The cells of a line that begins with `|`; of very many the first ones.
 
     Args:
         text: the line without the blanks around it.
         start: offset of the line's `|` in the source.
     """
-    bounds = [match.start() for match in _PIPE.finditer(text)]
-    if bounds[-1] != len(text) - 1:
+    bounds = [match.start() for match in islice(_PIPE.finditer(text), _CELLS_MAX + 1)]
+    if len(bounds) <= _CELLS_MAX and bounds[-1] != len(text) - 1:
         bounds.append(len(text))
     cells = []
     for left, right in pairwise(bounds):
