@@ -51,7 +51,7 @@ def test_large_plans(count: int, limit_s: float) -> None:
         pytest.param("- [ ] a" + "\0" * 10_000_000, id="NUL"),
         pytest.param("- [ ] a" + "\ud800" * 10_000_000, id="lone surrogates"),
         pytest.param("| id | status |\n|-|-|\n" + "|" * 5_000_000, id="cells"),
-        pytest.param("| id | status |\n|-|-|\n" + "| A.1 | ✅ |\n" * 300_000, id="rows"),
+        pytest.param("| id | status |\n|-|-|\n" + "| A.1 | ✅ |\n" * 30_000, id="rows"),
         pytest.param("- [ ] x <!-- id: " + "%" * 5_000_000 + " -->", id="hidden id"),
         pytest.param("- [ ] x" + " ✅ **" * 1_000_000, id="verdicts"),
         pytest.param("".join("> " * depth + "- [ ] x\n" for depth in range(200)), id="quotes in quotes"),
