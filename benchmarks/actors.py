@@ -26,6 +26,7 @@ from orchestrator.ports import (
     Fate,
     Outcome,
     PlanSlice,
+    Revision,
     SessionLimits,
     StoredAnswer,
     Term,
@@ -186,6 +187,13 @@ class _NoTables:
             return []
         self._next_plan += 1
         return [self._next_plan]
+
+    async def open_revisions(self) -> list[Revision]:
+        return []
+
+    async def store_revision(self, revision_id: int) -> bool:
+        del revision_id
+        return False
 
     async def load_plan(self, plan_id: int) -> AsyncIterator[PlanSlice]:
         shape = self._shapes[plan_id - 1]
