@@ -16,6 +16,7 @@ from orchestrator.core.fairness import MODEL_BACKENDS
 from orchestrator.core.moving import (
     cancel_task,
     enqueue,
+    go_on,
     make_ready,
     move_plan,
     move_task,
@@ -29,6 +30,7 @@ from orchestrator.core.state import Attempt, Plan, State
 from orchestrator.core.task import Task
 from orchestrator.core.words import (
     CLOSED,
+    PLAN_CANCELLED,
     REMOVED,
     SATISFIED,
     AttemptState,
@@ -192,10 +194,13 @@ def resume_tasks(s: State, plan: Plan) -> None:
         task = s.tasks[task_id]
         if task.is_container:
             _resume_container(s, task)
+        elif task.state in CLOSED:
+            continue
         elif task.is_removed:
-            if task.state not in CLOSED:
-                cancel_task(s, task, REMOVED)
-        elif task.state not in CLOSED:
+            cancel_task(s, task, REMOVED)
+        elif plan.state is PlanState.CANCELLED:  # a revision that was stored before adds nothing to it
+            cancel_task(s, task, PLAN_CANCELLED)
+        else:
             _resume(s, task)
 
 
@@ -221,7 +226,7 @@ def _resume(s: State, task: Task) -> None:
         case TaskState.RUNNING | TaskState.VERIFYING:
             task.is_overtaken = task.unmet > 0
             if task.state is TaskState.VERIFYING and not task.token and not task.ticket:
-                enqueue(s, task)
+                go_on(s, task)
         case TaskState.HELD:
             if task.reason in _BY_AUTHOR and task.hold_when_ready is None:
                 start_or_wait(s, task)

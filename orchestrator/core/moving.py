@@ -128,7 +128,7 @@ def make_ready(s: State, task: Task) -> None:
     state = TaskState.READY if is_work else TaskState.VERIFYING
     if task.state is not state:
         move_task(s, task, state, reason="" if is_work else _stage(task))
-    enqueue(s, task)
+    go_on(s, task)
 
 
 def _stage(task: Task) -> str:
@@ -144,6 +144,19 @@ def reason_to_hold(s: State, task: Task) -> HoldReason | None:
         return None
     needs_model = task.backend in MODEL_BACKENDS or task.rules.review_backend in MODEL_BACKENDS
     return HoldReason.NO_CREDENTIALS if needs_model else None
+
+
+def go_on(s: State, task: Task) -> None:
+    """Queue a task for what it wants next; a step that its author has taken back counts as passed."""
+    is_asked_for = {
+        AttemptKind.WORK: True,
+        AttemptKind.GATE: task.has_gate,
+        AttemptKind.REVIEW: task.rules.review_agent != "",
+    }
+    if is_asked_for[task.wants]:
+        enqueue(s, task)
+    else:
+        verify_task(s, task, passed=task.wants)
 
 
 def enqueue(s: State, task: Task) -> None:
@@ -210,7 +223,7 @@ def _delay_ms(s: State, task: Task) -> int:
 def _retry(s: State, task: Task) -> None:
     if task.state is TaskState.VERIFYING and task.wants is not AttemptKind.WORK:
         s.touch(task)
-        enqueue(s, task)
+        go_on(s, task)
     else:
         start_or_wait(s, task)
 

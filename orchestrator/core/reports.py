@@ -9,8 +9,8 @@ from orchestrator.core.events import AttemptEnded, AttemptLost, AttemptStarted
 from orchestrator.core.leases import START_TIMEOUT, TIMED_OUT, UNPROVEN
 from orchestrator.core.moving import (
     apply_failure,
-    enqueue,
     finish_task,
+    go_on,
     move_task,
     start_or_wait,
     verify_task,
@@ -160,7 +160,7 @@ def _interrupted(s: State, task: Task, attempt: Attempt) -> None:
     if attempt.kind is AttemptKind.WORK:
         start_or_wait(s, task)
     else:
-        enqueue(s, task)
+        go_on(s, task)
 
 
 def on_attempt_lost(s: State, event: AttemptLost, *, at_ms: int) -> None:

@@ -35,6 +35,7 @@ from orchestrator.core.words import (
     AT_WORK,
     BY_FILE,
     CLOSED,
+    PLAN_CANCELLED,
     SATISFIED,
     AttemptKind,
     HoldReason,
@@ -372,7 +373,7 @@ def _on_drop_dependency(s: State, event: Requested) -> Result:
 
 def _on_cancel_plan(s: State, event: Requested) -> Result:
     plan = _plan(s, event)
-    reason = event.reason or "plan cancelled"
+    reason = event.reason or PLAN_CANCELLED
     if plan.state is PlanState.CANCELLED:
         return {"state": plan.state.value, "cancelling": 0}
     if plan.state is PlanState.DONE:

@@ -89,6 +89,9 @@ BY_FILE = "by file"
 #: Reason of a task that its author has taken out of the plan.
 REMOVED = "removed from plan"
 
+#: Reason of a task whose plan was cancelled, unless the person who did so gave another.
+PLAN_CANCELLED = "plan cancelled"
+
 
 class AttemptKind(StrEnum):
     """What an attempt does for its task."""

@@ -6,7 +6,8 @@ import pytest
 
 from orchestrator.core import events as e
 from orchestrator.core.commands import AskCancel, CancelAttempt, EndRevision
-from orchestrator.core.words import AttemptState, HoldReason, PlanState, TaskState
+from orchestrator.core.task import TaskRules
+from orchestrator.core.words import AttemptState, FailureClass, HoldReason, PlanState, TaskState
 from tests.support.core import World, spec
 
 
@@ -166,6 +167,56 @@ def test_back_offs_and_counts_of_attempts_stay(world):
     assert world.running() == [2]
     world.wait(2_000)
     assert world.running() == [2, 1]
+
+
+STEPS = {"has_gate": True, "rules": TaskRules(review_agent="reviewer", review_backend="simulated")}
+
+
+@pytest.mark.parametrize("steps_done", [0, 1])
+def test_a_step_that_its_author_takes_back_is_not_waited_for(world, steps_done):
+    world.load(written(1, 2, t1=STEPS), [(2, 1)])
+    world.join("x1")
+    if steps_done:
+        world.join("g", pool="gate")
+    for _ in range(1 + steps_done):
+        world.end(1)
+    assert world.task(1).state is TaskState.VERIFYING
+    assert not world.task(1).token
+    revise(world, written(1, 2), [(2, 1)])
+    assert world.states() == {1: "done", 2: "running"}
+
+
+@pytest.mark.parametrize("state", [AttemptState.CANCELLED, AttemptState.FAILED])
+def test_a_step_that_its_author_takes_back_while_it_runs_is_not_tried_again(world, state):
+    world.join("r", pool="reviewer")
+    world.load(written(1, t1={"rules": STEPS["rules"]}))
+    world.join("x1")
+    world.end(1)
+    revise(world, written(1))
+    world.end(1, state, None if state is AttemptState.CANCELLED else FailureClass.INFRASTRUCTURE)
+    assert world.task(1).state is TaskState.DONE
+
+
+def test_a_held_step_that_its_author_takes_back_is_not_waited_for_once_it_is_released(world):
+    world.join("r", pool="reviewer")
+    world.load(written(1, t1={"rules": STEPS["rules"]}))
+    world.join("x1")
+    world.end(1)
+    world.fail(1, FailureClass.BUDGET)
+    assert world.task(1).state is TaskState.HELD
+    revise(world, written(1))
+    world.request("release_task", task_id=1)
+    assert world.task(1).state is TaskState.DONE
+
+
+def test_nothing_of_a_plan_that_was_cancelled_meanwhile_becomes_ready(world):
+    world.load(written(1))
+    world.join("x1")
+    world.request("cancel_plan")
+    revise(world, written(1, 2))
+    assert (world.task(2).state, world.task(2).reason) == (TaskState.CANCELLED, "plan cancelled")
+    world.end(1, AttemptState.CANCELLED)
+    assert world.states() == {1: "cancelled", 2: "cancelled"}
 
 
 # --- ticks by hand
