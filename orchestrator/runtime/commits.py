@@ -64,10 +64,7 @@ class Commits:
                     break
             else:
                 break
-        if self.is_away:
-            self.is_away = False
-            log.info("database is back", batch=self._batch)
-            self._on_return()
+        self._note_back()
 
     async def _was_committed(self, error: DatabaseUnavailable) -> bool:
         """The connection broke during a commit: wait for the database and ask how it ended."""
@@ -76,7 +73,8 @@ class Commits:
             await asyncio.sleep(RECONNECT_S)
             try:
                 is_committed = await self._store.last_batch() >= self._batch
-            except DatabaseUnavailable:
+            except DatabaseUnavailable as again:
+                self._note_away(again)
                 continue
             self.unknown_commits += 1
             return is_committed
@@ -86,11 +84,20 @@ class Commits:
             self.is_away = True
             log.warning("database is away", batch=self._batch, reason=str(error))
 
+    def _note_back(self) -> None:
+        if self.is_away:
+            self.is_away = False
+            log.info("database is back", batch=self._batch)
+            self._on_return()
+
     async def patiently(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Call until the database answers; return what it says."""
         while True:
             try:
-                return await call()
+                answer = await call()
             except DatabaseUnavailable as error:
                 self._note_away(error)
                 await asyncio.sleep(RECONNECT_S)
+            else:
+                self._note_back()
+                return answer

@@ -267,10 +267,10 @@ class Driver:
                 self._decide()
                 self._begin_write()
         finally:
-            if self._writing is not None:
-                self._writing.cancel()
-                await asyncio.wait({self._writing})
             self.stop()
+            if self._writing is not None:  # it may have been committed or not; whoever comes next will see
+                self._writing.cancel()
+                await asyncio.gather(self._writing, return_exceptions=True)
 
     async def _wait(self) -> None:
         """Wait until something arrives, or what is being written stands in the tables."""

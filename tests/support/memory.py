@@ -218,6 +218,9 @@ class WatchedStore(MemoryStore):
         self.may_commit.set()
         self.may_read = asyncio.Event()
         self.may_read.set()
+        self.may_reserve = asyncio.Event()
+        self.may_reserve.set()
+        self.reservations = 0
         self.breaks_reading_after: list[int] = []
         self.unreadable: set[int] = set()
         self.readings: list[int] = []
@@ -277,6 +280,13 @@ class WatchedStore(MemoryStore):
     async def last_batch(self) -> int:
         self._answer()
         return await super().last_batch()
+
+    async def reserve_tokens(self) -> tuple[int, int]:
+        self.reservations += 1
+        self.signal.note()
+        await self.may_reserve.wait()
+        self._answer()
+        return await super().reserve_tokens()
 
     async def load_plan(self, plan_id: int) -> AsyncIterator[PlanSlice]:
         self.readings.append(plan_id)

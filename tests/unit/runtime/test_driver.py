@@ -136,6 +136,45 @@ async def test_nothing_is_started_before_its_lease_is_committed() -> None:
         assert stage.executors.started() == [row.token for row in stage.store.leased()]
 
 
+async def test_what_was_decided_while_a_commit_failed_is_neither_written_nor_done() -> None:
+    stage = Stage()
+    stage.has_plan(1)
+    async with running(stage) as run:
+        await stage.driver.load_plan(1)
+        stage.store.may_commit.clear()
+        stage.join()
+        await stage.store.signal.until(lambda: any(_lease(rows) for _, rows in stage.store.sent))
+        sent = len(stage.store.sent)
+        asking = asyncio.create_task(stage.driver.request("pause_plan", {"plan_id": 1}))
+        await stage.handled(e.Requested)
+        stage.store.breaks = ["fenced"]
+        stage.store.may_commit.set()
+        with pytest.raises(Overloaded, match="starting again"):
+            await asking
+        with pytest.raises(Fenced):
+            await run
+    assert stage.executors.started() == []
+    assert len(stage.store.sent) == sent
+
+
+async def test_nothing_is_decided_while_a_commit_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "AHEAD_S", -1.0)
+    stage = Stage()
+    stage.has_plan(1)
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        stage.store.may_commit.clear()
+        stage.join()
+        await stage.handled(e.ExecutorJoined)
+        await stage.store.signal.until(lambda: any(_lease(rows) for _, rows in stage.store.sent))
+        stage.tick()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not isinstance(stage.state.handled[-1], e.Tick)
+        stage.store.may_commit.set()
+        await stage.handled(e.Tick)
+
+
 async def test_a_batch_that_was_not_committed_is_sent_again_as_the_same_batch() -> None:
     stage = Stage()
     async with running(stage):
@@ -188,6 +227,28 @@ async def test_starts_count_afresh_before_any_tick_of_the_outage_is_taken() -> N
         await stage.handled(e.Tick)
         assert stage.state.attempts[2].leased_at_ms == stage.clock.ms
         assert not stage.state.attempts[2].prove_reason
+
+
+async def test_starts_count_afresh_too_when_it_was_only_tokens_that_could_not_be_had() -> None:
+    stage = Stage()
+    stage.has_plan(1)
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        stage.join()
+        await stage.executors.signal.until(stage.executors.started)
+        stage.store.may_reserve.clear()
+        stage.state.tokens = [range(200_000, 200_001)]
+        stage.driver.post(e.AttemptStarted(at_ms=0, token=9))
+        await stage.store.signal.until(lambda: stage.store.reservations == 1)
+        stage.store.is_away = True
+        stage.store.may_reserve.set()
+        await stage.store.signal.until(lambda: stage.driver.is_database_away)
+        stage.tick(500_000)
+        stage.store.is_away = False
+        await stage.handled(e.Tick)
+        assert stage.state.attempts[1].leased_at_ms == stage.clock.ms
+        assert not stage.state.attempts[1].prove_reason
+        assert not stage.driver.is_database_away
 
 
 async def test_a_lost_term_ends_the_loop_and_whoever_waits_may_try_again() -> None:
