@@ -39,6 +39,7 @@ from orchestrator.core.words import (
 from orchestrator.errors import NotFound
 from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Fate, PlanSlice, Revision, StoredAnswer
+from orchestrator.store.arrays import array
 from orchestrator.store.batches import CONTROLS
 from orchestrator.store.committer import Committer
 from orchestrator.store.hot import HotConnection
@@ -70,7 +71,7 @@ _NUMBERS_SQL = "SELECT task_id, kind, max(number) FROM attempts WHERE plan_id = 
 
 _EDGES_SQL = """
 SELECT task_id, on_task_id FROM task_dependencies
-WHERE kind = 'blocks' AND task_id = ANY(%(tasks)s)
+WHERE kind = 'blocks' AND task_id = ANY(%(tasks)s::bigint[])
 """
 
 #: An attempt keeps its lease until the scheduler has written its end, also when it was fenced before.
@@ -183,7 +184,7 @@ class PostgresSchedulerStore(Committer):
             edges: tuple[tuple[int, int], ...] = ()
             if rows:
                 after = rows[-1][0]
-                edges = tuple(await self._tuples(_EDGES_SQL, {"tasks": [row[1] for row in rows]}))
+                edges = tuple(await self._tuples(_EDGES_SQL, {"tasks": array([row[1] for row in rows])}))
             attempts = await self._open_attempts(plan_id) if is_last else ()
             yield PlanSlice(plan=plan, tasks=tasks, edges=edges, attempts=attempts)
             if is_last:
