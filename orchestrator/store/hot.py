@@ -28,9 +28,9 @@ TOKEN_BLOCK = 1000
 REMEDY = "Check that the server runs and that the database URL names it; `orchestrator doctor` tells more."
 
 #: Bounded waits, so that none of ours can block another; and nothing read that was not asked for: every
-#: statement here goes by key, in the order of an index where there is one, but while tables grow, the statistics
-#: of a moment ago make the server think them small, and read and sort them whole. Before version 18 servers take
-#: such a detour for so dear that they would compile each statement.
+#: statement here goes by key, in the order of an index where there is one, but while tables grow, the
+#: statistics of a moment ago make the server think them small, and read and sort them whole. Before version
+#: 18 servers take such a detour for so dear that they would compile each statement.
 _OPTIONS = (
     "-c statement_timeout=15s -c idle_in_transaction_session_timeout=10s -c jit=off"
     " -c enable_seqscan=off -c enable_bitmapscan=off"
