@@ -101,6 +101,11 @@ class Node:
         return self.own_key or self.hidden_key
 
     @property
+    def line_text(self) -> str:
+        """The line of its title as written, without its indentation; the title where there is no line."""
+        return self.raw.lstrip(" \t>") or self.title
+
+    @property
     def is_own_work(self) -> bool:
         """Whether fields say what only a task of its own can have, so that it is no step of another."""
         depends = any(statement.is_strict for statement in self.statements)
@@ -128,6 +133,7 @@ class Draft:
         root: carries the fields above the first heading; no task itself.
         key_forms: everything on boxes and headings that has the form of an id.
         unused_keys: ids on headings that turned out to be no task, with their lines.
+        has_phase_order: its dialect orders phases and the lines of a phase without a word.
     """
 
     title: str
@@ -135,5 +141,6 @@ class Draft:
     checkboxes: Checkboxes = field(default_factory=Checkboxes)
     key_forms: frozenset[str] = frozenset()
     unused_keys: Mapping[str, int] = field(default_factory=dict)
+    has_phase_order: bool = False
     findings: tuple[Finding, ...] = ()
     meta: Mapping[str, object] = field(default_factory=dict)

@@ -45,6 +45,7 @@ class Heading:
     line: int
     level: int
     text: str
+    raw: str
     start: int
     text_start: int
     state: str | None = None
@@ -241,6 +242,7 @@ class _Scanner:
                 line=number,
                 level=len(match[1]),
                 text=text[after:],
+                raw=line,
                 start=offset + start,
                 text_start=offset + start + after,
                 state=box[1] if box else None,
@@ -289,7 +291,12 @@ class _Scanner:
             return False
         level = 1 if len(self.blocks) == 1 else 2
         self.blocks[-1] = Heading(
-            line=above.line, level=level, text=above.text, start=above.text_start, text_start=above.text_start
+            line=above.line,
+            level=level,
+            text=above.text,
+            raw=above.text,
+            start=above.text_start,
+            text_start=above.text_start,
         )
         return True
 

@@ -182,7 +182,7 @@ class _Outline:
             line=block.line,
             place=f"line {block.line}",
             source=self._source,
-            raw=block.raw if isinstance(block, Item) else f"{'#' * block.level} {block.text}",
+            raw=block.raw,
             own_key=found.key if found else "",
             hidden_key=hidden_key,
             other_keys=found.others if found else (),

@@ -1,7 +1,8 @@
 """The dependencies of a plan: what its author states, and what his words imply.
 
 `references` reads names, `lookup` finds their tasks, `statements` takes fields and notes; `cues` and `prose`
-read sentences, `inference` and `order` find them and the order of phases; `edges` collects what comes of it.
+read sentences, which `inference` finds; `phases` knows what a dialect orders without a word; `edges` collects
+what comes of it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from orchestrator.errors import Finding
 from orchestrator.plan.dependencies.edges import Edges
 from orchestrator.plan.dependencies.inference import Inference
 from orchestrator.plan.dependencies.lookup import Lookup
+from orchestrator.plan.dependencies.phases import Phases
 from orchestrator.plan.dependencies.statements import Statements
 from orchestrator.plan.draft import Draft, Node
 from orchestrator.plan.model import PlanDependency
@@ -39,4 +41,8 @@ def find_dependencies(
     inference = Inference(lookup, edges)
     for node in (*(draft.root for draft in drafts), *nodes):
         inference.read(node)
-    return edges.dependencies, [*statements.findings, *inference.findings]
+    phases = Phases(lookup, edges)
+    for draft in drafts:
+        if draft.has_phase_order:
+            phases.order(draft)
+    return edges.dependencies, [*statements.findings, *edges.findings]

@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from orchestrator.errors import Finding
 from orchestrator.plan.dependencies.cues import BLOCKS_CONFIDENCE_MIN
 from orchestrator.plan.dependencies.edges import Edges, Said
 from orchestrator.plan.dependencies.lookup import Lookup
 from orchestrator.plan.dependencies.prose import Hint, read_hints
 from orchestrator.plan.dependencies.references import Reference, ReferenceKind, find_references
 from orchestrator.plan.draft import Node
-from orchestrator.plan.findings import Code
 from orchestrator.plan.model import DependencyKind
 
 #: What is left of the confidence where the prose of a section is taken to speak of the whole section.
@@ -37,12 +35,11 @@ class Inference:
     def __init__(self, lookup: Lookup, edges: Edges) -> None:
         self._lookup = lookup
         self._edges = edges
-        self.findings: list[Finding] = []
 
     def read(self, node: Node) -> None:
         """Take what title and body of a node say; the root of a draft is a node without a task."""
         is_on_order = node.is_heading and _ON_ORDER.search(node.title) is not None
-        title = (node.raw or node.title).lstrip(" \t>").replace(node.own_key, " " * len(node.own_key), 1)
+        title = node.line_text.replace(node.own_key, " " * len(node.own_key), 1)
         self._prose(node, node.line, title, is_on_order=False)
         level = 1 if is_on_order else 7
         for line, text, is_code in _lines(node.body):
@@ -78,7 +75,7 @@ class Inference:
                 is_explicit=is_stated,
                 confidence=round(confidence, 2),
             )
-            self._connect(*self._sides(node, hint), said, node)
+            self._edges.infer(*self._sides(node, hint), said, source=node.source)
 
     def _sides(self, node: Node, hint: Hint) -> tuple[list[Node], list[Node]]:
         """The nodes on both sides; "all prior phases" is seen from the other side."""
@@ -119,27 +116,10 @@ class Inference:
                     start=before_start,
                     end=end,
                 )
-                self._connect(before, nodes, said, node)
+                self._edges.infer(before, nodes, said, source=node.source)
             if nodes:
                 before, before_start = nodes, start
             start = arrow.end() if arrow else end
-
-    def _connect(self, first: Sequence[Node], then: Sequence[Node], said: Said, node: Node) -> None:
-        """Every one of `then` waits for all of `first`, but for itself and what contains it."""
-        for task in then:
-            for on in first:
-                if self._edges.is_full:
-                    self._report_full(said.line, node)
-                    return
-                self._edges.count(said.line)
-                if task is not on and not self._lookup.holds(task, on) and not self._lookup.holds(on, task):
-                    self._edges.connect(task, on, said)
-
-    def _report_full(self, line: int, node: Node) -> None:
-        if not self.findings:
-            message = "The words of the plan imply more dependencies than are inferred; the rest is left out."
-            remedy = "State them in `Dependencies:` lines, of sections where you can."
-            self.findings.append(Code.TOO_MUCH_INFERRED.at(line, message, remedy=remedy, source=node.source))
 
 
 def _lines(body: Sequence[tuple[int, str]]) -> Iterator[tuple[int, str, bool]]:

@@ -168,10 +168,15 @@ def _unique(named: Iterator[tuple[str, Node]]) -> dict[str, Node]:
     return {name: node for name, node in pairs if name and counts[name] == 1}
 
 
+def stories(title: str) -> list[str]:
+    """The numbers of the user stories that a title names: `1` for "Phase 3: User Story 1 - Export"."""
+    return [number.lower() for number in _STORY.findall(title)]
+
+
 def _aliases(node: Node) -> list[str]:
     """What a section is called: `phase 3`, and `user story 1` for "Phase 3: User Story 1 - Export"."""
-    stories = _STORY.findall(node.title) if node.is_heading else ()
-    return [alias for alias in (node.alias, *(f"user story {number.lower()}" for number in stories)) if alias]
+    numbers = stories(node.title) if node.is_heading else ()
+    return [alias for alias in (node.alias, *(f"user story {number}" for number in numbers)) if alias]
 
 
 def _names(node: Node) -> Iterator[str]:
@@ -179,7 +184,7 @@ def _names(node: Node) -> Iterator[str]:
     if node.is_heading and node.alias:
         if match := _SECTION_NAME.match(node.title):
             yield match["name"].casefold()
-        yield from (f"us{number.lower()}" for number in _STORY.findall(node.title))
+        yield from (f"us{number}" for number in stories(node.title))
 
 
 def _number(numbered: tuple[int, Node]) -> int:

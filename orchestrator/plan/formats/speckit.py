@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from orchestrator.plan.draft import Draft, Node
 from orchestrator.plan.fields import apply_field
@@ -55,7 +56,7 @@ class SpecKit:
             if not node.is_heading:
                 _take_tags(node)
                 node.touches.extend(dict.fromkeys(_PATH.findall(node.title)))
-        return draft
+        return replace(draft, has_phase_order=True)
 
 
 def _take_tags(node: Node) -> None:
