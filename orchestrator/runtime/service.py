@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from hashlib import sha256
 from typing import Any
 
 from orchestrator import __version__
 from orchestrator.analysis_views import ForecastView, GraphView
-from orchestrator.core.words import FINISHED, PlanState
 from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
 from orchestrator.plan.export import export_plan
 from orchestrator.ports import SchedulerPort
@@ -26,14 +23,12 @@ from orchestrator.routing.backends import SIMULATED, backend_note
 from orchestrator.runtime.outlook import forecast_of, graph_of
 from orchestrator.runtime.revision import Revisions
 from orchestrator.runtime.status import limits_of_tenant
-from orchestrator.runtime.submission import finding_views, read_submission
+from orchestrator.runtime.submission import Submissions, until_task
 from orchestrator.settings import Settings
-from orchestrator.store import event_views, idempotency, plan_views, plans, task_views, transcripts
+from orchestrator.store import event_views, plan_views, plans, task_views, transcripts
 from orchestrator.store.engine import Connection, Engine, libpq_url, tenant_transaction
 from orchestrator.store.listener import EventListener
 from orchestrator.store.past_attempts import past_attempts
-from orchestrator.store.plan_rows import NewPlan
-from orchestrator.store.plans import KnownPlan
 from orchestrator.store.whole_plans import read_whole
 from orchestrator.views import (
     BUDGET_MICROS_MAX,
@@ -103,6 +98,13 @@ class Service:
         self._settings = settings
         self._tenant_id = tenant_id
         self._listener = EventListener(libpq_url(engine))
+        self._submissions = Submissions(
+            transaction=self._transaction,
+            scheduler=scheduler,
+            routing=routing,
+            settings=settings,
+            tenant_id=tenant_id,
+        )
         self._revisions = Revisions(
             transaction=self._transaction,
             scheduler=scheduler,
@@ -120,38 +122,8 @@ class Service:
     # --- changes
 
     async def submit(self, request: SubmitRequest, *, idempotency_key: str = "") -> Submitted:
-        """Store a new plan, inert, or go on with the known plan of that name.
-
-        Raises:
-            PlanError: the plan is at fault; nothing was stored.
-            Conflict: the name belongs to another text or to a cancelled plan, or the key to another request.
-            Overloaded: the known plan must be changed first and the scheduler is away.
-        """
-        digest = sha256(json.dumps(request.model_dump()).encode()).hexdigest()
-        if answer := await self._answered(key=idempotency_key, digest=digest):
-            return answer
-        new = await asyncio.to_thread(
-            read_submission, request, routing=self._routing, settings=self._settings
-        )
-        if request.is_fresh:
-            await self._cancel_live(new.name)
-        async with self._transaction() as connection:
-            if idempotency_key:
-                given = await idempotency.claim(
-                    connection, tenant_id=self._tenant_id, key=idempotency_key, body_digest=digest
-                )
-                if given is not None:
-                    return Submitted.model_validate(given)
-            known = await self._store(connection, new, is_fresh=request.is_fresh)
-            if not known.is_new:  # before the answer is kept: what the scheduler refused is asked for again
-                await self._resume(connection, known, new, retry=request.retry)
-                await self._set_budget(known, request.budget_micros)
-            submitted = _submitted(new, known)
-            if idempotency_key:
-                answer_json = submitted.model_dump(mode="json")
-                await idempotency.store_answer(connection, key=idempotency_key, answer=answer_json)
-        await self._scheduler.nudge()
-        return submitted
+        """Store a new plan, inert, or go on with the known plan of that name; see Submissions.submit."""
+        return await self._submissions.submit(request, idempotency_key=idempotency_key)
 
     async def request(
         self,
@@ -202,7 +174,7 @@ class Service:
                 "plan_id": plan_id,
                 "task_id": task_id,
                 "reason": reason,
-                "until_task": await _until_task(connection, until_key, plan_id=plan_id),
+                "until_task": await until_task(connection, until_key, plan_id=plan_id),
                 "budget_micros": budget_micros,
                 "limits": limits and limits.model_dump(mode="json"),
             }
@@ -415,73 +387,5 @@ class Service:
             keys = await task_views.keys_of(connection, ids)
         return _TASK.sub(lambda match: f"{match[0][:4]} {keys.get(int(match[1]), match[1])}", message)
 
-    # --- how submit does it
-
     def _transaction(self) -> AbstractAsyncContextManager[Connection]:
         return tenant_transaction(self._engine, self._tenant_id)
-
-    async def _answered(self, *, key: str, digest: str) -> Submitted | None:
-        if not key:
-            return None
-        async with self._transaction() as connection:
-            answer = await idempotency.stored_answer(connection, key=key, body_digest=digest)
-        return Submitted.model_validate(answer) if answer is not None else None
-
-    async def _cancel_live(self, name: str) -> None:
-        async with self._transaction() as connection:
-            known = await plans.find_plan(connection, name)
-        if known and known.state not in FINISHED:
-            await self.request("cancel_plan", plan_id=known.id, reason="a fresh plan took its name")
-
-    async def _store(self, connection: Connection, new: NewPlan, *, is_fresh: bool) -> KnownPlan:
-        """Insert the plan, or find the one that goes on; `is_new` tells them apart."""
-        if is_fresh and (old := await plans.find_plan(connection, new.name)):
-            await plans.rename_aside(connection, old)
-        stored = await plans.insert_plan(connection, new, tenant_id=self._tenant_id)
-        if stored is not None:
-            return stored
-        known = await plans.find_plan(connection, new.name)
-        assert known is not None, "its name was taken a moment ago, and plans are never deleted"
-        _refuse_other(known, new)
-        return known
-
-    async def _resume(self, connection: Connection, known: KnownPlan, new: NewPlan, *, retry: bool) -> None:
-        """Have a known plan go on; on the caller's connection, because a pool of them could run dry."""
-        is_rescoped = known.state == PlanState.PAUSED or known.until_key != new.until_key
-        if is_rescoped or (known.state == PlanState.STALLED and retry):
-            until_task = await _until_task(connection, new.until_key, plan_id=known.id)
-            args = {"tenant_id": self._tenant_id, "plan_id": known.id, "until_task": until_task}
-            await self._scheduler.request("resume_plan", args, "")
-
-    async def _set_budget(self, known: KnownPlan, budget_micros: int) -> None:
-        """Give a known plan the budget that it is handed in with, if it is handed in with one."""
-        if budget_micros:
-            args = {"tenant_id": self._tenant_id, "plan_id": known.id, "budget_micros": budget_micros}
-            await self._scheduler.request("set_budget", args, "")
-
-
-async def _until_task(connection: Connection, key: str, *, plan_id: int) -> int:
-    """Return the id of the task that a plan is to work up to; 0 = the whole plan."""
-    return (await task_views.find_task(connection, key, plan_id=plan_id)).id if key else 0
-
-
-def _refuse_other(known: KnownPlan, new: NewPlan) -> None:
-    if known.digest != new.digest:
-        raise Conflict(
-            f"The plan {known.name!r} is known with another text (id {known.id}, {known.state}).",
-            remedy="`orchestrator import` shows and applies what is new in it; --fresh starts over.",
-        )
-    if known.state == PlanState.CANCELLED:
-        raise Conflict(
-            f"The plan {known.name!r} (id {known.id}) was cancelled.", remedy="Use --fresh to start it over."
-        )
-
-
-def _submitted(new: NewPlan, known: KnownPlan) -> Submitted:
-    return Submitted(
-        plan_id=known.id,
-        name=known.name,
-        is_new=known.is_new,
-        tasks_total=known.tasks_total,
-        findings=finding_views(new.plan),
-    )
