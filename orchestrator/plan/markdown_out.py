@@ -50,7 +50,7 @@ class _Writer:
     def lines(self) -> Iterator[str]:
         """The lines of the whole file."""
         title = self._plan.title
-        is_heading = _is_plain_heading(title)
+        is_heading = _is_plain_heading(title) and _title_of(f"# {title}\n") == title
         others = {name: self._plan.meta[name] for name in self._plan.meta.keys() - _OWN_META}
         meta: dict[str, object] = {
             "name": self._plan.name,
@@ -73,7 +73,7 @@ class _Writer:
                 indents[task.key] = indents.get(task.parent, -2) + 2
                 lead = " " * indents[task.key]
                 head = self._head(task, is_heading=False)
-                is_titled = _reads_as(f"- {head}", task)
+                is_titled = reads_as(f"- {head}", task)
                 yield f"{lead}- {head if is_titled else self._head(task, is_heading=False, title='')}"
                 yield from self._details(task, f"{lead}  ", is_titled=is_titled)
 
@@ -93,8 +93,8 @@ class _Writer:
         """Box, id and title; the id of a section is hidden if it would make its tasks steps."""
         title = task.title if title is None else title
         below = self._children.get(task.key, ())
-        is_visible = _is_visible(task.key) and (
-            not is_heading or any(_is_visible(child.key) for child in below)
+        is_visible = can_be_shown(task.key) and (
+            not is_heading or any(can_be_shown(child.key) for child in below)
         )
         key = f"**{task.key}** " if is_visible else ""
         tail = "" if is_visible else f" {hidden(task.key)}"
@@ -104,7 +104,7 @@ class _Writer:
         parent = self._by_key.get(task.parent)
         if not is_titled:
             yield f"{lead}- title: {json.dumps(task.title, ensure_ascii=False)}"
-        for name, value in (*_fields(task, parent), *self._links.get(task.key, ())):
+        for name, value in (*fields_of(task, parent), *self._links.get(task.key, ())):
             yield f"{lead}- {name}: {value}"
         if task.body:
             yield from _body(task.body, lead)
@@ -127,8 +127,8 @@ def _links(plan: Plan) -> Mapping[str, list[tuple[str, str]]]:
     return found
 
 
-def _fields(task: PlanTask, parent: PlanTask | None) -> Iterator[tuple[str, str]]:
-    """The field lines of a task that say more than its section does already."""
+def fields_of(task: PlanTask, parent: PlanTask | None) -> Iterator[tuple[str, str]]:
+    """The field lines of a task, name and value, that say more than its section does already."""
     if task.agent != (parent.agent if parent else ""):
         yield "agent", _ticked(task.agent)
     if task.priority != (parent.priority if parent else PRIORITY_DEFAULT):
@@ -176,7 +176,8 @@ def _body(body: str, lead: str) -> Iterator[str]:
     yield f"{lead}{ticks}"
 
 
-def _is_visible(key: str) -> bool:
+def can_be_shown(key: str) -> bool:
+    """Whether a key can stand before a title; any other is hidden at the end of the line."""
     found = find_key(f"**{key}** x")
     return found is not None and (found.key, found.rest) == (key, "x") and not found.is_standard
 
@@ -185,10 +186,14 @@ def _read(text: str) -> Sequence[Node]:
     return read_outline(scan(text), source="", reads_keys=True, h1_is_title=False).root.children
 
 
-def _reads_as(line: str, task: PlanTask) -> bool:
+def reads_as(line: str, task: PlanTask) -> bool:
     """Whether a line is read as this task and nothing more."""
     nodes = _read(f"{line}\n")
     return len(nodes) == 1 and nodes[0].given_key == task.key and _said(nodes[0]) == _said_by(task.title)
+
+
+def _title_of(text: str) -> str:
+    return read_outline(scan(text), source="", reads_keys=True, h1_is_title=True).title
 
 
 def _is_plain_heading(title: str) -> bool:
