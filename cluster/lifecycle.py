@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from cluster.database import HostDatabase
+from cluster.file_sync import FileSync
 from cluster.home import HostHome
 from cluster.orders import open_stdin, read_orders
 from cluster.progress import Progress
@@ -160,7 +161,8 @@ class Host:
             supervisor.complete()
             await asyncio.gather(self._start_dashboard(), self._serve_http(urls))
             self._write_stack(state="ready")
-            await supervisor.has_lost_ray.wait()
+            sync = FileSync(self._settings.home).run() if self._is_served else _for_ever()
+            await first_of(supervisor.has_lost_ray.wait(), sync)
             supervisor.has_lost_ray.clear()
 
     async def _start_dashboard(self) -> None:

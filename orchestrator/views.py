@@ -246,6 +246,7 @@ class ReviseRequest(BaseModel):
         base_digest: of the text that this one is an edit of; one that is no longer so is refused. Empty = of
             whatever is stored.
         take: also work on new tasks that are marked in progress.
+        follow: tasks follow the marks that the text has changed; False: they have done so before.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -255,6 +256,7 @@ class ReviseRequest(BaseModel):
     format: str = "auto"
     base_digest: str = ""
     take: bool = False
+    follow: bool = True
 
 
 class ChangeView(View):

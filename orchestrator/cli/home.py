@@ -71,14 +71,17 @@ def served_stack(home: Path) -> Stack | None:
     return None
 
 
-def connect() -> Client:
-    """Return a client of the stack that runs here.
+def connect(url: str = "", token: str = "") -> Client:
+    """Return a client of the stack that runs here, or of the server at `url`.
 
     Raises:
         EnvironmentFault: nothing runs here.
     """
     from orchestrator.client import Client
+    from orchestrator.client.transport import Endpoint
 
+    if url:
+        return Client(Endpoint(url=url, token=token))
     home = home_folder()
     served_stack(home)
     return Client.of_home(home)

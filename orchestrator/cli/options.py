@@ -54,3 +54,10 @@ Take = Annotated[bool, typer.Option("--take", help="Also work on tasks that the 
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Start over: a known plan of this name is kept as NAME@N.")
 ]
+Url = Annotated[
+    str, typer.Option("--url", metavar="URL", help="Ask this server instead of the stack that runs here.")
+]
+Token = Annotated[
+    typer.FileText | None,
+    typer.Option("--token", metavar="FILE", help="File with the token of that server; - for stdin."),
+]

@@ -70,7 +70,6 @@ def up(
     from orchestrator.cli.home import home_folder, served_stack
     from orchestrator.cli.host import start_detached
     from orchestrator.cli.messages import Starting
-    from orchestrator.cli.sync import start_process
     from orchestrator.cli.text import duration
 
     output = Output(is_json=json)
@@ -84,7 +83,6 @@ def up(
         stack = served_stack(home)
     if stack is None:
         raise EnvironmentFault("The stack ended as soon as it was ready.", remedy="Start it again.")
-    start_process(home)
     text = "\n".join(_where(stack, home, what="Up" if is_new else "Up already"))
     output.result({"stack": stack, "is_new": is_new}, text)
 
@@ -97,7 +95,6 @@ def down(json: options.Json = False) -> None:
     Example: orchestrator down
     """
     from orchestrator.cli.home import home_folder
-    from orchestrator.cli.sync import stop_process
 
     output = Output(is_json=json)
     home = home_folder()
@@ -107,7 +104,6 @@ def down(json: options.Json = False) -> None:
         return
     what = "the run" if stack.mode == "run" else "the stack"
     output.say(f"Stopping {what} (process {stack.pid}) …")
-    stop_process(home)
     _stop(stack)
     output.result({"stopped": True, "pid": stack.pid}, "Stopped.")
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +14,12 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
-from orchestrator.errors import EnvironmentFault, SettingsError
+from orchestrator.errors import Conflict, EnvironmentFault, SettingsError
 
 if TYPE_CHECKING:
+    from orchestrator.client import Client
     from orchestrator.sync.keeper import Look, Round
-    from orchestrator.views import Revised
+    from orchestrator.views import PlanView, Revised
 
 sync = typer.Typer(
     name="sync",
@@ -28,7 +28,7 @@ sync = typer.Typer(
     rich_markup_mode=None,
 )
 
-_END_WAIT_MAX_S = 30.0
+_FOLLOW_WAIT_MAX_S = 60.0
 _POLL_S = 0.1
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
@@ -39,33 +39,34 @@ def start(
     file: options.PlanFile,
     plan: options.OfPlan = "",
     foreground: Annotated[
-        bool, typer.Option("--foreground", help="Stay here and show what is done; ends with Ctrl-C.")
+        bool, typer.Option("--foreground", help="Stay here and tell what is done; ends with Ctrl-C.")
     ] = False,
+    url: options.Url = "",
+    token: options.Token = None,
     json: options.Json = False,
 ) -> None:
-    """Keep a plan of the stack that is up in step with its file.
+    """Keep a plan in step with its file.
 
-    Only marks are ever written into the file. It goes on until `sync stop`, also after `down` and `up`.
+    Only marks are ever written into the file. The stack that is up here does it until `sync stop`, also after
+    `down` and `up`. For another server (--url) the command does it itself, and stays in the foreground.
 
     Example: orchestrator sync start plan.md
     """
-    from orchestrator.cli.home import connect, home_folder
-    from orchestrator.sync.registry import read_plans, write_plans
+    from orchestrator.cli.home import home_folder
+    from orchestrator.sync.registry import read_plans
 
-    output = Output(is_json=json)
-    home, path = home_folder(), Path(file).absolute()
-    with connect() as client:
+    output, path = Output(is_json=json), Path(file).absolute()
+    reach = _reach(url, token)
+    with reach() as client:
         known = client.plan(plan or _name_of(file))
-    write_plans(home, {**read_plans(home), str(known.id): path})
-    stop_process(home)
-    if foreground:
-        from orchestrator.sync.__main__ import keep_in_step
-
-        output.say(f"Keeping {path} and plan {known.name!r} in step. Ctrl-C ends it.")
-        keep_in_step(home)
+    what = {"plan_id": known.id, "path": path}
+    if foreground or url:
+        _keep_here(reach, known, path, is_ours=not url, output=output)
+        output.result(what)
         return
-    start_process(home)
-    output.result({"plan_id": known.id, "path": path}, f"{path} and plan {known.name!r} are kept in step.")
+    home = home_folder()
+    _keep(home, {**read_plans(home), str(known.id): path})
+    output.result(what, f"{path} and plan {known.name!r} are kept in step.")
 
 
 @sync.command()
@@ -78,7 +79,7 @@ def stop(
     Example: orchestrator sync stop first-light
     """
     from orchestrator.cli.home import connect, home_folder
-    from orchestrator.sync.registry import read_plans, write_plans
+    from orchestrator.sync.registry import read_plans
 
     home = home_folder()
     plans = read_plans(home)
@@ -86,9 +87,7 @@ def stop(
     if plan:
         with connect() as client:
             stopped = [ref for ref in plans if ref == str(client.plan(plan).id)]
-    stop_process(home)
-    write_plans(home, {ref: path for ref, path in plans.items() if ref not in stopped})
-    start_process(home)
+    _keep(home, {ref: path for ref, path in plans.items() if ref not in stopped})
     text = f"{len(stopped)} of {len(plans)} plans are no longer kept in step."
     Output(is_json=json).result({"stopped": stopped}, text)
 
@@ -106,7 +105,7 @@ def sync_status(json: options.Json = False) -> None:
     home = home_folder()
     plans, state = read_plans(home), read_state(home)
     standing = state.plans if state is not None else {}
-    output.say(f"process {state.pid}" if state is not None else "not running")
+    output.say(f"process {state.pid}" if state is not None else "not running; `orchestrator up` starts it")
     for ref, path in plans.items():
         output.say(f"plan {ref}  {path}")
         for line in _waiting_lines(standing.get(ref, {})):
@@ -115,18 +114,22 @@ def sync_status(json: options.Json = False) -> None:
 
 
 def reconcile(
-    file: options.PlanFile, plan: options.OfPlan = "", yes: Yes = False, json: options.Json = False
+    file: options.PlanFile,
+    plan: options.OfPlan = "",
+    yes: Yes = False,
+    url: options.Url = "",
+    token: options.Token = None,
+    json: options.Json = False,
 ) -> None:
     """Show where a plan's file and the database say different things, and make them agree.
 
     Example: orchestrator reconcile plan.md
     """
-    from orchestrator.cli.home import connect
     from orchestrator.sync.files import PlanFiles
     from orchestrator.sync.keeper import Keeper
 
     output = Output(is_json=json)
-    with connect() as client:
+    with _reach(url, token)() as client:
         keeper = Keeper(client, PlanFiles(Path(file).absolute()), plan or _name_of(file))
         look = keeper.look()
         drift = list(_drift_lines(look))
@@ -165,43 +168,50 @@ def revise(file: str, *, name: str, is_agreed: bool, output: Output) -> None:
     output.result(revised, f"Plan {revised.plan_id}: {revised.state}{reason}")
 
 
-def start_process(home: Path) -> None:
-    """Start the process that keeps plans in step, if there are any."""
-    from orchestrator.sync.registry import SYNC_LOG, read_plans, read_state
+def _reach(url: str, token: typer.FileText | None) -> Callable[[], Client]:
+    """Return what connects to the server that is meant."""
+    from orchestrator.cli.home import connect
 
-    if not read_plans(home) or read_state(home) is not None:
-        return
-    (home / SYNC_LOG).parent.mkdir(exist_ok=True)
-    with (home / SYNC_LOG).open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "orchestrator.sync", str(home)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    deadline_s = time.monotonic() + _END_WAIT_MAX_S
-    while read_state(home) is None:
-        if process.poll() is not None or time.monotonic() > deadline_s:
-            raise EnvironmentFault("Sync did not start.", remedy=f"{home / SYNC_LOG} says why.")
-        time.sleep(_POLL_S)
+    if bool(url) != bool(token):
+        raise SettingsError("--url and --token belong together.", remedy="Name the server and its token.")
+    return partial(connect, url, token.read().strip() if token else "")
 
 
-def stop_process(home: Path) -> None:
-    """End the process that keeps plans in step, if it runs."""
-    from orchestrator.sync.registry import read_state
+def _keep(home: Path, plans: Mapping[str, Path]) -> None:
+    """Have the stack that runs here, if there is one, keep these plans in step and no others."""
+    from orchestrator.stack import read_stack
+    from orchestrator.sync.registry import SYNC_LOG, read_state, write_plans
 
-    state = read_state(home)
-    if state is None:
-        return
-    os.kill(state.pid, signal.SIGTERM)
-    deadline_s = time.monotonic() + _END_WAIT_MAX_S
-    while read_state(home) is not None:
+    write_plans(home, plans)
+    wanted = {ref: str(path) for ref, path in plans.items()}
+    deadline_s = time.monotonic() + _FOLLOW_WAIT_MAX_S
+    while read_stack(home) is not None:
+        state = read_state(home)
+        if wanted == ({ref: plan["path"] for ref, plan in state.plans.items()} if state else {}):
+            return
         if time.monotonic() > deadline_s:
-            raise EnvironmentFault(
-                f"Sync (process {state.pid}) does not end.", remedy=f"End it with `kill -9 {state.pid}`."
-            )
+            raise EnvironmentFault("Sync does not follow.", remedy=f"{home / SYNC_LOG} says why.")
         time.sleep(_POLL_S)
+
+
+def _keep_here(
+    reach: Callable[[], Client], plan: PlanView, path: Path, *, is_ours: bool, output: Output
+) -> None:
+    """Keep a plan in step in this process, until a signal ends it."""
+    import structlog
+
+    from orchestrator.cli.home import home_folder
+    from orchestrator.sync.registry import read_plans
+    from orchestrator.sync.watcher import Watcher, run_until_signal
+
+    if is_ours and str(plan.id) in read_plans(home_folder()):
+        raise Conflict(
+            f"The plan {plan.name!r} is kept in step already.",
+            remedy=f"End that by `orchestrator sync stop {plan.name}` first.",
+        )
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    output.remark(f"Keeping {path} and plan {plan.name!r} in step. Ctrl-C ends it.")
+    run_until_signal(Watcher(connect=reach, plans={str(plan.id): path}, tell=lambda _: None))
 
 
 def _name_of(file: str) -> str:

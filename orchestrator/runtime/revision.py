@@ -95,8 +95,8 @@ class Revisions:
     async def revise(self, ref: str, request: ReviseRequest, *, is_applied: bool, ask: AskOfTask) -> Revised:
         """Tell what a new text changes; if it is to be applied, store it and have the scheduler run by it.
 
-        First every task follows the mark that its author has changed; if that is refused, nothing is stored,
-        and asking again goes on.
+        First every task follows the mark that its author has changed, unless told that they have; if that is
+        refused, nothing is stored, and asking again goes on.
 
         Raises:
             NotFound: there is no such plan.
@@ -110,7 +110,7 @@ class Revisions:
             return _revised(stored, new, diff, state="shown")
         if known.state == PlanState.CANCELLED:
             raise Conflict(f"The plan {known.name!r} was cancelled.", remedy="Use --fresh to start it over.")
-        asked = await _follow_marks(stored, diff, ask)
+        asked = await _follow_marks(stored, diff, ask) if request.follow else ()
         if new.digest == stored.digest:
             return _revised(stored, new, diff, state="unchanged", asked=asked)
         async with self._transaction() as connection:

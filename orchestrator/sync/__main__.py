@@ -1,31 +1,27 @@
-"""The process of sync: `python -m orchestrator.sync HOME` keeps plans in step until a signal ends it."""
+"""The process of sync: `python -m orchestrator.sync HOME`. The Host starts it, and again if it dies."""
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
 from orchestrator.client import Client
 from orchestrator.sync.registry import read_plans, remove_state, write_state
-from orchestrator.sync.watcher import Watcher
+from orchestrator.sync.watcher import Watcher, run_until_signal
 
 
-def keep_in_step(home: Path) -> None:
+def main(home: Path) -> None:
     """Keep the plans of a home in step until a signal ends it."""
     watcher = Watcher(
         connect=lambda: Client.of_home(home),
         plans=read_plans(home),
-        tell=lambda plans: write_state(home, plans),
+        tell=lambda standing: write_state(home, standing),
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: watcher.stop())
-    write_state(home, {})
     try:
-        watcher.run()
+        run_until_signal(watcher)
     finally:
         remove_state(home)
 
 
 if __name__ == "__main__":
-    keep_in_step(Path(sys.argv[1]))
+    main(Path(sys.argv[1]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +12,9 @@ from orchestrator.errors import PlanError
 from orchestrator.plan.model import Plan
 from orchestrator.plan.read import read_files, read_plan, texts_of
 from orchestrator.text import storable
+
+_HERE = -100  # AT_FDCWD, linux/fcntl.h
+_RENAME_EXCHANGE = 2  # linux/fs.h
 
 
 class PlanFiles:
@@ -50,13 +54,9 @@ class PlanFiles:
                 file.flush()
                 os.fsync(file.fileno())
             shutil.copymode(place, temporary)
-            if place.read_bytes() != seen.encode():
-                return False
-            temporary.replace(place)
+            return replace_if(place, temporary, seen=seen.encode())
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
-        return True
+            temporary.unlink(missing_ok=True)
 
     def _place(self, name: str) -> Path:
         if name:
@@ -65,3 +65,31 @@ class PlanFiles:
             return self.path
         (only,) = (path for path in sorted(self.path.rglob("*.md")) if not path.name.startswith("."))
         return only
+
+
+def replace_if(place: Path, new: Path, *, seen: bytes) -> bool:
+    """Put the file `new` in this place if that holds what was seen; tell whether it did.
+
+    The two change places and what came out is looked at then: between a look and a step somebody might save.
+    """
+    try:
+        _exchange(place, new)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOSYS}:  # not on this file system, such as NFS
+            raise
+        if place.read_bytes() != seen:
+            return False
+        new.replace(place)
+        return True
+    if new.read_bytes() == seen:
+        return True
+    _exchange(place, new)
+    return False
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Have two files change places in one step: renameat2(2), which Python does not offer."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(one))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from orchestrator.client import Client
-from orchestrator.core.words import TaskKind, TaskState
+from orchestrator.core.words import CLOSED, TaskKind, TaskState
 from orchestrator.errors import Conflict, PlanError
 from orchestrator.plan.marks import request_for
 from orchestrator.plan.model import Mark, PlanTask
 from orchestrator.plan.sources import digest_of
-from orchestrator.plan.standing import Standing
+from orchestrator.plan.standing import STANDING_BY_MARK, Standing
 from orchestrator.sync.files import PlanFiles
-from orchestrator.sync.three_way import Merge, merge
+from orchestrator.sync.three_way import Merge, Sent, merge
 from orchestrator.views import ReviseRequest, SourceView
 
 
@@ -53,12 +54,15 @@ class Keeper:
 
     Attributes:
         own: digest of the texts as the last round left them.
+        followed: marks by key that the server has followed and the plan's text does not have yet. A task that
+            was opened again may be done again by the next look: it must not be opened once more.
     """
 
     client: Client
     files: PlanFiles
     ref: str
     own: str = ""
+    followed: dict[str, Mark] = field(default_factory=dict)
 
     def is_as_left(self) -> bool:
         """Tell whether the files are as the last round left them: what changed was our own writing."""
@@ -84,15 +88,19 @@ class Keeper:
         return Look(
             source=source,
             texts=texts,
-            merge=merge(_base(source), plan.tasks, texts, _standings(source)),
+            merge=merge(_base(source, self.followed), plan.tasks, texts, _standings(source)),
         )
 
     def keep(self) -> Round:
         """Do one round. Raises as `look`, and whatever the server answers."""
         look = self.look()
         sent, flagged, refused = self._send(look)
+        followed = {mark.key: mark.mark for mark in look.merge.sends if mark.key in sent and not _lasts(mark)}
+        self.followed |= followed
         is_written = self._write(look)
-        revised = is_written and self._advance(look)
+        state = self._advance(look) if is_written else ""
+        if state in {"unchanged", "applied"}:
+            self.followed = followed
         self.own = digest_of(look.merge.files) if is_written else ""
         return Round(
             written=look.merge.written if is_written else 0,
@@ -105,7 +113,7 @@ class Keeper:
                 for conflict in look.merge.conflicts
             ),
             missing=look.merge.missing,
-            revised=revised,
+            revised=state == "applied",
         )
 
     def _send(self, look: Look) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
@@ -133,29 +141,38 @@ class Keeper:
             if text != look.texts[name]
         )
 
-    def _advance(self, look: Look) -> bool:
-        """Make what both sides agree on the plan's text; of an edit that removes tasks only the marks."""
+    def _advance(self, look: Look) -> str:
+        """Make what both sides agree on the plan's text; of an edit that removes tasks only the marks.
+
+        Returns the state of the revision: see Revised.
+        """
         texts = look.merge.base
         if look.merge.missing:
             stored = dict(look.source.files)
             plan = self.files.parsed(stored, format=look.source.format)
-            texts = merge(_base(look.source), plan.tasks, stored, _standings(look.source)).files
+            texts = merge(_base(look.source, {}), plan.tasks, stored, _standings(look.source)).files
         if digest_of(texts) == look.source.digest:
-            return False
+            return "unchanged"
         request = ReviseRequest(
             text=texts.get("", ""),
             files={} if list(texts) == [""] else dict(texts),
             format=look.source.format,
             base_digest=look.source.digest,
+            follow=False,
         )
-        return self.client.revise(self.ref, request, is_applied=True).state == "applied"
+        return self.client.revise(self.ref, request, is_applied=True).state
+
+
+def _lasts(sent: Sent) -> bool:
+    """Tell whether a task stays where a mark puts it. Such a mark is sent until the database agrees."""
+    return STANDING_BY_MARK[sent.mark].state in CLOSED
 
 
 def _standings(source: SourceView) -> dict[str, Standing]:
     return {task.key: Standing(TaskState(task.state), task.reason) for task in source.tasks}
 
 
-def _base(source: SourceView) -> list[PlanTask]:
+def _base(source: SourceView, followed: Mapping[str, Mark]) -> list[PlanTask]:
     return [
         PlanTask(
             key=task.key,
@@ -163,7 +180,7 @@ def _base(source: SourceView) -> list[PlanTask]:
             title=task.title,
             kind=TaskKind(task.kind),
             parent=task.parent_key,
-            mark=Mark(task.mark),
+            mark=followed.get(task.key, Mark(task.mark)),
             line=task.line,
             source=task.source_file,
         )

@@ -6,6 +6,7 @@ What neither tells of is found by a look now and then.
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ DEBOUNCE_S = 2.0
 MOST_S = 3.0
 #: A plan is looked at at least so often.
 LOOK_S = 30.0
+#: A server that cannot be followed is asked again after so long.
+RETRY_S = 5.0
 _TICK_S = 0.2
 
 #: Events of the server that say that a task stands elsewhere.
@@ -58,7 +61,7 @@ class Watcher:
     Args:
         connect: gives a client; each thread has its own.
         plans: the path of each plan, by its id.
-        tell: called after each round with how the plans stand.
+        tell: called at the start and after each round with how each plan stands.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Watcher:
         self._tell = tell
         self._due = {ref: _Due() for ref in plans}
         self._keepers: dict[str, Keeper] = {}
-        self._standing: dict[str, dict[str, Any]] = {}
+        self._standing = {ref: self._unknown(ref) for ref in plans}
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -82,6 +85,7 @@ class Watcher:
 
     def run(self) -> None:
         """Keep the plans in step until stopped."""
+        self._tell(self._standing)
         for target in (self._follow_files, self._follow_events):
             threading.Thread(target=target, daemon=True).start()
         with self._connect() as client:
@@ -93,8 +97,11 @@ class Watcher:
                         self._round(ref, keeper)
                 self._stop.wait(_TICK_S)
 
+    def _unknown(self, ref: str) -> dict[str, Any]:
+        return {"path": str(self._paths[ref]), "error": ""}
+
     def _round(self, ref: str, keeper: Keeper) -> None:
-        standing: dict[str, Any] = {"path": str(self._paths[ref]), "error": ""}
+        standing = self._unknown(ref)
         try:
             done = keeper.keep()
         except OrchestratorError as error:  # a plan that cannot be kept holds up no other, and may be mended
@@ -134,20 +141,27 @@ class Watcher:
                 self._due[ref].note(time.monotonic())
 
     def _follow_events(self) -> None:
-        """Note what the server does to tasks of our plans."""
-        ids: dict[int, str] = {}
+        """Note what the server does to tasks of our plans, however long it is away."""
         with self._connect() as client:
-            after = 0
-            for ref in self._paths:
+            while not self._stop.is_set():
                 try:
-                    plan = client.plan(ref)
+                    self._note_events(client)
                 except OrchestratorError as error:
-                    log.warning("plan is not followed", plan=ref, reason=str(error))
-                else:
-                    ids[plan.id] = ref
-                    after = max(after, plan.last_seq)
-            for event in client.watch(after=after):
-                if self._stop.is_set():
-                    return
-                if event.type.startswith(_TASK) and (event.plan_id or 0) in ids:
-                    self._due[ids[event.plan_id or 0]].note(time.monotonic())
+                    log.warning("events are not followed", reason=str(error))
+                    self._stop.wait(RETRY_S)
+
+    def _note_events(self, client: Client) -> None:
+        plans = {(plan := client.plan(ref)).id: (ref, plan.last_seq) for ref in self._paths}
+        for event in client.watch(after=min(seq for _, seq in plans.values())):
+            if self._stop.is_set():
+                return
+            ref, _ = plans.get(event.plan_id or 0, ("", 0))
+            if ref and event.type.startswith(_TASK):
+                self._due[ref].note(time.monotonic())
+
+
+def run_until_signal(watcher: Watcher) -> None:
+    """Keep plans in step until SIGTERM or SIGINT; only for the main thread of a process."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: watcher.stop())
+    watcher.run()
