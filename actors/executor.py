@@ -22,14 +22,12 @@ from actors.logs import log_json
 from actors.options import SCHEDULER, ActorConfig, node_name
 from actors.wire import pack
 from orchestrator import __version__
-from orchestrator import settings as settings_module
 from orchestrator.core.events import AttemptEnded
 from orchestrator.ports import MICROS, SessionLimits
 from orchestrator.routing import Routing
 from orchestrator.runtime.executing import Executing
 from orchestrator.runtime.renewal import LeaseSettings, Renewal
-from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.pricing import Price
+from orchestrator.sessions.config import session_config
 from orchestrator.sessions.registry import make_backends
 from orchestrator.settings import Settings
 from orchestrator.store.executors import Beats, ExecutorStore
@@ -186,21 +184,3 @@ def session_limits(settings: Settings) -> SessionLimits:
         cost_micros_max=int(sessions.cost_usd_max * MICROS) or UNLIMITED,
         output_bytes_max=sessions.output_bytes_max,
     )
-
-
-def session_config(settings: Settings) -> SessionConfig:
-    """Build what the backends need from the settings."""
-    claude = settings.anthropic
-    return SessionConfig(
-        api_key=claude.api_key.get_secret_value(),
-        base_url=claude.base_url,
-        model=claude.model,
-        max_output_tokens=claude.max_output_tokens,
-        effort=claude.effort,
-        prices={name: _price(price) for name, price in claude.prices.items()},
-        seed=settings.retry.seed,
-    )
-
-
-def _price(usd: settings_module.Price) -> Price:
-    return Price(**{name: round(value * MICROS) for name, value in usd.model_dump().items()})

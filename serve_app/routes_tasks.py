@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from orchestrator.proposals import Proposal
 from orchestrator.views import LogView, Page, TaskDetail, TaskView
 from serve_app.openapi import problems
 from serve_app.parameters import IdempotencyKey, InPlan, Limit, Served, TaskRef, plan_of
@@ -31,6 +32,19 @@ async def logs(
     """Return the transcripts of a task's attempts, oldest first."""
     task = await _task(service, ref, plan)
     return Page(items=await service.logs(task.id, token=token))
+
+
+@router.post(
+    "/tasks/{ref:path}/decompose",
+    summary="Have a model propose subtasks",
+    responses=problems(400, 404, 409, 422, 503),
+)
+async def decompose(service: Served, ref: TaskRef, plan: InPlan = "") -> Proposal:
+    """Return subtasks and the plan's text with them in it; nothing of the plan is changed.
+
+    To apply it, put its `files` as a revision of `base_digest`. Asking the model costs money each time.
+    """
+    return await service.decompose((await _task(service, ref, plan)).id)
 
 
 @router.post(

@@ -78,6 +78,14 @@ def placed_findings(plan: Plan, file: str) -> tuple[Finding, ...]:
     )
 
 
+def stored_name(file: str) -> str:
+    """Return the name by which a file is handed in, if no other was given. Raises PlanError."""
+    from orchestrator.plan.read import read_path
+
+    plan = read_path(file)
+    return plan.name or plan.title or Path(file).absolute().stem
+
+
 def request_for(plan: Plan, file: str, choices: Choices) -> SubmitRequest:
     """Return the request that hands the plan in. Relative folders are made absolute here, where they are."""
     from orchestrator.plan.read import texts_of

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import analysis, changes, controls, deps, imports, lint, plans, stack, sync, tasks
+from orchestrator.cli import (
+    analysis,
+    changes,
+    controls,
+    decompose,
+    deps,
+    imports,
+    lint,
+    plans,
+    stack,
+    sync,
+    tasks,
+)
 from orchestrator.cli.output import Output
 from orchestrator.errors import OrchestratorError, SettingsError
 
@@ -35,7 +47,7 @@ _COMMANDS = (
     *(tasks.tasks, tasks.show, tasks.logs),
     *(changes.hold, changes.release, changes.approve, changes.reject),
     *(changes.finish, changes.skip, changes.cancel, changes.retry, changes.reopen),
-    deps.deps,
+    *(deps.deps, decompose.decompose),
     *(controls.pause, controls.resume, controls.limits, controls.budget),
     *(stack.init, stack.up, stack.down, stack.status, stack.doctor),
 )

@@ -17,6 +17,7 @@ from orchestrator.client.calls import Call
 from orchestrator.client.patience import Patience
 from orchestrator.client.transport import Endpoint, read_answer, request_arguments, stream_arguments
 from orchestrator.errors import OrchestratorError
+from orchestrator.proposals import Proposal
 from orchestrator.views import (
     EventView,
     LogView,
@@ -114,6 +115,10 @@ class Client:
     def task(self, ref: str, *, plan_id: int | None = None) -> TaskDetail:
         """Return a task by id or key."""
         return self._send(calls.task(ref, plan_id=plan_id))
+
+    def decompose(self, task_id: int) -> Proposal:
+        """Have a model propose subtasks for a task; nothing is changed by that."""
+        return self._send(calls.decompose(task_id))
 
     def dependencies(self, plan_id: int, *, kind: str = "") -> tuple[PlanDependencyView, ...]:
         """Return every dependency of a plan, or those of one kind, page by page."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from orchestrator.analysis_views import ForecastView, GraphView
 from orchestrator.errors import RequestRefused
+from orchestrator.proposals import Proposal
 from orchestrator.views import (
     EventView,
     LogView,
@@ -31,6 +32,9 @@ from orchestrator.views import (
     TaskDetail,
     TaskView,
 )
+
+#: How long a client waits for what a model is asked.
+_MODEL_WAIT_MAX_S = 600.0
 
 T = TypeVar("T")
 V = TypeVar("V", bound=BaseModel)
@@ -68,6 +72,7 @@ class Call(Generic[T]):
         path: below `/api/v1`.
         params: query parameters; the empty ones are left out.
         read: turns the body of a 2xx answer into the result.
+        timeout_s: how long the answer may take, where that is longer than others take.
     """
 
     method: str
@@ -76,6 +81,7 @@ class Call(Generic[T]):
     params: Mapping[str, str | int] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    timeout_s: float | None = None
 
     @property
     def query(self) -> dict[str, str]:
@@ -149,6 +155,17 @@ def ready(plan_id: int, *, limit: int = 50) -> Call[tuple[TaskView, ...]]:
 def task(ref: str, *, plan_id: int | None = None) -> Call[TaskDetail]:
     """Read a task by id or key."""
     return _get(f"/tasks/{_part(ref)}", TaskDetail, plan=plan_id or 0)
+
+
+def decompose(task_id: int) -> Call[Proposal]:
+    """Have a model propose subtasks; the server bounds the time."""
+    return Call(
+        method="POST",
+        path=f"/tasks/{task_id}/decompose",
+        read=Proposal.model_validate_json,
+        headers={"Accept": "application/json"},
+        timeout_s=_MODEL_WAIT_MAX_S,
+    )
 
 
 def dependencies(

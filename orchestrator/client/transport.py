@@ -74,13 +74,14 @@ class Endpoint:
 
 def request_arguments(call: Call[Any]) -> dict[str, Any]:
     """Return the arguments of `client.request` for a call."""
-    return {
+    arguments = {
         "method": call.method,
         "url": call.path,
         "params": call.query,
         "headers": dict(call.headers),
         "content": call.body or None,
     }
+    return arguments | ({"timeout": call.timeout_s} if call.timeout_s else {})
 
 
 def stream_arguments(call: Call[Any], endpoint: Endpoint) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from orchestrator.analysis_views import ForecastView, GraphView
 from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
 from orchestrator.plan.export import export_plan
 from orchestrator.ports import SchedulerPort
+from orchestrator.proposals import Proposal
 from orchestrator.routing import Routing
 from orchestrator.routing.backends import SIMULATED, backend_note
+from orchestrator.runtime.decomposition import Decompositions
 from orchestrator.runtime.outlook import forecast_of, graph_of
 from orchestrator.runtime.revision import Revisions
 from orchestrator.runtime.status import limits_of_tenant
@@ -104,6 +106,9 @@ class Service:
             routing=routing,
             settings=settings,
             tenant_id=tenant_id,
+        )
+        self._decompositions = Decompositions(
+            transaction=self._transaction, routing=routing, settings=settings, tenant_id=tenant_id
         )
         self._revisions = Revisions(
             transaction=self._transaction,
@@ -303,6 +308,10 @@ class Service:
         async with self._transaction() as connection:
             known = await task_views.find_task(connection, ref, plan_id=plan_id)
             return await task_views.task_detail(connection, known.id)
+
+    async def decompose(self, task_id: int) -> Proposal:
+        """Have a model propose subtasks for a task; see Decompositions.propose."""
+        return await self._decompositions.propose(task_id)
 
     async def logs(self, task_id: int, *, token: int | None = None) -> tuple[LogView, ...]:
         """Return what the attempts of a task said; `token` keeps one attempt. Raises NotFound."""

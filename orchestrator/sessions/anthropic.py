@@ -8,6 +8,7 @@ happens. Sends neither sampling parameters nor a forced tool choice: current mod
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -23,12 +24,11 @@ from orchestrator.ports import (
     Outcome,
     SessionLimits,
     Transcript,
-    Usage,
     Workspace,
 )
 from orchestrator.sessions.api_errors import API_ERRORS, failure_of
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.pricing import cost_micros, price_of
+from orchestrator.sessions.meter import Meter
 from orchestrator.sessions.prompt import CONTINUE, REMINDER, role_prompt, task_prompt
 from orchestrator.sessions.shell import Shell
 from orchestrator.sessions.tools import Toolbox, tool_definitions, tools_for
@@ -42,6 +42,16 @@ _REMINDERS_MAX = 1
 _BACK_OFF_S = 0.5
 _DETAIL_CHARS = 20_000
 _CACHED = {"type": "ephemeral"}
+
+
+def make_client(config: SessionConfig, ssl_context: ssl.SSLContext) -> AsyncAnthropic:
+    """Return a client of the Messages API; close it."""
+    return AsyncAnthropic(
+        api_key=config.api_key,
+        base_url=config.base_url or None,
+        max_retries=config.retries_max,
+        http_client=DefaultAsyncHttpxClient(verify=ssl_context),
+    )
 
 
 class AnthropicBackend:
@@ -63,9 +73,12 @@ class AnthropicBackend:
         """Converse until a report, a limit or an error; the outcome carries the usage in each case."""
         limits = effective_limits(assignment.limits)
         model = assignment.model or self._config.model
-        meter = _Meter(model, self._config, transcript)
+        meter = Meter(model, self._config)
+        if not meter.is_price_known:
+            note = f"No price is known for {model}: it is counted like the dearest model of the price list.\n"
+            transcript.write("note", note)
         try:
-            async with watched(limits) as touch, self._client() as client:
+            async with watched(limits) as touch, make_client(self._config, self._ssl_context) as client:
                 shell = Shell(
                     self._launcher,
                     workspace=workspace,
@@ -94,14 +107,6 @@ class AnthropicBackend:
             outcome = failure_of(error, has_begun=meter.usage.requests > 0)
         return replace(outcome, usage=meter.usage)
 
-    def _client(self) -> AsyncAnthropic:
-        return AsyncAnthropic(
-            api_key=self._config.api_key,
-            base_url=self._config.base_url or None,
-            max_retries=self._config.retries_max,
-            http_client=DefaultAsyncHttpxClient(verify=self._ssl_context),
-        )
-
     def _request(self, model: str, assignment: Assignment) -> dict[str, Any]:
         """The part of a request that stays the same in all turns."""
         request: dict[str, Any] = {
@@ -116,35 +121,6 @@ class AnthropicBackend:
         return request
 
 
-class _Meter:
-    """Adds up what the answers of one session consumed."""
-
-    def __init__(self, model: str, config: SessionConfig, transcript: Transcript) -> None:
-        self.usage = Usage()
-        self._price, is_known = price_of(model, config.prices)
-        if not is_known:
-            note = f"No price is known for {model}: it is counted like the dearest model of the price list.\n"
-            transcript.write("note", note)
-
-    def add(self, message: Message) -> None:
-        """Count one answer, whole or broken off."""
-        spent = Usage(
-            input_tokens=message.usage.input_tokens,
-            output_tokens=message.usage.output_tokens,
-            cache_read_tokens=message.usage.cache_read_input_tokens or 0,
-            cache_write_tokens=message.usage.cache_creation_input_tokens or 0,
-        )
-        total = self.usage
-        self.usage = Usage(
-            input_tokens=total.input_tokens + spent.input_tokens,
-            output_tokens=total.output_tokens + spent.output_tokens,
-            cache_read_tokens=total.cache_read_tokens + spent.cache_read_tokens,
-            cache_write_tokens=total.cache_write_tokens + spent.cache_write_tokens,
-            cost_micros=total.cost_micros + cost_micros(self._price, spent),
-            requests=total.requests + 1,
-        )
-
-
 class _Conversation:
     """The turns of one session: ask, carry out the tool calls, ask again."""
 
@@ -155,7 +131,7 @@ class _Conversation:
         request: dict[str, Any],
         task: str,
         toolbox: Toolbox,
-        meter: _Meter,
+        meter: Meter,
         transcript: Transcript,
         touch: Callable[[], None],
         retries_max: int,

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from orchestrator import settings as settings_module
 from orchestrator.errors import SettingsError
+from orchestrator.ports import MICROS
 from orchestrator.sessions.pricing import Price
+from orchestrator.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,3 +42,21 @@ class SessionConfig:
                 "There is an API key but no model or no prices, so no spend cap could hold.",
                 remedy="Set anthropic.model and anthropic.prices.",
             )
+
+
+def session_config(settings: Settings) -> SessionConfig:
+    """Build what the backends need from the settings."""
+    claude = settings.anthropic
+    return SessionConfig(
+        api_key=claude.api_key.get_secret_value(),
+        base_url=claude.base_url,
+        model=claude.model,
+        max_output_tokens=claude.max_output_tokens,
+        effort=claude.effort,
+        prices={name: _price(price) for name, price in claude.prices.items()},
+        seed=settings.retry.seed,
+    )
+
+
+def _price(usd: settings_module.Price) -> Price:
+    return Price(**{name: round(value * MICROS) for name, value in usd.model_dump().items()})

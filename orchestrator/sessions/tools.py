@@ -131,7 +131,7 @@ class Toolbox:
             self._transcript.write("tool", f"{name}: {_headline(request)}\n")
             return ToolResult(await self._carry_out(request))
         except ValidationError as error:
-            return self._failed(f"Invalid input for {name}: {_explain(error)}")
+            return self._failed(f"Invalid input for {name}: {explain(error)}")
         except (ToolRefused, EnvironmentFault) as error:
             return self._failed(str(error))
         except (OSError, UnicodeDecodeError) as error:
@@ -221,7 +221,8 @@ def _headline(request: BaseModel) -> str:
     return str(getattr(request, next(iter(type(request).model_fields))))
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """Return what is wrong with an input, for the model that gave it."""
     return "; ".join(
         f"{'.'.join(map(str, part['loc'])) or 'input'}: {part['msg']}" for part in error.errors()
     )

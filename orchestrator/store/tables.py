@@ -131,6 +131,27 @@ plan_revisions = Table(
     Index("ix_plan_revisions_open", "id", postgresql_where=text("state IN ('submitted', 'stored')")),
 )
 
+proposals = Table(
+    "proposals",
+    metadata,
+    # What a model was asked for and what it cost, whether or not anything came of it.
+    Column("id", BigInteger, Identity(), primary_key=True),
+    _tenant(),
+    Column("plan_id", BigInteger, ForeignKey("plans.id", ondelete="CASCADE"), nullable=False),
+    Column("task_key", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    _list("subtasks"),  # as proposed; empty where the error says why there are none
+    _words("error"),
+    _count("requests", Integer),
+    _count("input_tokens"),
+    _count("output_tokens"),
+    _count("cache_read_tokens"),
+    _count("cache_write_tokens"),
+    _count("cost_micros"),
+    _now("created_at"),
+    Index("ix_proposals_plan_id", "plan_id"),
+)
+
 tasks = Table(
     "tasks",
     metadata,

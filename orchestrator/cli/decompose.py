@@ -1,0 +1,111 @@
+"""The command decompose: a model proposes subtasks; a person looks at them and applies them, or does not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli import options
+from orchestrator.cli.output import Output
+from orchestrator.errors import Conflict
+
+if TYPE_CHECKING:
+    from orchestrator.client import Client
+    from orchestrator.proposals import Proposal
+    from orchestrator.views import PlanView
+
+Plan = Annotated[
+    str, typer.Argument(metavar="PLAN", help="File of a plan that was handed in, or name or id of the plan.")
+]
+Apply = Annotated[bool, typer.Option("--apply", help="Ask, and then write the subtasks into the plan.")]
+Yes = Annotated[bool, typer.Option("--yes", help="As --apply, without asking.")]
+
+
+def decompose(
+    plan: Plan, task: options.TaskRef, apply: Apply = False, yes: Yes = False, json: options.Json = False
+) -> None:
+    """Have a model propose subtasks for a task, and show what they would add to the plan.
+
+    Nothing is changed without --apply. With it the plan runs by the new text, which also goes into its file
+    if that is named or kept in step here. Tokens and cost are shown, and are spent each time.
+
+    Example: orchestrator decompose plan.md A.1.3 --apply
+    """
+    from orchestrator.cli.home import connect
+    from orchestrator.cli.plan_files import stored_name
+
+    output = Output(is_json=json)
+    named = Path(plan) if Path(plan).exists() else None
+    with connect() as client:
+        known = client.plan(stored_name(plan) if named else plan)
+        path = (named or _kept(known)) if apply or yes else named
+        if path is not None:
+            _require_same(client, known, path)
+        proposal = client.decompose(client.task(task, plan_id=known.id).id)
+        _show(proposal, output)
+        if not (yes or (apply and _is_agreed(output))):
+            output.result({"proposal": proposal, "applied": False}, "Nothing was changed.")
+            return
+        state = _apply(client, proposal, path)
+    text = f"Plan {known.id}: {state}{f'; {path} has the subtasks' if path else ''}."
+    output.result({"proposal": proposal, "applied": True, "state": state}, text)
+
+
+def _kept(known: PlanView) -> Path | None:
+    """Return the file with which a plan is kept in step here."""
+    from orchestrator.cli.home import home_folder
+    from orchestrator.sync.registry import read_plans
+
+    return read_plans(home_folder()).get(str(known.id))
+
+
+def _require_same(client: Client, known: PlanView, path: Path) -> None:
+    """Refuse a file that says something else than what is stored; no model is asked then."""
+    from orchestrator.sync.files import PlanFiles
+
+    if PlanFiles(path).read() != dict(client.source(str(known.id)).files):
+        raise Conflict(
+            f"{path} and the stored plan {known.name!r} differ.",
+            remedy=f"Make them agree by `orchestrator import {path}` or `orchestrator reconcile {path}`.",
+        )
+
+
+def _show(proposal: Proposal, output: Output) -> None:
+    from orchestrator.cli.text import count, money
+
+    output.say(proposal.diff)
+    tokens = proposal.input_tokens + proposal.output_tokens
+    what = f"{count(len(proposal.subtasks), 'subtask')} for {proposal.task_key}"
+    output.say(f"{what} by {proposal.model}: {tokens} tokens, {money(proposal.cost_micros)}")
+
+
+def _is_agreed(output: Output) -> bool:
+    return not output.is_json and sys.stdin.isatty() and typer.confirm("Apply it?", err=True)
+
+
+def _apply(client: Client, proposal: Proposal, path: Path | None) -> str:
+    """Revise the plan, then its file; return the state of the revision."""
+    from orchestrator.sync.files import PlanFiles
+    from orchestrator.views import ReviseRequest
+
+    before = client.source(str(proposal.plan_id)).files
+    files = dict(proposal.files)
+    request = ReviseRequest(
+        text=files.get("", ""),
+        files={} if list(files) == [""] else files,
+        format=proposal.format,
+        base_digest=proposal.base_digest,
+    )
+    revised = client.revise(str(proposal.plan_id), request, is_applied=True)
+    if revised.state == "refused":
+        raise Conflict(f"The plan was not changed: {revised.reason}.", remedy="Try again.")
+    name = proposal.file
+    if path and not PlanFiles(path).write(name, files[name], seen=before[name]):
+        raise Conflict(
+            f"The stored plan has the subtasks; {path} was changed meanwhile and is as it was.",
+            remedy="Add the lines shown above to it by hand.",
+        )
+    return revised.state

@@ -1,0 +1,42 @@
+"""Adds up what the answers of a model consumed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.ports import Usage
+from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.pricing import cost_micros, price_of
+
+if TYPE_CHECKING:
+    from anthropic.types import Message
+
+
+class Meter:
+    """Counts the answers of one conversation.
+
+    Attributes:
+        is_price_known: the price list has the model; else it is counted like the dearest one.
+    """
+
+    def __init__(self, model: str, config: SessionConfig) -> None:
+        self.usage = Usage()
+        self._price, self.is_price_known = price_of(model, config.prices)
+
+    def add(self, message: Message) -> None:
+        """Count one answer, whole or broken off."""
+        spent = Usage(
+            input_tokens=message.usage.input_tokens,
+            output_tokens=message.usage.output_tokens,
+            cache_read_tokens=message.usage.cache_read_input_tokens or 0,
+            cache_write_tokens=message.usage.cache_creation_input_tokens or 0,
+        )
+        total = self.usage
+        self.usage = Usage(
+            input_tokens=total.input_tokens + spent.input_tokens,
+            output_tokens=total.output_tokens + spent.output_tokens,
+            cache_read_tokens=total.cache_read_tokens + spent.cache_read_tokens,
+            cache_write_tokens=total.cache_write_tokens + spent.cache_write_tokens,
+            cost_micros=total.cost_micros + cost_micros(self._price, spent),
+            requests=total.requests + 1,
+        )
