@@ -86,6 +86,12 @@ DEFECTS = (
 """,
     ),
     Defect(
+        name="the time of an outage counts against leases",
+        path="orchestrator/runtime/driver.py",
+        old="if self._writing is not None and self._is_slow():",
+        new="if False:",
+    ),
+    Defect(
         name="a commit whose end is unknown is sent again unasked",
         path="orchestrator/runtime/commits.py",
         old="            return is_committed\n",
@@ -147,8 +153,14 @@ DEFECTS = (
     Defect(
         name="the result of a cancelled attempt makes its task done",
         path="orchestrator/core/reports.py",
-        old="    elif is_cancelled:\n        move_task(s, task, TaskState.CANCELLED,",
-        new="    elif is_cancelled:\n        move_task(s, task, TaskState.DONE,",
+        old="move_task(s, task, TaskState.CANCELLED, reason=attempt.cancel_reason)",
+        new="move_task(s, task, TaskState.DONE, reason=attempt.cancel_reason)",
+    ),
+    Defect(
+        name="a gate that its author has taken back is waited for",
+        path="orchestrator/core/moving.py",
+        old="    if is_asked_for[task.wants]:\n",
+        new="    if is_asked_for:\n",
     ),
     Defect(
         name="what is ready starts in any priority",
