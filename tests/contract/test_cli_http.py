@@ -109,7 +109,7 @@ def test_changes_reach_the_scheduler(
     plan_file: str, scheduler: RememberingScheduler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(["submit", plan_file])
-    for kind in sorted(TASK_REQUESTS):
+    for kind in sorted(TASK_REQUESTS - {"tick_task", "untick_task"}):  # those are what sync says
         assert run([kind.removesuffix("_task"), "A.5", "--plan", "Ship it", "--reason", "because"]) == 0
         asked, arguments, key = scheduler.requests[-1]
         assert (asked, arguments["reason"], arguments["tenant_id"]) == (kind, "because", "local")
