@@ -6,7 +6,7 @@ transaction (store/revising.py) and needs no reading of a plan.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,16 +62,26 @@ class StoredPlan:
         """Those of the edges that were read in the text."""
         return [edge for edge in self.edges if not is_decided(edge)]
 
-    @property
-    def dependencies(self) -> tuple[PlanDependency, ...]:
-        """The dependencies that were read in the text, under the keys of its tasks."""
+    def as_dependencies(self, edges: Iterable[Row]) -> tuple[PlanDependency, ...]:
+        """Return rows of dependencies under the keys of their tasks."""
         keys = {task_id: key for key, task_id in self.ids.items()}
         return tuple(
             PlanDependency(
-                task=keys[edge["task_id"]], on=keys[edge["on_task_id"]], kind=DependencyKind(edge["kind"])
+                task=keys[edge["task_id"]],
+                on=keys[edge["on_task_id"]],
+                kind=DependencyKind(edge["kind"]),
+                is_explicit=edge["is_explicit"],
+                evidence=edge["evidence"],
+                line=edge["line"],
+                confidence=edge["confidence"],
             )
-            for edge in self.read
+            for edge in edges
         )
+
+    @property
+    def dependencies(self) -> tuple[PlanDependency, ...]:
+        """The dependencies that were read in the text, under the keys of its tasks."""
+        return self.as_dependencies(self.read)
 
     @property
     def decided(self) -> frozenset[tuple[str, str]]:

@@ -9,10 +9,10 @@ from sqlalchemy import select
 
 from orchestrator.core.words import TaskKind, TaskState
 from orchestrator.plan.marks import mark_of
-from orchestrator.plan.model import Checkboxes, DependencyKind, Mark, Plan, PlanDependency, PlanTask
+from orchestrator.plan.model import Checkboxes, Mark, Plan, PlanTask
 from orchestrator.plan.standing import Standing
 from orchestrator.store.engine import Connection
-from orchestrator.store.revisions import Row, read_stored
+from orchestrator.store.revisions import read_stored
 from orchestrator.store.tables import plans
 
 #: What a file does not follow by itself, and a copy of the plan tells.
@@ -45,14 +45,13 @@ async def read_whole(connection: Connection, plan_id: int) -> WholePlan:
     p = plans.c
     header = (await connection.execute(select(p.name, p.title, p.meta).where(p.id == plan_id))).one()
     stored = await read_stored(connection, plan_id)
-    keys = {task_id: key for key, task_id in stored.ids.items()}
     plan = Plan(
         format=stored.format,
         format_reason="stored",
         title=header.title,
         name=header.name,
         tasks=tuple(replace(task, mark=_mark(task, stored.standings[task.key])) for task in stored.tasks),
-        dependencies=tuple(_dependency(edge, keys) for edge in stored.edges),
+        dependencies=stored.as_dependencies(stored.edges),
         findings=(),
         checkboxes=Checkboxes(),
         with_id=0,
@@ -67,15 +66,3 @@ def _mark(task: PlanTask, standing: Standing) -> Mark:
     if task.kind is TaskKind.CONTAINER:
         return task.mark
     return _MARKS.get(standing.state) or mark_of(standing) or Mark.CANCELLED
-
-
-def _dependency(edge: Row, keys: Mapping[int, str]) -> PlanDependency:
-    return PlanDependency(
-        task=keys[edge["task_id"]],
-        on=keys[edge["on_task_id"]],
-        kind=DependencyKind(edge["kind"]),
-        is_explicit=edge["is_explicit"],
-        evidence=edge["evidence"],
-        line=edge["line"],
-        confidence=edge["confidence"],
-    )

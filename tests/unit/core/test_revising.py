@@ -5,9 +5,16 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import AskCancel, CancelAttempt, EndRevision
+from orchestrator.core.commands import AskCancel, CancelAttempt, EndRevision, SaveDependency
 from orchestrator.core.task import TaskRules
-from orchestrator.core.words import AttemptState, FailureClass, HoldReason, PlanState, TaskState
+from orchestrator.core.words import (
+    AttemptState,
+    DependencyDecision,
+    FailureClass,
+    HoldReason,
+    PlanState,
+    TaskState,
+)
 from tests.support.core import World, spec
 
 
@@ -284,3 +291,27 @@ def test_a_tick_of_a_cancelled_task_says_that_somebody_has_done_it(world):
     world.request("cancel_task", task_id=1)
     world.request("tick_task", task_id=1)
     assert world.states() == {1: "done", 2: "ready"}
+
+
+@pytest.mark.parametrize("reason", [HoldReason.APPROVAL, HoldReason.MANUAL])
+def test_a_ready_task_that_is_left_to_a_person_now_is_held(world, reason):
+    world.load(written(1, 2))
+    world.join("x1", slots=1)
+    assert world.states() == {1: "running", 2: "ready"}
+    revise(world, written(1, 2, t1={"hold_when_ready": reason}, t2={"hold_when_ready": reason}))
+    assert (world.task(1).state, world.task(2).state, world.task(2).reason) == ("running", "held", reason)
+    world.end(1)
+    assert world.states() == {1: "done", 2: "held"}
+
+
+def test_what_was_decided_after_the_rows_were_read_stays(world):
+    world.load(written(1, 2, 3), [(2, 1)])
+    world.request("drop_dependency", task_id=2, on_task=1)
+    world.request("add_dependency", task_id=3, on_task=2)
+    commands = revise(world, written(1, 2, 3, 4), [(2, 1), (4, 3)])
+    saved = [(c.task_id, c.on_task_id, c.decision) for c in commands if isinstance(c, SaveDependency)]
+    assert saved == [(2, 1, DependencyDecision.DROPPED), (3, 2, DependencyDecision.BLOCKS)]
+    world.join("x1", slots=4)
+    assert world.states() == {1: "running", 2: "running", 3: "waiting", 4: "waiting"}
+    revise(world, written(1, 2, 3, 4, t2={"is_removed": True}), [(4, 3)])
+    assert world.states()[3] == "running"
