@@ -283,6 +283,12 @@ def start_or_wait(s: State, task: Task) -> None:
         make_ready(s, task)
 
 
+def start_afresh(s: State, task: Task) -> None:
+    """Let a task start again as if it had never been tried."""
+    task.attempts_used = task.losses = task.rate_limits = task.not_before_ms = 0
+    start_or_wait(s, task)
+
+
 def release_holds(s: State, plan: Plan, reason: HoldReason) -> None:
     """What the tasks of a plan were held for has gone away: they may start."""
     tasks = [s.tasks[task_id] for task_id in plan.task_ids]

@@ -1,0 +1,133 @@
+"""What people ask of plans, and of everything at once, one function for each kind of request.
+
+Each returns the answer, or raises Refusal before it changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from orchestrator.core import fairness
+from orchestrator.core.asked import CANCELLED, Refusal, Result, cancel_leaves, plan_of
+from orchestrator.core.commands import SaveControls
+from orchestrator.core.events import Requested
+from orchestrator.core.loading import set_scope
+from orchestrator.core.moving import enqueue, move_plan, release_holds, save_plan, start_afresh
+from orchestrator.core.state import State
+from orchestrator.core.words import PLAN_CANCELLED, HoldReason, PlanState, TaskState
+
+#: Largest budget: a billion dollars.
+BUDGET_MICROS_MAX = 10**15
+
+
+# --- plans
+
+
+def _on_cancel_plan(s: State, event: Requested) -> Result:
+    plan = plan_of(s, event)
+    reason = event.reason or PLAN_CANCELLED
+    if plan.state is PlanState.CANCELLED:
+        return {"state": plan.state.value, "cancelling": 0}
+    if plan.state is PlanState.DONE:
+        raise Refusal("The plan is done; there is nothing to cancel.")
+    move_plan(s, plan, PlanState.CANCELLED, payload={"reason": reason})
+    leaves = [task for task_id in plan.task_ids if not (task := s.tasks[task_id]).is_container]
+    return {"state": plan.state.value, "cancelling": cancel_leaves(s, leaves, reason)["cancelling"]}
+
+
+def _on_pause_plan(s: State, event: Requested) -> Result:
+    plan = plan_of(s, event)
+    if plan.state not in {PlanState.ACTIVE, PlanState.STALLED, PlanState.PAUSED}:
+        raise Refusal(f"The plan is {plan.state.value}; only one that is active can be paused.")
+    if plan.state is not PlanState.PAUSED:
+        move_plan(s, plan, PlanState.PAUSED, payload={"reason": event.reason or "by request"})
+    return {"state": plan.state.value, "live": plan.live}
+
+
+def _on_resume_plan(s: State, event: Requested) -> Result:
+    """Go on with the scope of this request, and give the dead letters another chance."""
+    plan = plan_of(s, event)
+    if plan.state is PlanState.CANCELLED:
+        raise Refusal(CANCELLED)
+    if event.until_task and event.until_task not in plan.task_ids:
+        raise Refusal(f"Task {event.until_task} is not in the plan. Resume up to one of its own tasks.")
+    plan.until_task = event.until_task
+    tasks = [s.tasks[task_id] for task_id in plan.task_ids]
+    for task in tasks:
+        plan.queue.discard(task)
+    set_scope(s, plan)
+    if plan.state in {PlanState.PAUSED, PlanState.STALLED}:
+        move_plan(s, plan, PlanState.ACTIVE, payload={"reason": event.reason or "by request"})
+    else:
+        save_plan(s, plan)  # its state stays, what is wanted of it may be new
+    for task in tasks:
+        if task.state is TaskState.FAILED and (plan.wanted is None or task.task_id in plan.wanted):
+            start_afresh(s, task)
+        elif task.state in {TaskState.READY, TaskState.VERIFYING} and not task.token:
+            enqueue(s, task)
+    return {"state": plan.state.value}
+
+
+def _on_set_budget(s: State, event: Requested) -> Result:
+    plan = plan_of(s, event)
+    if not 0 <= event.budget_micros <= BUDGET_MICROS_MAX:
+        raise Refusal(f"A budget is a number of micro-dollars from 0 (none) to {BUDGET_MICROS_MAX}.")
+    plan.budget_micros = event.budget_micros
+    save_plan(s, plan)
+    payload = {"budget_micros": plan.budget_micros, "spent_micros": plan.spent_micros}
+    s.record("plan.budget", plan, payload=payload)
+    if plan.state not in {PlanState.DONE, PlanState.CANCELLED}:
+        release_holds(s, plan, HoldReason.BUDGET)
+        fairness.offer_all(s, plan)
+    return {"budget_micros": plan.budget_micros, "spent_micros": plan.spent_micros}
+
+
+# --- everything
+
+
+def _save_controls(s: State) -> None:
+    controls = SaveControls(is_paused=s.is_paused, pause_reason=s.pause_reason, overrides=s.bounds.overrides)
+    s.out.append(controls)
+
+
+def _on_pause_all(s: State, event: Requested) -> Result:
+    reason = event.reason or s.pause_reason or "by request"
+    if not s.is_paused or reason != s.pause_reason:
+        s.is_paused, s.pause_reason = True, reason
+        _save_controls(s)
+        s.record_globally("scheduler.paused", {"reason": reason})
+    return {"is_paused": True, "live": len(s.attempts)}
+
+
+def _on_resume_all(s: State, event: Requested) -> Result:
+    if s.is_paused:
+        s.is_paused, s.pause_reason = False, ""
+        _save_controls(s)
+        s.record_globally("scheduler.resumed", {"reason": event.reason or "by request"})
+    return {"is_paused": False, "live": len(s.attempts)}
+
+
+def _on_set_limits(s: State, event: Requested) -> Result:
+    """Change limits while running; a limit that is lowered ends nothing that is live.
+
+    The answer is what was set: those of before may name other tenants.
+    """
+    newer = event.overrides
+    if newer is None or any(value < 0 for value in newer.values()):
+        raise Refusal("A limit is a number from 1; 0 goes back to the settings.")
+    s.bounds.overrides = s.bounds.overrides.merged(newer)
+    fairness.offer_everybody(s)
+    _save_controls(s)
+    s.record_globally("scheduler.limits", s.bounds.overrides.as_json())
+    return newer.as_json()
+
+
+PLAN_HANDLERS: Mapping[str, Callable[[State, Requested], Result]] = {
+    "cancel_plan": _on_cancel_plan,
+    "pause_plan": _on_pause_plan,
+    "resume_plan": _on_resume_plan,
+    "set_budget": _on_set_budget,
+    "pause_all": _on_pause_all,
+    "resume_all": _on_resume_all,
+    "set_limits": _on_set_limits,
+}

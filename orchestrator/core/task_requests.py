@@ -1,0 +1,290 @@
+"""What people and programs ask of tasks, one function for each kind of request.
+
+Each returns the answer, or raises Refusal before it changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from orchestrator.core.asked import CANCELLED, Refusal, Result, cancel_leaves, leaves_of, task_of
+from orchestrator.core.commands import ReleaseTask
+from orchestrator.core.events import Requested
+from orchestrator.core.moving import ask_cancel, finish_task, move_task, start_afresh, wake
+from orchestrator.core.relinking import add_dependency, drop_dependency, rescope, ring
+from orchestrator.core.state import State
+from orchestrator.core.task import Task
+from orchestrator.core.words import (
+    AT_WORK,
+    BY_FILE,
+    CLOSED,
+    SATISFIED,
+    AttemptKind,
+    HoldReason,
+    PlanState,
+    TaskState,
+)
+
+# --- ending tasks
+
+
+def _on_cancel_task(s: State, event: Requested) -> Result:
+    task = task_of(s, event)
+    result = cancel_leaves(s, leaves_of(s, task), event.reason or "by request")
+    if not any(result.values()):
+        raise Refusal(f"The task is {task.state.value} already; there is nothing to cancel.")
+    wake(s, s.plans[task.plan_id])  # it may be over now
+    return result
+
+
+def _idle_leaves(s: State, event: Requested, what: str) -> list[Task]:
+    """Return the leaves of the task that are not over; none of them may have a live attempt."""
+    task = task_of(s, event)
+    leaves = [leaf for leaf in leaves_of(s, task) if leaf.state not in CLOSED]
+    if not leaves:
+        raise Refusal(f"The task is {task.state.value} already; there is nothing to {what}.")
+    if any(leaf.token for leaf in leaves):
+        raise Refusal(f"A session works on the task. Cancel it, then {what} the task.")
+    return leaves
+
+
+def _on_skip_task(s: State, event: Requested) -> Result:
+    """Give up on a task; what depends on it goes on without it."""
+    leaves = _idle_leaves(s, event, "skip")
+    wake(s, s.plans[leaves[0].plan_id])
+    for leaf in leaves:
+        move_task(s, leaf, TaskState.SKIPPED, reason=event.reason or "by request")
+    return {"skipped": len(leaves)}
+
+
+def _on_finish_task(s: State, event: Requested) -> Result:
+    """A person says that it is done."""
+    leaves = _idle_leaves(s, event, "finish")
+    wake(s, s.plans[leaves[0].plan_id])
+    for leaf in leaves:
+        finish_task(s, leaf, reason=event.reason or "by hand")
+    return {"finished": len(leaves)}
+
+
+def _on_tick_task(s: State, event: Requested) -> Result:
+    """Its author has ticked it in the file: it is done, once what works on it has ended."""
+    task = task_of(s, event)
+    met = {TaskState.DONE, TaskState.SKIPPED}
+    leaves = [leaf for leaf in leaves_of(s, task) if leaf.state not in met and not leaf.is_removed]
+    if not leaves:
+        raise Refusal("The task is done already; there is nothing to tick.")
+    plan = s.plans[task.plan_id]
+    if plan.state is PlanState.CANCELLED:
+        raise Refusal(CANCELLED)
+    wake(s, plan)
+    for leaf in leaves:
+        attempt = s.attempts.get(leaf.token)
+        if attempt is None:
+            finish_task(s, leaf, reason=BY_FILE)
+        elif attempt.cancel_reason != BY_FILE:
+            ask_cancel(s, attempt, BY_FILE)
+    cancelling = sum(leaf.token != 0 for leaf in leaves)
+    return {"finished": len(leaves) - cancelling, "cancelling": cancelling}
+
+
+# --- starting tasks again
+
+
+def _relying(s: State, task: Task) -> Iterator[Task]:
+    """Yield what depends on a task, or on a container of it, and could start because it is done."""
+    relied: Task | None = task
+    while relied is not None:
+        for dependent_id in relied.dependents if relied.state in SATISFIED else ():
+            yield s.tasks[dependent_id]
+        relied = s.tasks.get(relied.parent_id)
+
+
+def _refuse_if_relied_on(s: State, task: Task) -> None:
+    """A satisfied dependency is not opened again under work that relies on it."""
+    for dependent in _relying(s, task):
+        if dependent.state in AT_WORK:
+            raise Refusal(
+                f"Task {dependent.task_id}, which depends on it, is at work. Cancel that one first."
+            )
+
+
+def _to_restart(s: State, event: Requested, states: frozenset[TaskState], refusal: str) -> list[Task]:
+    """Return the leaves of a task that are in one of the states and may start again."""
+    task = task_of(s, event)
+    leaves = [leaf for leaf in leaves_of(s, task) if leaf.state in states and not leaf.is_removed]
+    if not leaves:
+        raise Refusal(f"The task is {task.state.value}; {refusal}")
+    if s.plans[task.plan_id].state is PlanState.CANCELLED:
+        raise Refusal(CANCELLED)
+    return leaves
+
+
+def _start_over(s: State, leaves: Iterable[Task]) -> None:
+    for leaf in leaves:
+        wake(s, s.plans[leaf.plan_id])
+        leaf.wants = AttemptKind.WORK
+        start_afresh(s, leaf)
+
+
+def _restart(s: State, event: Requested, states: frozenset[TaskState], refusal: str) -> int:
+    """Start the leaves of a task again that are in one of the states; return how many there are."""
+    leaves = _to_restart(s, event, states, refusal)
+    for leaf in leaves:
+        _refuse_if_relied_on(s, leaf)
+    _start_over(s, leaves)
+    return len(leaves)
+
+
+def _on_retry_task(s: State, event: Requested) -> Result:
+    states = frozenset({TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
+    return {"retried": _restart(s, event, states, "only a failed, cancelled or skipped one is retried.")}
+
+
+def _on_reopen_task(s: State, event: Requested) -> Result:
+    return {"reopened": _restart(s, event, frozenset({TaskState.DONE}), "only one that is done is reopened.")}
+
+
+def _on_untick_task(s: State, event: Requested) -> Result:
+    """Its author has taken the tick away: it starts again, and what relied on it is flagged."""
+    leaves = _to_restart(s, event, frozenset({TaskState.DONE}), "only one that is done is opened again.")
+    started = AT_WORK | {TaskState.DONE}
+    flagged = {
+        other.task_id: leaf for leaf in leaves for other in _relying(s, leaf) if other.state in started
+    }
+    _start_over(s, leaves)
+    for task_id, leaf in flagged.items():
+        payload = {"reason": "what it relied on was opened again", "on": leaf.task_id}
+        s.record("task.flagged", s.plans[leaf.plan_id], task_id=task_id, payload=payload)
+    return {"reopened": len(leaves), "flagged": sorted(flagged)}
+
+
+# --- holding and releasing
+
+#: Reasons that a request to hold may give: the author has marked the task so in the file.
+_HOLDS = {reason.value for reason in (HoldReason.ELSEWHERE, HoldReason.BLOCKED_IN_PLAN)}
+
+
+def _on_hold_task(s: State, event: Requested) -> Result:
+    task = task_of(s, event)
+    holdable = {TaskState.WAITING, TaskState.READY}
+    leaves = [leaf for leaf in leaves_of(s, task) if leaf.state in holdable]
+    if not leaves:
+        raise Refusal(f"The task is {task.state.value}; only one that waits or is ready can be held.")
+    for leaf in leaves:
+        reason = event.reason if event.reason in _HOLDS else HoldReason.BY_REQUEST.value
+        move_task(s, leaf, TaskState.HELD, reason=reason)
+    return {"held": len(leaves)}
+
+
+def _held(s: State, event: Requested) -> Task:
+    task = task_of(s, event)
+    if task.state is not TaskState.HELD:
+        raise Refusal(f"The task is {task.state.value}, not held; there is nothing to release.")
+    return task
+
+
+def _on_release_task(s: State, event: Requested) -> Result:
+    """Let a held task go on, or all that is held by request in a container.
+
+    A task that a person does counts as done then.
+    """
+    if (box := task_of(s, event)).is_container:
+        return _release_all_in(s, box)
+    task = _held(s, event)
+    if task.reason == HoldReason.NO_CREDENTIALS.value and not s.has_credentials:
+        raise Refusal("The task needs a model's credentials. Set ANTHROPIC_API_KEY and start again.")
+    wake(s, s.plans[task.plan_id])
+    if task.reason == HoldReason.MANUAL.value:
+        finish_task(s, task, reason=event.reason or "by hand")
+    else:
+        if task.hold_when_ready is not None and task.reason == task.hold_when_ready.value:
+            task.is_released = True
+            s.out.append(ReleaseTask(task_id=task.task_id))
+        start_afresh(s, task)
+    return {"state": task.state.value}
+
+
+def _release_all_in(s: State, box: Task) -> Result:
+    by_request = (TaskState.HELD, HoldReason.BY_REQUEST.value)
+    held = [leaf for leaf in leaves_of(s, box) if (leaf.state, leaf.reason) == by_request]
+    if not held:
+        raise Refusal("Nothing in it is held by request. Release what is held for another reason by itself.")
+    wake(s, s.plans[box.plan_id])
+    for leaf in held:
+        start_afresh(s, leaf)
+    return {"state": box.state.value, "released": len(held)}
+
+
+def _awaiting_approval(s: State, event: Requested) -> Task:
+    task = _held(s, event)
+    if task.reason != HoldReason.APPROVAL.value:
+        raise Refusal(f"The task is held for another reason ({task.reason}), not for approval.")
+    return task
+
+
+def _on_approve_task(s: State, event: Requested) -> Result:
+    _awaiting_approval(s, event)
+    return _on_release_task(s, event)
+
+
+def _on_reject_task(s: State, event: Requested) -> Result:
+    """A person says no: the task becomes a dead letter, from which it can be retried."""
+    task = _awaiting_approval(s, event)
+    wake(s, s.plans[task.plan_id])
+    move_task(s, task, TaskState.FAILED, reason=f"rejected: {event.reason or 'by request'}")
+    return {"state": task.state.value}
+
+
+# --- dependencies
+
+
+def _on(s: State, event: Requested, task: Task) -> Task:
+    on = s.tasks.get(event.on_task)
+    if on is None or on.plan_id != task.plan_id:
+        raise Refusal(f"Task {event.on_task} is not in the same plan. Name one of its tasks.")
+    return on
+
+
+def _on_add_dependency(s: State, event: Requested) -> Result:
+    """A task waits for another one from now on; of a container all leaves do."""
+    task = task_of(s, event)
+    on = _on(s, event, task)
+    leaves = list(leaves_of(s, task))
+    if found := ring(s, leaves, on):
+        way = " → ".join(f"task {task_id}" for task_id in (*found, on.task_id))
+        raise Refusal(f"These tasks would wait for each other: {way}. Drop one of their dependencies first.")
+    for leaf in leaves:
+        add_dependency(s, leaf, on)
+    rescope(s, s.plans[task.plan_id])
+    return {
+        "waits": sum(leaf.unmet > 0 for leaf in leaves),
+        "flagged": [t.task_id for t in leaves if t.is_overtaken],
+    }
+
+
+def _on_drop_dependency(s: State, event: Requested) -> Result:
+    """A task has nothing to do with another one from now on."""
+    task = task_of(s, event)
+    on = _on(s, event, task)
+    leaves = list(leaves_of(s, task))
+    for leaf in leaves:
+        drop_dependency(s, leaf, on)
+    rescope(s, s.plans[task.plan_id])
+    return {"waits": sum(leaf.unmet > 0 for leaf in leaves)}
+
+
+TASK_HANDLERS: Mapping[str, Callable[[State, Requested], Result]] = {
+    "cancel_task": _on_cancel_task,
+    "skip_task": _on_skip_task,
+    "tick_task": _on_tick_task,
+    "untick_task": _on_untick_task,
+    "finish_task": _on_finish_task,
+    "retry_task": _on_retry_task,
+    "reopen_task": _on_reopen_task,
+    "hold_task": _on_hold_task,
+    "release_task": _on_release_task,
+    "approve_task": _on_approve_task,
+    "reject_task": _on_reject_task,
+    "add_dependency": _on_add_dependency,
+    "drop_dependency": _on_drop_dependency,
+}
