@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
+from orchestrator.cli.plan_files import stored_name
 from orchestrator.errors import Conflict
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ def decompose(
     Example: orchestrator decompose plan.md A.1.3 --apply
     """
     from orchestrator.cli.home import connect
-    from orchestrator.cli.plan_files import stored_name
 
     output = Output(is_json=json)
     named = Path(plan) if Path(plan).exists() else None
@@ -46,7 +45,7 @@ def decompose(
             _require_same(client, known, path)
         proposal = client.decompose(client.task(task, plan_id=known.id).id)
         _show(proposal, output)
-        if not (yes or (apply and _is_agreed(output))):
+        if not (yes or (apply and output.asks("Apply it?"))):
             output.result({"proposal": proposal, "applied": False}, "Nothing was changed.")
             return
         state = _apply(client, proposal, path)
@@ -80,10 +79,6 @@ def _show(proposal: Proposal, output: Output) -> None:
     tokens = proposal.input_tokens + proposal.output_tokens
     what = f"{count(len(proposal.subtasks), 'subtask')} for {proposal.task_key}"
     output.say(f"{what} by {proposal.model}: {tokens} tokens, {money(proposal.cost_micros)}")
-
-
-def _is_agreed(output: Output) -> bool:
-    return not output.is_json and sys.stdin.isatty() and typer.confirm("Apply it?", err=True)
 
 
 def _apply(client: Client, proposal: Proposal, path: Path | None) -> str:

@@ -75,6 +75,10 @@ class Output:
         """Write what is not the result to stderr."""
         typer.echo(text, err=True)
 
+    def asks(self, question: str) -> bool:
+        """Ask a person and return what was answered; no where nobody is there to answer."""
+        return not self.is_json and sys.stdin.isatty() and typer.confirm(question, err=True)
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Write aligned columns; a cell that is a state is coloured. Piped, no cell is cut or wrapped."""
         if self.is_json:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.output import Output, finding_line
-from orchestrator.errors import Finding, PlanError
+from orchestrator.errors import Finding, PlanError, SettingsError
 
 if TYPE_CHECKING:
     from orchestrator.plan.model import Plan
@@ -79,9 +79,16 @@ def placed_findings(plan: Plan, file: str) -> tuple[Finding, ...]:
 
 
 def stored_name(file: str) -> str:
-    """Return the name by which a file is handed in, if no other was given. Raises PlanError."""
+    """Return the name by which a file is handed in, if no other was given.
+
+    Raises:
+        PlanError: it cannot be read.
+        SettingsError: it is standard input, which has no name.
+    """
     from orchestrator.plan.read import read_path
 
+    if file == STDIN:
+        raise SettingsError("Standard input is no file.", remedy="Name the file of the plan.")
     plan = read_path(file)
     return plan.name or plan.title or Path(file).absolute().stem
 

@@ -14,6 +14,7 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
+from orchestrator.cli.plan_files import stored_name
 from orchestrator.errors import Conflict, EnvironmentFault, SettingsError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def start(
     output, path = Output(is_json=json), Path(file).absolute()
     reach = _reach(url, token)
     with reach() as client:
-        known = client.plan(plan or _name_of(file))
+        known = client.plan(plan or stored_name(file))
     what = {"plan_id": known.id, "path": path}
     if foreground or url:
         _keep_here(reach, known, path, is_ours=not url, output=output)
@@ -130,7 +131,7 @@ def reconcile(
 
     output = Output(is_json=json)
     with _reach(url, token)() as client:
-        keeper = Keeper(client, PlanFiles(Path(file).absolute()), plan or _name_of(file))
+        keeper = Keeper(client, PlanFiles(Path(file).absolute()), plan or stored_name(file))
         look = keeper.look()
         drift = list(_drift_lines(look))
         for line in drift:
@@ -138,7 +139,7 @@ def reconcile(
         if not drift:
             output.result({"drift": []}, "File and database agree.")
             return
-        if not _is_agreed(yes, "Make them agree?", output):
+        if not (yes or output.asks("Make them agree?")):
             output.result({"drift": drift, "healed": False}, "Nothing was done.")
             return
         done = keeper.keep()
@@ -154,13 +155,13 @@ def revise(file: str, *, name: str, is_agreed: bool, output: Output) -> None:
     texts = texts_of(Path(file))
     request = ReviseRequest(text=texts.get("", ""), files={} if list(texts) == [""] else texts)
     with connect() as client:
-        ref = name or _name_of(file)
+        ref = name or stored_name(file)
         shown = client.revise(ref, request)
         for line in _change_lines(shown):
             output.say(line)
         if not shown.changes and not shown.marks:
             output.say("No task is changed.")
-        elif not _is_agreed(is_agreed, "Apply it?", output):
+        elif not (is_agreed or output.asks("Apply it?")):
             output.result(shown, "Nothing was stored.")
             return
         revised = client.revise(ref, request, is_applied=True)
@@ -212,24 +213,6 @@ def _keep_here(
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     output.remark(f"Keeping {path} and plan {plan.name!r} in step. Ctrl-C ends it.")
     run_until_signal(Watcher(connect=reach, plans={str(plan.id): path}, tell=lambda _: None))
-
-
-def _name_of(file: str) -> str:
-    """The name by which a file is handed in, if no other was given."""
-    from orchestrator.plan.read import read_path
-
-    if file == "-":
-        raise SettingsError("Standing input is no file.", remedy="Name the file of the plan.")
-    plan = read_path(file)
-    return plan.name or plan.title or Path(file).absolute().stem
-
-
-def _is_agreed(is_agreed: bool, question: str, output: Output) -> bool:
-    if is_agreed:
-        return True
-    if output.is_json or not sys.stdin.isatty():
-        return False
-    return typer.confirm(question, err=True)
 
 
 def _change_lines(shown: Revised) -> list[str]:

@@ -1,0 +1,233 @@
+"""Decomposing tasks on a real PostgreSQL, with a local Messages API: proposed, recorded, applied, refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli.program import run
+from orchestrator.errors import Conflict, EnvironmentFault, PlanError, RequestRefused
+from orchestrator.proposals import Proposal
+from orchestrator.store.urls import DatabaseUrls
+from orchestrator.views import Revised, ReviseRequest, SubmitRequest
+from tests.support.messages_api import API_KEY, MessagesApi, Reply, call, script
+from tests.support.scheduled import World
+from tests.support.served import served_home
+from tests.support.service import RememberingScheduler, execute, open_service
+
+pytestmark = pytest.mark.postgres
+
+PLAN = """\
+# Shop
+
+- [ ] **A.1** Design it
+  - agent: backend-development
+- [ ] **A.2** Build it
+  - agent: backend-development
+  - depends: A.1
+- [ ] **A.3** Open it
+  - run: `true`
+- [x] **A.4** Buy a domain
+"""
+SUBTASKS = [
+    {"title": "Draw the screens", "acceptance": ["Each is drawn"], "estimate_min": 90},
+    {"title": "Ask for words", "acceptance": ["They are here"], "estimate_min": 30, "depends_on": [1]},
+]
+ADDED = """\
+  - [ ] **A.1.1** Draw the screens
+    - estimate: 1h 30min
+    - acceptance: Each is drawn
+  - [ ] **A.1.2** Ask for words
+    - estimate: 30min
+    - acceptance: They are here
+    - depends: A.1.1
+"""
+EDITED = PLAN.replace("- [ ] **A.2**", f"{ADDED}- [ ] **A.2**")
+
+
+def proposed(*subtasks: dict[str, Any]) -> Reply:
+    return Reply([call("propose", subtasks=list(subtasks))])
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[MessagesApi]:
+    with MessagesApi(script(proposed(*SUBTASKS))) as api:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", API_KEY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", api.base_url)
+        yield api
+        assert api.problems == []
+
+
+@pytest.fixture
+async def world(database: DatabaseUrls, tmp_path: Path, api: MessagesApi) -> AsyncIterator[World]:
+    made = World(database)
+    async with open_service(database, tmp_path, scheduler=made) as service:  # type: ignore[arg-type]
+        made.service = service
+        await service.submit(SubmitRequest(text=PLAN, backend="simulated"))
+        try:
+            yield made
+        finally:
+            await made.close()
+
+
+async def propose(world: World, key: str = "A.1") -> Proposal:
+    plan_id = await world.service.plan_id("Shop")
+    return await world.service.decompose((await world.service.task(key, plan_id=plan_id)).id)
+
+
+async def apply(world: World, proposal: Proposal) -> Revised:
+    request = ReviseRequest(text=proposal.files[""], format=proposal.format, base_digest=proposal.base_digest)
+    return await world.service.revise("Shop", request, is_applied=True)
+
+
+def recorded(world: World) -> list[tuple[object, ...]]:
+    return execute(
+        world.urls,
+        "SELECT task_key, jsonb_array_length(subtasks), error <> '', requests,"
+        " input_tokens + output_tokens > 0, cost_micros FROM proposals ORDER BY id",
+    )
+
+
+async def test_a_proposal_is_shown_and_recorded_and_changes_nothing(world: World) -> None:
+    before = world.states()
+    proposal = await propose(world)
+    assert proposal.files == {"": EDITED}
+    assert [line[1:] for line in proposal.diff.splitlines()[3:] if line[0] == "+"] == ADDED.splitlines()
+    assert (proposal.task_key, proposal.keys) == ("A.1", ("A.1.1", "A.1.2"))
+    assert proposal.cost_micros > 0
+    assert recorded(world) == [("A.1", 2, False, 1, True, proposal.cost_micros)]
+    assert (world.states(), world.revisions()) == (before, [])
+    assert (await world.service.source("Shop")).files == {"": PLAN}
+
+
+async def test_what_is_applied_is_worked_on(world: World) -> None:
+    revised = apply(world, await propose(world))
+    await world.begin()
+    assert (await revised).state == "applied"
+    await world.until(**{"A_1.1": "running", "A_1.2": "waiting"}, A_2="waiting")
+    await world.end("A.1.1")
+    await world.until(**{"A_1.2": "running"})
+    await world.end("A.1.2")
+    await world.until(**{"A_1.2": "done"}, A_2="running")
+
+
+async def test_a_task_that_is_held_may_be_decomposed(world: World) -> None:
+    await world.begin()
+    await world.until(A_1="running")
+    task = await world.service.task("A.2", plan_id=await world.service.plan_id("Shop"))
+    await world.service.request("hold_task", task_id=task.id)
+    await world.until(A_2="held")
+    assert (await apply(world, await propose(world, "A.2"))).state == "applied"
+    await world.until(**{"A_2.1": "waiting"})
+    await world.end("A.1")
+    await world.until(**{"A_2.1": "running"})
+
+
+async def test_what_is_at_work_done_or_a_command_is_refused_and_nobody_asked(
+    world: World, api: MessagesApi
+) -> None:
+    with pytest.raises(Conflict, match=r"A\.4 is done"):
+        await propose(world, "A.4")
+    with pytest.raises(PlanError, match="`run:`"):
+        await propose(world, "A.3")
+    await world.begin()
+    await world.until(A_1="running")
+    with pytest.raises(Conflict, match=r"A\.1 is at work"):
+        await propose(world)
+    assert (api.requests, recorded(world)) == ([], [])
+
+
+async def test_a_task_with_subtasks_is_refused(world: World, api: MessagesApi) -> None:
+    revised = apply(world, await propose(world))
+    await world.begin()
+    await revised
+    with pytest.raises(PlanError, match="has subtasks already"):
+        await propose(world)
+    assert len(api.requests) == 1
+
+
+async def test_what_cannot_be_used_is_paid_for_and_recorded(world: World, api: MessagesApi) -> None:
+    api.scenario = script(proposed(SUBTASKS[0]))
+    with pytest.raises(RequestRefused, match="at least 2"):
+        await propose(world)
+    ((key, count, is_error, requests, has_tokens, cost),) = recorded(world)
+    assert (key, count, is_error, requests, has_tokens) == ("A.1", 0, True, 2, True)
+    assert isinstance(cost, int)
+    assert cost > 0
+
+
+async def test_a_proposal_for_an_older_text_is_refused(world: World) -> None:
+    proposal = await propose(world)
+    await world.begin()
+    await world.service.revise("Shop", ReviseRequest(text=PLAN + "- [ ] **A.5** Sell it\n"), is_applied=True)
+    with pytest.raises(Conflict, match="revised meanwhile"):
+        await apply(world, proposal)
+
+
+async def test_without_a_key_the_remedy_is_told(
+    database: DatabaseUrls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    async with open_service(database, tmp_path, scheduler=RememberingScheduler()) as service:
+        submitted = await service.submit(SubmitRequest(text=PLAN))
+        task = await service.task("A.1", plan_id=submitted.plan_id)
+        with pytest.raises(EnvironmentFault, match="ANTHROPIC_API_KEY"):
+            await service.decompose(task.id)
+
+
+# --- the command
+
+
+@pytest.fixture
+def plan_file(
+    database: DatabaseUrls, tmp_path: Path, api: MessagesApi, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    path = tmp_path / "shop.md"
+    path.write_text(PLAN)
+    monkeypatch.setattr("orchestrator.runtime.revision._PATIENCE_S", 0.1)  # there is nobody to take it
+    with served_home(database, tmp_path / "home", scheduler=RememberingScheduler()) as home:
+        monkeypatch.setenv("ORCHESTRATOR_HOME", str(home))
+        assert run(["submit", str(path)]) == 0
+        yield path
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    capsys.readouterr()
+    assert run(["decompose", *arguments]) == code
+    said = capsys.readouterr()
+    return said.out + said.err
+
+
+def test_the_command_shows_and_leaves_all_as_it_is(
+    plan_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = command(capsys, "Shop", "A.1")
+    assert "+  - [ ] **A.1.1** Draw the screens" in said
+    assert "2 subtasks for A.1 by claude-" in said
+    assert "tokens, $0.0" in said
+    assert "Nothing was changed." in said
+    assert command(capsys, str(plan_file), "A.1", "--apply").endswith(
+        "Nothing was changed.\n"
+    )  # nobody agrees
+    assert plan_file.read_text() == PLAN
+
+
+def test_applied_it_is_a_revision_and_in_the_file(
+    database: DatabaseUrls, plan_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = json.loads(command(capsys, str(plan_file), "A.1", "--yes", "--json"))["data"]
+    assert (answer["applied"], answer["state"]) == (True, "submitted")
+    assert plan_file.read_text() == EDITED
+    assert execute(database, "SELECT state FROM plan_revisions") == [("submitted",)]
+
+
+def test_a_file_that_says_something_else_is_refused_and_nobody_asked(
+    plan_file: Path, api: MessagesApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan_file.write_text(PLAN + "- [ ] **A.5** Sell it\n")
+    assert "orchestrator import" in command(capsys, str(plan_file), "A.1", "--yes", code=1)
+    assert api.requests == []
