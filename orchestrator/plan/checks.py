@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
+from orchestrator.plan.amounts import HOUR_MS
 from orchestrator.plan.draft import Draft, Node
 from orchestrator.plan.findings import Code
 from orchestrator.plan.graph import SETTLED_MARKS, PlanGraph
@@ -21,6 +23,9 @@ _COUNTS = {
     "in_progress_tasks": Mark.IN_PROGRESS,
     "blocked_tasks": Mark.BLOCKED,
 }
+#: From this on a task is large, and what joins several things in its title.
+_LARGE_MS = 4 * HOUR_MS
+_SEVERAL = re.compile(r"\band\b|[,;&+]", re.IGNORECASE)
 _WRITE_ONE = "Write at least one task, such as `- [ ] A.1.1 Say hello`."
 
 
@@ -42,6 +47,7 @@ def check_plan(
     yield from _work_on_containers(nodes, drafts)
     yield from _done_parents(nodes)
     yield from _done_too_early(tasks, dependencies)
+    yield from _vague_tasks(tasks)
     yield from _stale_counts(drafts)
     yield from _cycles(tasks, dependencies, nodes)
 
@@ -109,6 +115,18 @@ def _done_too_early(tasks: Sequence[PlanTask], dependencies: Sequence[PlanDepend
             message = f"{edge.task} is done, and {edge.on}, which it depends on, is not."
             remedy = f"Mark {edge.on} as done, or remove the dependency."
             yield Code.DONE_TOO_EARLY.at(task.line, message, remedy=remedy, source=task.source)
+
+
+def _vague_tasks(tasks: Sequence[PlanTask]) -> Iterator[Finding]:
+    """Of what is much, manifold and nowhere described, an agent does a part and calls it done."""
+    for task in tasks:
+        is_open_leaf = task.kind is TaskKind.LEAF and task.mark is Mark.OPEN
+        is_large = is_open_leaf and (task.estimate_ms or 0) > _LARGE_MS
+        is_told = any((task.body.strip(), task.acceptance, task.verify, task.run, task.manual))
+        if is_large and not is_told and _SEVERAL.search(task.title):
+            message = f"{task.key} takes more than 4 h, is several things in one, and has no criteria."
+            remedy = f"Split it, or see what `orchestrator decompose PLAN {task.key}` proposes."
+            yield Code.VAGUE_TASK.at(task.line, message, remedy=remedy, source=task.source)
 
 
 def _stale_counts(drafts: Sequence[Draft]) -> Iterator[Finding]:

@@ -43,6 +43,7 @@ class Code(Enum):
     TAGGED_IDS = ("P211", "warning", "Two tags share ids; those of the later one have its name in front.")
     LEFT_OUT = ("P212", "warning", "Records that are deleted, or are no work, are left out.")
     UNUSABLE_PARENT = ("P213", "warning", "The parent that a task names cannot be one; it stands at the top.")
+    VAGUE_TASK = ("P214", "warning", "A task is large, is several things in one, and has no criteria.")
 
     DONE_PARENT_OPEN_CHILD = ("P301", "warning", "A task is done and tasks in it are open; they will be run.")
     MARK_CONFLICT = ("P302", "warning", "Box and words say different states; the box holds.")

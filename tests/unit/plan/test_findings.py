@@ -53,6 +53,7 @@ EXAMPLES: dict[Code, tuple[int, str | dict[str, str]]] = {
     Code.TAGGED_IDS: (1, f'{{"a": {{"tasks": [{_TASK}]}}, "b": {{"tasks": [{_TASK}]}}}}'),
     Code.LEFT_OUT: (0, _ISSUE + _ISSUE.replace('"a"', '"b"').replace("open", "tombstone")),
     Code.UNUSABLE_PARENT: (1, _ISSUE + _LINK.format("b", "parent-child")),
+    Code.VAGUE_TASK: (1, "- [ ] a and b\n  - estimate: 5h\n"),
     Code.DONE_PARENT_OPEN_CHILD: (1, "- [x] a\n  - [ ] b\n"),
     Code.MARK_CONFLICT: (1, "- [ ] a ✅ **DONE**\n"),
     Code.UNKNOWN_MARK: (2, "- [ ] a\n- [o] b\n"),
