@@ -6,7 +6,6 @@ It has a connection of its own, so that reading never waits behind, or holds up,
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,30 +20,19 @@ from orchestrator.core.events import (
     BreakerRow,
     ControlsRead,
     LiveAttempt,
-    PlanSpec,
 )
 from orchestrator.core.limits import Overrides
-from orchestrator.core.task import Task, TaskRules
 from orchestrator.core.words import (
-    AttemptKind,
-    AttemptState,
     BreakerState,
-    FailureClass,
-    HoldReason,
-    PlanState,
-    RetryLost,
-    TaskKind,
-    TaskState,
 )
 from orchestrator.errors import NotFound
-from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Fate, PlanSlice, Revision, StoredAnswer
 from orchestrator.store.arrays import array
 from orchestrator.store.batches import CONTROLS
 from orchestrator.store.committer import Committer
 from orchestrator.store.hot import HotConnection
 from orchestrator.store.revising import take_revision
-from orchestrator.text import id_in
+from orchestrator.store.scheduler_rows import TASKS_SQL, Tasks, ended, live_attempt, plan_spec, to_ms
 
 #: Tasks in one slice of a plan: small enough that taking a slice does not hold up a dispatch.
 SLICE = 1_000
@@ -54,15 +42,6 @@ SELECT p.id, p.tenant_id, p.state, p.budget_micros, p.backend, coalesce(u.id, 0)
        coalesce((SELECT sum(a.cost_micros) FROM attempts AS a WHERE a.plan_id = p.id), 0)::bigint AS spent
 FROM plans AS p LEFT JOIN tasks AS u ON u.plan_id = p.id AND u.key = p.until_key AND p.until_key <> ''
 WHERE p.id = %(plan)s
-"""
-
-_TASKS_SQL = """
-SELECT t.ordinal, t.id, coalesce(t.parent_id, 0), t.kind, t.agent_type, t.task_type, t.domain,
-       t.run <> '[]'::jsonb, t.verify <> '[]'::jsonb, t.manual <> '', t.approve <> '',
-       nullif(t.options, '{}'::jsonb), s.state, s.reason, s.not_before, s.attempts_used, s.losses,
-       t.priority, t.rank, s.version, s.wants, s.is_released, t.is_removed
-FROM tasks AS t JOIN task_states AS s ON s.task_id = t.id
-WHERE t.plan_id = %(plan)s AND t.ordinal > %(after)s ORDER BY t.ordinal LIMIT %(limit)s
 """
 
 _REVISIONS_SQL = "SELECT id, plan_id FROM plan_revisions WHERE state IN ('submitted', 'stored') ORDER BY id"
@@ -169,8 +148,8 @@ class PostgresSchedulerStore(Committer):
         found = await self._all(_PLAN_SQL, {"plan": plan_id})
         if not found:
             raise NotFound(f"There is no plan {plan_id}.", remedy="`orchestrator status` lists the plans.")
-        plan, after = _plan_spec(found[0]), -1
-        made = _Tasks(
+        plan, after = plan_spec(found[0]), -1
+        made = Tasks(
             attempts_max=self._attempts_max,
             backends={
                 has_run: self._choose_backend(found[0]["backend"], has_run) for has_run in (True, False)
@@ -178,7 +157,7 @@ class PostgresSchedulerStore(Committer):
             numbers=await self._numbers(plan_id),
         )
         while True:
-            rows = await self._tuples(_TASKS_SQL, {"plan": plan_id, "after": after, "limit": SLICE})
+            rows = await self._tuples(TASKS_SQL, {"plan": plan_id, "after": after, "limit": SLICE})
             tasks = tuple(made.task(row) for row in rows)
             is_last = len(rows) < SLICE
             edges: tuple[tuple[int, int], ...] = ()
@@ -196,7 +175,7 @@ class PostgresSchedulerStore(Committer):
         return {(task_id, kind): number for task_id, kind, number in rows}
 
     async def _open_attempts(self, plan_id: int) -> tuple[LiveAttempt, ...]:
-        return tuple(_live_attempt(row) for row in await self._all(_LIVE_SQL, {"plan": plan_id}))
+        return tuple(live_attempt(row) for row in await self._all(_LIVE_SQL, {"plan": plan_id}))
 
     async def reports(self) -> list[AttemptStarted | AttemptEnded]:
         """Return stored starts and results that live attempts do not show yet; `at_ms` is left at 0."""
@@ -204,7 +183,7 @@ class PostgresSchedulerStore(Committer):
         results = await self._all(_RESULTS_SQL)
         return [
             *(AttemptStarted(at_ms=0, token=row["token"]) for row in starts),
-            *(_ended(row) for row in results),
+            *(ended(row) for row in results),
         ]
 
     async def beats(self) -> dict[int, int]:
@@ -242,7 +221,7 @@ class PostgresSchedulerStore(Committer):
         )
         result = await cursor.fetchone()
         if result is not None:
-            return Fate(verdict="result", result=_ended(result))
+            return Fate(verdict="result", result=ended(result))
         cursor = await connection.execute("SELECT node_id FROM starts WHERE token = %s", (token,))
         start = await cursor.fetchone()
         return None if start is None else Fate(verdict="started", node_id=start["node_id"])
@@ -256,7 +235,7 @@ class PostgresSchedulerStore(Committer):
                 agent_type=row["agent_type"],
                 state=BreakerState(row["state"]),
                 failures=row["failures"],
-                opened_at_ms=_ms(row["opened_at"]),
+                opened_at_ms=to_ms(row["opened_at"]),
             )
             for row in await self._all(_BREAKERS_SQL)
         )
@@ -312,124 +291,3 @@ class PostgresSchedulerStore(Committer):
             rows = await cursor.fetchall()
             await connection.rollback()
             return rows
-
-
-#: Shared by all tasks, instead of an object for each.
-_STATES = {state.value: state for state in TaskState}
-_KINDS = {kind.value: kind for kind in AttemptKind}
-
-
-@dataclass(slots=True, kw_only=True)
-class _Tasks:
-    """Makes the tasks of one plan from rows, with one object for words and rules that many tasks share.
-
-    Attributes:
-        backends: of a leaf with and without `run:` lines.
-        numbers: of the last attempt by task and kind.
-    """
-
-    attempts_max: int
-    backends: Mapping[bool, str]
-    numbers: Mapping[tuple[int, str], int]
-    _words: dict[str, str] = field(default_factory=dict)
-    _rules: dict[tuple[object, ...], TaskRules] = field(default_factory=dict)
-
-    def task(self, row: tuple[Any, ...]) -> Task:
-        """Make a task from a row of _TASKS_SQL."""
-        (
-            _, task_id, parent_id, kind, agent_type, task_type, domain, has_run, has_gate, is_manual,
-            needs_approval, options, state, reason, not_before, used, losses, priority, rank, version, wants,
-            is_released, is_removed,
-        ) = row  # fmt: skip
-        is_container = kind == TaskKind.CONTAINER.value
-        word, number = self._words.setdefault, self.numbers.get
-        return Task(
-            task_id=task_id,
-            parent_id=parent_id,
-            is_container=is_container,
-            state=_STATES[state],
-            reason=word(reason, reason),
-            agent_type=word(agent_type, agent_type),
-            backend="" if is_container else self.backends[has_run],
-            task_type=word(task_type, task_type),
-            domain=word(domain, domain),
-            priority=priority,
-            rank=rank,
-            not_before_ms=_ms(not_before),
-            attempts_used=used,
-            losses=losses,
-            has_gate=has_gate,
-            hold_when_ready=None if is_container else _hold(is_manual, needs_approval),
-            work_number=number((task_id, "work"), 0),
-            gate_number=number((task_id, "gate"), 0),
-            review_number=number((task_id, "review"), 0),
-            version=version,
-            wants=_KINDS[wants],
-            is_released=is_released,
-            is_removed=is_removed,
-            rules=self._rules_of(options or {}),
-        )
-
-    def _rules_of(self, options: Mapping[str, str]) -> TaskRules:
-        names = ("attempts", "timeout", "start timeout", "retry lost", "review")
-        given = tuple(options.get(name, "") for name in names)
-        found = self._rules.get(given)
-        if found is None:
-            attempts, timeout, start_timeout, retry_lost, review = given
-            found = self._rules[given] = TaskRules(
-                attempts_max=id_in(attempts) or self.attempts_max,
-                timeout_ms=duration_ms(timeout) or 0,
-                start_timeout_ms=duration_ms(start_timeout) or 0,
-                retry_lost=RetryLost(retry_lost or RetryLost.PROVEN),
-                review_agent=review,
-                review_backend=self.backends[False] if review else "",
-            )
-        return found
-
-
-def _hold(is_manual: bool, needs_approval: bool) -> HoldReason | None:
-    if needs_approval:
-        return HoldReason.APPROVAL
-    return HoldReason.MANUAL if is_manual else None
-
-
-def _live_attempt(row: Mapping[str, Any]) -> LiveAttempt:
-    return LiveAttempt(
-        token=row["token"],
-        task_id=row["task_id"],
-        kind=AttemptKind(row["kind"]),
-        number=row["number"],
-        agent_type=row["agent_type"],
-        backend=row["backend"],
-        executor=row["executor"],
-        state=AttemptState(row["state"]),
-        cancel_reason=row["cancel_reason"],
-        started_at_ms=_ms(row["started_at"]),
-        end_reason=row["end_reason"],
-    )
-
-
-def _plan_spec(row: Mapping[str, Any]) -> PlanSpec:
-    return PlanSpec(
-        plan_id=row["id"],
-        tenant_id=row["tenant_id"],
-        state=PlanState(row["state"]),
-        budget_micros=row["budget_micros"],
-        spent_micros=row["spent"],
-        until_task=row["until_task"],
-    )
-
-
-def _ms(moment: datetime | None) -> int:
-    return 0 if moment is None else int(moment.timestamp() * 1000)
-
-
-def _ended(row: Mapping[str, Any]) -> AttemptEnded:
-    return AttemptEnded(
-        at_ms=0,
-        token=row["token"],
-        state=AttemptState(row["state"]),
-        failure_class=FailureClass(row["failure_class"]) if row["failure_class"] else None,
-        summary=row["summary"],
-        cost_micros=row["cost_micros"],
-    )

@@ -1,0 +1,157 @@
+"""Rows as the scheduler's memory takes them: plans, tasks, live attempts, results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from orchestrator.core.events import AttemptEnded, LiveAttempt, PlanSpec
+from orchestrator.core.task import Task, TaskRules
+from orchestrator.core.words import (
+    AttemptKind,
+    AttemptState,
+    FailureClass,
+    HoldReason,
+    PlanState,
+    RetryLost,
+    TaskKind,
+    TaskState,
+)
+from orchestrator.plan.amounts import duration_ms
+from orchestrator.text import id_in
+
+#: The tasks of a plan after an ordinal, in its order; `Tasks.task` makes a task of each row.
+TASKS_SQL = """
+SELECT t.ordinal, t.id, coalesce(t.parent_id, 0), t.kind, t.agent_type, t.task_type, t.domain,
+       t.run <> '[]'::jsonb, t.verify <> '[]'::jsonb, t.manual <> '', t.approve <> '',
+       nullif(t.options, '{}'::jsonb), s.state, s.reason, s.not_before, s.attempts_used, s.losses,
+       t.priority, t.rank, s.version, s.wants, s.is_released, t.is_removed
+FROM tasks AS t JOIN task_states AS s ON s.task_id = t.id
+WHERE t.plan_id = %(plan)s AND t.ordinal > %(after)s ORDER BY t.ordinal LIMIT %(limit)s
+"""
+
+#: Shared by all tasks, instead of an object for each.
+_STATES = {state.value: state for state in TaskState}
+_KINDS = {kind.value: kind for kind in AttemptKind}
+
+
+@dataclass(slots=True, kw_only=True)
+class Tasks:
+    """Makes the tasks of one plan from rows, with one object for words and rules that many tasks share.
+
+    Attributes:
+        backends: of a leaf with and without `run:` lines.
+        numbers: of the last attempt by task and kind.
+    """
+
+    attempts_max: int
+    backends: Mapping[bool, str]
+    numbers: Mapping[tuple[int, str], int]
+    _words: dict[str, str] = field(default_factory=dict)
+    _rules: dict[tuple[object, ...], TaskRules] = field(default_factory=dict)
+
+    def task(self, row: tuple[Any, ...]) -> Task:
+        """Make a task of a row of TASKS_SQL."""
+        (
+            _, task_id, parent_id, kind, agent_type, task_type, domain, has_run, has_gate, is_manual,
+            needs_approval, options, state, reason, not_before, used, losses, priority, rank, version, wants,
+            is_released, is_removed,
+        ) = row  # fmt: skip
+        is_container = kind == TaskKind.CONTAINER.value
+        word, number = self._words.setdefault, self.numbers.get
+        return Task(
+            task_id=task_id,
+            parent_id=parent_id,
+            is_container=is_container,
+            state=_STATES[state],
+            reason=word(reason, reason),
+            agent_type=word(agent_type, agent_type),
+            backend="" if is_container else self.backends[has_run],
+            task_type=word(task_type, task_type),
+            domain=word(domain, domain),
+            priority=priority,
+            rank=rank,
+            not_before_ms=to_ms(not_before),
+            attempts_used=used,
+            losses=losses,
+            has_gate=has_gate,
+            hold_when_ready=None if is_container else _hold(is_manual, needs_approval),
+            work_number=number((task_id, "work"), 0),
+            gate_number=number((task_id, "gate"), 0),
+            review_number=number((task_id, "review"), 0),
+            version=version,
+            wants=_KINDS[wants],
+            is_released=is_released,
+            is_removed=is_removed,
+            rules=self._rules_of(options or {}),
+        )
+
+    def _rules_of(self, options: Mapping[str, str]) -> TaskRules:
+        names = ("attempts", "timeout", "start timeout", "retry lost", "review")
+        given = tuple(options.get(name, "") for name in names)
+        found = self._rules.get(given)
+        if found is None:
+            attempts, timeout, start_timeout, retry_lost, review = given
+            found = self._rules[given] = TaskRules(
+                attempts_max=id_in(attempts) or self.attempts_max,
+                timeout_ms=duration_ms(timeout) or 0,
+                start_timeout_ms=duration_ms(start_timeout) or 0,
+                retry_lost=RetryLost(retry_lost or RetryLost.PROVEN),
+                review_agent=review,
+                review_backend=self.backends[False] if review else "",
+            )
+        return found
+
+
+def _hold(is_manual: bool, needs_approval: bool) -> HoldReason | None:
+    if needs_approval:
+        return HoldReason.APPROVAL
+    return HoldReason.MANUAL if is_manual else None
+
+
+def live_attempt(row: Mapping[str, Any]) -> LiveAttempt:
+    """Return the attempt of a row."""
+    return LiveAttempt(
+        token=row["token"],
+        task_id=row["task_id"],
+        kind=AttemptKind(row["kind"]),
+        number=row["number"],
+        agent_type=row["agent_type"],
+        backend=row["backend"],
+        executor=row["executor"],
+        state=AttemptState(row["state"]),
+        cancel_reason=row["cancel_reason"],
+        started_at_ms=to_ms(row["started_at"]),
+        end_reason=row["end_reason"],
+    )
+
+
+def plan_spec(row: Mapping[str, Any]) -> PlanSpec:
+    """Return what a plan's own row says of it."""
+    return PlanSpec(
+        plan_id=row["id"],
+        tenant_id=row["tenant_id"],
+        state=PlanState(row["state"]),
+        budget_micros=row["budget_micros"],
+        spent_micros=row["spent"],
+        until_task=row["until_task"],
+    )
+
+
+def to_ms(moment: datetime | None) -> int:
+    """Return a moment in milliseconds since 1970; 0 for none."""
+    return 0 if moment is None else int(moment.timestamp() * 1000)
+
+
+def ended(row: Mapping[str, Any]) -> AttemptEnded:
+    """Return the report that a stored result is; `at_ms` is left at 0."""
+    return AttemptEnded(
+        at_ms=0,
+        token=row["token"],
+        state=AttemptState(row["state"]),
+        failure_class=FailureClass(row["failure_class"]) if row["failure_class"] else None,
+        summary=row["summary"],
+        cost_micros=row["cost_micros"],
+    )
