@@ -68,8 +68,9 @@ def forecast(
 
     Example: orchestrator forecast first-light --width auto
     """
-    if width != "auto" and not width.isdecimal():
-        raise SettingsError(f"The width {width!r} is no number.", remedy="Use a number of sessions, or auto.")
+    if width != "auto" and not (width.isdecimal() and int(width)):
+        message = f"The width {width!r} is no number of sessions."
+        raise SettingsError(message, remedy="Use 1 or more, or auto.")
     sessions = 0 if width == "auto" else int(width)
     output = Output(is_json=json)
     if _is_file(plan):

@@ -29,12 +29,22 @@ def count(number: int, noun: str) -> str:
 
 
 def answer_text(answer: Mapping[str, object]) -> str:
-    """Return the answer to a request such as `state paused, live 2`."""
-    return ", ".join(f"{name.removeprefix('is_')} {_word(value)}" for name, value in answer.items())
+    """Return the answer to a request such as `paused, 2 live`."""
+    return ", ".join(
+        filter(None, (_words(name.removeprefix("is_"), value) for name, value in answer.items()))
+    )
 
 
-def _word(value: object) -> str:
-    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
+def _words(name: str, value: object) -> str:
+    match value:
+        case bool():
+            return name if value else f"not {name}"
+        case int():
+            return f"{value} {name}"
+        case [*parts]:
+            return f"{name} {', '.join(map(str, parts))}" if parts else ""
+        case _:
+            return str(value) if name == "state" else f"{name} {value}"
 
 
 def one_line(text: str, *, width: int = 200) -> str:

@@ -137,7 +137,7 @@ def _folder_texts(folder: Path, *, format_name: str) -> dict[str, str]:
     names = next(filter(None, whole), [name for name in found if name.endswith(".md")])
     if not names:
         message = f"The folder {str(folder)!r} has no Markdown file and no plan of a tracker."
-        raise PlanError(message, remedy="Name a folder with plan files.")
+        raise PlanError(message, remedy="Name a folder with Markdown files, or one file.")
     if len(names) > FILES_MAX:
         raise PlanError(f"The folder {str(folder)!r} has more than {FILES_MAX} files.", remedy="Name fewer.")
     texts = {name: _read_file(found[name]) for name in names}
@@ -182,8 +182,11 @@ def _remark_replaced(draft: Draft) -> Draft:
 
 
 def _read_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return _decode(_read_bytes(file, str(path)), str(path))
+    try:
+        with path.open("rb") as file:
+            return _decode(_read_bytes(file, str(path)), str(path))
+    except OSError as error:  # told here, where the file of a folder is known
+        raise _unreadable(path, error) from error
 
 
 def _read_bytes(file: BinaryIO, name: str) -> bytes:

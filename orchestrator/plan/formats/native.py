@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, Literal
 
@@ -30,6 +31,7 @@ from orchestrator.text import storable
 
 DEPTH_MAX = 50
 FAULTS_SHOWN_MAX = 50
+_NEAR_CUTOFF = 0.6
 
 Line = Annotated[str, Field(min_length=1)]
 
@@ -155,9 +157,19 @@ def _parse(text: str) -> tuple[NativePlan | None, list[Finding]]:
     except ValidationError as error:
         shown = error.errors(include_url=False, include_context=False)[:FAULTS_SHOWN_MAX]
         return None, [
-            Code.INVALID_FIELD.at(0, f"`{_path(fault['loc'])}`: {fault['msg']}.", remedy="Correct it.")
+            _unknown_field(fault["loc"])
+            if fault["type"] == "extra_forbidden"
+            else Code.INVALID_FIELD.at(0, f"`{_path(fault['loc'])}`: {fault['msg']}.", remedy="Correct it.")
             for fault in shown
         ]
+
+
+def _unknown_field(location: tuple[int | str, ...]) -> Finding:
+    """Tell of a field that neither plan nor task has, and which known one is nearest."""
+    model = NativeTask if len(location) > 1 else NativePlan
+    near = get_close_matches(str(location[-1]), model.model_fields, n=1, cutoff=_NEAR_CUTOFF)
+    remedy = f"Write `{near[0]}` if that is meant; else remove it." if near else "Remove it."
+    return Code.INVALID_FIELD.at(0, f"`{_path(location)}` is no field of the format.", remedy=remedy)
 
 
 def _depth(values: object) -> int:

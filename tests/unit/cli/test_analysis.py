@@ -66,9 +66,10 @@ def test_the_forecast_of_a_file(plan: str, capsys: pytest.CaptureFixture[str]) -
     assert "times as fast as one" in capsys.readouterr().out
 
 
-def test_a_width_is_a_number_or_auto(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["forecast", plan, "--width", "many"]) == 2
-    assert "'many'" in capsys.readouterr().err
+@pytest.mark.parametrize("width", ["many", "0", "-3"])
+def test_a_width_is_a_number_or_auto(plan: str, width: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["forecast", plan, "--width", width]) == 2
+    assert f"'{width}' is no number of sessions" in capsys.readouterr().err
 
 
 def test_the_export_of_a_file(plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

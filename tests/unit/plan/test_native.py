@@ -127,6 +127,14 @@ def test_faults_are_named_by_path(task: object, path: str) -> None:
     assert f"`{path}`" in plan.errors[0].message
 
 
+def test_an_unknown_field_is_told_with_the_nearest_known_one() -> None:
+    plan = _read({"key": "a", "title": "x", "rnu": ["make"]}, taks=[])
+    assert [(finding.message, finding.remedy) for finding in plan.errors] == [
+        ("`tasks[0].rnu` is no field of the format.", "Write `run` if that is meant; else remove it."),
+        ("`taks` is no field of the format.", "Write `tasks` if that is meant; else remove it."),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "code"),
     [

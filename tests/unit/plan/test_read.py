@@ -90,6 +90,12 @@ def test_unreadable_paths(tmp_path: Path) -> None:
         assert caught.value.remedy
 
 
+def test_of_a_folder_the_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "b.md").symlink_to("/proc/self/mem")  # a file whose start nobody can read, root included
+    with pytest.raises(PlanError, match=r"/b\.md' cannot be read: Input/output error"):
+        read_path(tmp_path)
+
+
 def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "plan.md").write_text("- [ ] a\n" * 10)
     monkeypatch.setattr(module, "PLAN_BYTES_MAX", 70)
