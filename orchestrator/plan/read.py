@@ -21,8 +21,8 @@ from orchestrator.plan.formats.base import Format, PlanFile
 from orchestrator.plan.model import Plan
 from orchestrator.text import storable
 
-PLAN_BYTES_MAX = 16 * 1024 * 1024
-PLAN_LINES_MAX = 500_000
+PLAN_BYTES_MAX = 64 * 1024 * 1024
+PLAN_LINES_MAX = 1_000_000
 FILES_MAX = 1000
 _SUFFIXES = frozenset({".md", ".jsonl", ".yml"})
 
@@ -142,7 +142,7 @@ def _folder_texts(folder: Path, *, format_name: str) -> dict[str, str]:
         raise PlanError(f"The folder {str(folder)!r} has more than {FILES_MAX} files.", remedy="Name fewer.")
     texts = {name: _read_file(found[name]) for name in names}
     if sum(map(len, texts.values())) > PLAN_BYTES_MAX:
-        message = f"The files of {str(folder)!r} are larger than 16 MiB together."
+        message = f"The files of {str(folder)!r} are larger than 64 MiB together."
         raise PlanError(message, remedy="Split the plan.")
     return texts
 
@@ -192,7 +192,7 @@ def _read_file(path: Path) -> str:
 def _read_bytes(file: BinaryIO, name: str) -> bytes:
     content = file.read(PLAN_BYTES_MAX + 1)
     if len(content) > PLAN_BYTES_MAX:
-        raise PlanError(f"The plan {name!r} is larger than 16 MiB.", remedy="Split it into several plans.")
+        raise PlanError(f"The plan {name!r} is larger than 64 MiB.", remedy="Split it into several plans.")
     return content
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
+from string import ascii_lowercase, ascii_uppercase
 
 from orchestrator.plan.model import DependencyKind
 
@@ -99,14 +100,15 @@ STEMS = (
 _ALL = re.compile(
     r"(?<![\w-])(?:"
     + "|".join(f"(?P<c{number}>{cue.pattern})" for number, cue in enumerate(CUES))
-    + r")(?![\w-])",
-    re.IGNORECASE,
+    + r")(?![\w-])"
 )
+#: Small letters for capitals, one for one, so that places stay; faster than to search for both.
+_LOWERED = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 def find_cues(text: str, start: int, end: int) -> list[tuple[Cue, int, int]]:
     """The cues of a part of a text, each with the place where it begins and ends."""
     return [
-        (CUES[int((match.lastgroup or "c0")[1:])], match.start(), match.end())
-        for match in _ALL.finditer(text, start, end)
+        (CUES[int((match.lastgroup or "c0")[1:])], start + match.start(), start + match.end())
+        for match in _ALL.finditer(text[start:end].translate(_LOWERED))
     ]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.plan.dependencies.cues import BLOCKS_CONFIDENCE_MIN, STEMS, Cue, Shape, find_cues
-from orchestrator.plan.dependencies.references import Reference, ReferenceKind, find_references
+from orchestrator.plan.dependencies.references import Reference, ReferenceKind, find_references, may_name
 from orchestrator.plan.keys import KEY
 from orchestrator.plan.model import DependencyKind
 
@@ -44,7 +44,9 @@ def _words(pattern: str) -> re.Pattern[str]:
 _CODE = re.compile(r"`+([^`]+)`+")
 _QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|„[^“”]*[“”]|«[^»]*»|(?<![\w'])'[^']{2,}'(?![\w'])")
 _HIDDEN = re.compile(r"~~.*?~~|<!--.*?-->|\]\([^)]*\)|https?://\S+")
-_MARKUP = re.compile(r"[*\[\]#]|(?<!\w)_+|_+(?!\w)")
+_HIDING = re.compile(r"[`\"“„«'~<]|\]\(|://")  #: without one of these signs nothing is hidden
+_MARKUP = str.maketrans("*[]#", "    ")
+_EMPHASIS = re.compile(r"(?<!\w)_+|_+(?!\w)")
 _SHORT = re.compile(r"\b(?:cf|e\.g|i\.e|vs|approx)(\.)", re.IGNORECASE)
 _ONLY_NAMES = re.compile(rf"[\s#]*(?:Task\s+)?{KEY}(?:\s*[-–,]\s*{KEY})*\s*")
 _SENTENCE = re.compile(r"[^.!?]*(?:[.!?](?!\s|$)[^.!?]*)*[.!?]?")
@@ -117,8 +119,7 @@ def read_hints(text: str, *, is_name: Callable[[str], bool] | None = None) -> It
     Args:
         is_name: whether a single word is the name of a section; None where none is.
     """
-    lowered = text[:LINE_CHARS_MAX].lower()
-    if len(text) > LINE_CHARS_MAX or not any(stem in lowered for stem in STEMS):
+    if len(text) > LINE_CHARS_MAX or not (is_name or may_name(text)) or not _may_cue(text):
         return
     masked = _masked(text)
     named = find_references(masked, with_names=is_name is not None)
@@ -131,6 +132,11 @@ def read_hints(text: str, *, is_name: Callable[[str], bool] | None = None) -> It
             yield from _Sentence(masked, match.start(), match.end(), inside).hints()
 
 
+def _may_cue(text: str) -> bool:
+    lowered = text.lower()
+    return any(stem in lowered for stem in STEMS)
+
+
 def _masked(text: str) -> str:
     """The text with blanks, in the same places, for what does not speak: markup, quotations, code."""
 
@@ -140,11 +146,12 @@ def _masked(text: str) -> str:
     def code(match: re.Match[str]) -> str:
         return match[0].replace("`", " ") if _ONLY_NAMES.fullmatch(match[1]) else "_" * len(match[0])
 
-    text = _HIDDEN.sub(blank, text)
-    text = _CODE.sub(code, text)
-    text = _QUOTED.sub(lambda match: "_" * len(match[0]), text)
-    text = _SHORT.sub(lambda match: match[0][:-1] + " ", text)
-    return _MARKUP.sub(blank, text)
+    if _HIDING.search(text):
+        text = _HIDDEN.sub(blank, text)
+        text = _CODE.sub(code, text)
+        text = _QUOTED.sub(lambda match: "_" * len(match[0]), text)
+    text = _SHORT.sub(lambda match: match[0][:-1] + " ", text).translate(_MARKUP)
+    return _EMPHASIS.sub(blank, text) if "_" in text else text
 
 
 def _is_meant(text: str, reference: Reference, is_name: Callable[[str], bool] | None) -> bool:

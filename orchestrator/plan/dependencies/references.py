@@ -50,7 +50,9 @@ _NONE = re.compile(
 _ENCLOSED = re.compile(r"\s*\(([^()]*)\)\s*")
 _BRACKETS = re.compile(r"\([^()]*\)")
 _UNITS = r"phase|week|sprint|track|part|stage|milestone|epic|wave|user\s+story"
+_ANY_WORD = rf"all|{_UNITS}"
 _REFERENCE = rf"""
+    \b(?=[A-Z\d]|{_ANY_WORD})(?:
       (?P<all>(?i:\ball\s+(?:other\s+|previous\s+|prior\s+|preceding\s+|the\s+)?(?:tasks|above)\b)
         (?!\s+(?:of|in|from|under|below)\b))
     | (?i:\ball\s+(?:of\s+)?(?:the\s+)?
@@ -63,9 +65,13 @@ _REFERENCE = rf"""
         (?i:\s+tasks?\b)?
     | (?i:\ball\s+(?P<topic>[a-z][\w-]*)\s+tasks?\b)
     | (?<![\w.-])(?P<first>{KEY})(?:\s*(?:-|–|—|\.\.\.?|\bto\b|\bthrough\b)\s*(?P<last>{KEY}))?(?![\w-])
+    )
     """
 _SURE = re.compile(_REFERENCE, re.VERBOSE)
 _NAMES_TOO = re.compile(rf"{_REFERENCE} | (?<![\w.-])(?P<name>[A-Za-z0-9][\w./-]*)", re.VERBOSE)
+#: Every id has a sign of these; a look for it and for the other words costs little.
+_KEY_SIGN = re.compile(r"[A-Z0-9][.-]?\d")
+_OTHER_SIGNS = tuple(word.partition("\\")[0] for word in _ANY_WORD.split("|"))
 _NOISE = frozenset(
     {"task", "tasks", "track", "section", "subtask", "subtasks", "and", "or", "the", "all", "above", "only"}
     | {"complete", "completed", "done", "finished", "merged", "ready", "is", "are", "be", "must", "none"}
@@ -85,6 +91,12 @@ def references(text: str) -> list[Reference]:
     if _NONE.fullmatch(text):
         return []
     return list(find_references(_BRACKETS.sub(" ", text)))
+
+
+def may_name(text: str) -> bool:
+    """Whether a text may name anything but what is outside: a quick look, which errs on this side only."""
+    lowered = text.lower()
+    return _KEY_SIGN.search(text) is not None or any(sign in lowered for sign in _OTHER_SIGNS)
 
 
 def find_references(text: str, *, with_names: bool = True) -> Iterator[Reference]:
