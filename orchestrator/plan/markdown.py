@@ -11,19 +11,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-import yaml
 
 from orchestrator.errors import Finding
 from orchestrator.plan.findings import Code
+from orchestrator.plan.front_matter import read_front_matter
 from orchestrator.plan.model import Checkboxes
 from orchestrator.plan.tables import Cell, Row, is_delimiter, split_cells
-
-FRONT_MATTER_LINES_MAX = 1000
-FRONT_MATTER_CHARS_MAX = 65_536
-FRONT_MATTER_BRACKETS_MAX = 200  #: the time that YAML takes grows with the square of their nesting
 
 _LINE = re.compile(r"([^\r\n]*)(\r\n?|\n|\Z)")
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]|$)")
@@ -127,7 +122,7 @@ def scan(text: str) -> Document:
     lines = [(match[1], match.start(), number) for number, match in enumerate(_LINE.finditer(text), 1)]
     if lines and lines[0][0].startswith("\ufeff"):
         lines[0] = (lines[0][0][1:], lines[0][1] + 1, 1)
-    meta, body_start, findings = _front_matter([line for line, _, _ in lines[: FRONT_MATTER_LINES_MAX + 1]])
+    meta, body_start, findings = read_front_matter(line for line, _, _ in lines)
     scanner = _Scanner()
     for line, offset, number in lines[body_start:]:
         scanner.feed(line, offset=offset, number=number)
@@ -378,39 +373,3 @@ def _dedent(line: str, width: int) -> str:
     lead = _LEAD.match(line)
     blanks = len(lead[0]) if lead else 0
     return line[min(blanks, width) :]
-
-
-def _front_matter(lines: list[str]) -> tuple[dict[str, object], int, list[Finding]]:
-    """The front matter's values, the index of the first line after it, and what is wrong with it."""
-    if not lines or lines[0].rstrip() != "---":
-        return {}, 0, []
-    end = next((index for index, line in enumerate(lines[1:], 1) if line.rstrip() in ("---", "...")), 0)
-    if not end:
-        return {}, 0, []
-    try:
-        values = _yaml("\n".join(lines[1:end]))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        message = f"The front matter is no YAML mapping and is ignored ({reason})."
-        return {}, end + 1, [Code.FRONT_MATTER.at(1, message, remedy="Write `name: value` lines.")]
-    return values, end + 1, []
-
-
-def _yaml(text: str) -> dict[str, object]:
-    """Scalars stay the strings that were written; anchors are refused, for they can grow without bound."""
-    if len(text) > FRONT_MATTER_CHARS_MAX:
-        raise ValueError(f"it is longer than {FRONT_MATTER_CHARS_MAX} characters")
-    if text.count("[") + text.count("{") > FRONT_MATTER_BRACKETS_MAX:
-        raise ValueError(f"it has more than {FRONT_MATTER_BRACKETS_MAX} brackets")
-    if any(isinstance(event, yaml.AliasEvent) for event in _events(text)):
-        raise ValueError("anchors and aliases are not read")
-    values = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  BaseLoader makes strings and nothing else
-    if values is None or values == "":
-        return {}
-    if not isinstance(values, dict):
-        raise ValueError("it is not a mapping")
-    return {str(name): value for name, value in values.items()}
-
-
-def _events(text: str) -> Iterator[object]:
-    yield from yaml.parse(text, Loader=yaml.BaseLoader)
