@@ -115,7 +115,7 @@ class ServiceProcess:
         self._process.stdin.flush()
         self.await_ready()
 
-    def await_ready(self, *, timeout_s: float = 90.0) -> None:
+    def await_ready(self, *, timeout_s: float = 300.0) -> None:
         """Wait until the service says that it can work."""
         deadline_s = time.monotonic() + timeout_s
         while self.ask("GET", "/readyz", timeout_s=timeout_s).status != 200:
