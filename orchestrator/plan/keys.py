@@ -3,7 +3,7 @@
 Track `A.9.1.3` (one or two letters), work item `T001.010`, pair `E001-T001` or `P1-T03`, prefixed
 `TASK-SHOP-1007`, number `3.7`; each may end in a letter (`T001.010.a`). The words Task, Sub-task and Track
 before an id are no part of it: `Task 0.1` and `0.1` are one task. A hidden id, `<!-- id: build-it -->` at the
-end of a line, is what sync writes for a task without one.
+end of a line, is the key of a task that shows none.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ import gc
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, get_args
 
 import structlog
@@ -30,16 +29,15 @@ from orchestrator.core.commands import (
     RowCommand,
     StartAttempt,
 )
-from orchestrator.core.leases import START_TIMEOUT
 from orchestrator.core.limits import Overrides
 from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.requests import REQUEST_KINDS
 from orchestrator.core.state import EVERYBODY
-from orchestrator.core.words import Proof
 from orchestrator.errors import Conflict, NotFound, Overloaded, QueueFull
-from orchestrator.ports import ExecutorGateway, Fate, PlanSlice, Revision, SchedulerStore
+from orchestrator.ports import ExecutorGateway, PlanSlice, Revision, SchedulerStore
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.commits import RENEW_S, Commits
+from orchestrator.runtime.ends import Ends
 from orchestrator.text import storable, storable_json
 
 log = structlog.get_logger(__name__)
@@ -86,6 +84,7 @@ class Driver:
         self._arrived = asyncio.Event()
         self._turn = asyncio.Event()  #: of the batch being written; set at its end, then replaced
         self._commits = Commits(store, clock, on_return=self._database_returned)
+        self._ends = Ends(store, executors, self._commits, post=self.post)
         self._decided: list[Command] = []  #: and not yet on its way into the tables
         self._ahead = 0  #: events that it came from
         self._writing: asyncio.Task[None] | None = None
@@ -350,9 +349,9 @@ class Driver:
                 self._spawn(self._executors.cancel(effect.executor, effect.token, effect.reason))
             case ProveGone():
                 for token in effect.tokens:
-                    self._spawn(self._look(token, partial(self._settle, token, effect.reason)))
+                    self._spawn(self._ends.settle(token, effect.reason))
             case FenceAttempt():
-                self._spawn(self._look(effect.token, partial(self._fence, effect.token, effect.reason)))
+                self._spawn(self._ends.fence(effect.token, effect.reason))
             case Answer():
                 self._answer(effect)
 
@@ -384,42 +383,6 @@ class Driver:
     async def _reserve(self) -> None:
         first, count = await self._commits.patiently(self._store.reserve_tokens)
         self.post(e.TokensReserved(at_ms=0, first=first, count=count))
-
-    async def _look(self, token: int, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Whatever goes wrong while an end is looked into, it is looked into again."""
-        try:
-            await look()
-        except Exception:
-            log.exception("the end of an attempt could not be looked into", token=token)
-            self.post(e.AttemptUnproven(at_ms=0, token=token, is_node_dead=False))
-
-    async def _settle(self, token: int, reason: str) -> None:
-        """Find out what became of an attempt that does not report, and tell the core."""
-        fate = await self._fate(token, may_fence=False, reason=reason)
-        if fate.verdict != "started":
-            self._tell_fate(fate, token, reason)
-            return
-        self.post(e.AttemptStarted(at_ms=0, token=token))  # perhaps news: a loss is judged by it
-        if reason == START_TIMEOUT:
-            return
-        if (proof := await self._executors.kill_tree(fate.node_id, token)) is Proof.GONE:
-            await self._fence(token, reason)
-        else:
-            self.post(e.AttemptUnproven(at_ms=0, token=token, is_node_dead=proof is Proof.NODE_DEAD))
-
-    async def _fence(self, token: int, reason: str) -> None:
-        self._tell_fate(await self._fate(token, may_fence=True, reason=reason), token, reason)
-
-    def _tell_fate(self, fate: Fate, token: int, reason: str) -> None:
-        if fate.result is not None:
-            self.post(fate.result)
-        else:
-            self.post(e.AttemptLost(at_ms=0, token=token, reason=fate.reason or reason))
-
-    async def _fate(self, token: int, *, may_fence: bool, reason: str) -> Fate:
-        return await self._commits.patiently(
-            lambda: self._store.fate(token, may_fence=may_fence, reason=reason)
-        )
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
