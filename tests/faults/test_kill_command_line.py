@@ -25,7 +25,14 @@ SEED = seed()
 
 #: What the command line says on its way; a kill comes up to a second after it. After the first start of a
 #: session the Host starts the dashboard.
-STAGES = ("", "PostgreSQL is up", "tables are up", "Ray is up", "scheduler is ready", "A.2          started")
+STAGES = (
+    "",
+    "PostgreSQL is up",
+    "tables are up",
+    "Ray is up",
+    "scheduler is ready",
+    r"A\.2 +work \d+ started",
+)
 
 #: Each stage six times, or three of them once.
 ROUNDS, KILLS = (6, 6 * len(STAGES)) if IS_FULL else (1, 3)

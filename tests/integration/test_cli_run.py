@@ -69,7 +69,7 @@ def test_a_plan_that_failed_goes_on_with_the_next_run(cli: CommandLine) -> None:
 def test_ctrl_c_stops_in_good_order_and_the_next_run_goes_on(cli: CommandLine) -> None:
     plan = cli.plan(LONG)
     process = cli.start("run", str(plan))
-    read_until(process, "A.2          started")
+    read_until(process, r"A\.2 +work \d+ started")
     busy = cli.run("run", str(plan), code=6)
     assert busy == ""
     process.send_signal(signal.SIGINT)
@@ -85,7 +85,7 @@ def test_ctrl_c_stops_in_good_order_and_the_next_run_goes_on(cli: CommandLine) -
 def test_a_killed_command_line_leaves_nothing_and_loses_nothing(cli: CommandLine) -> None:
     plan = cli.plan(LONG)
     process = cli.start("run", str(plan))
-    read_until(process, "A.2          started")
+    read_until(process, r"A\.2 +work \d+ started")
     process.kill()
     process.communicate(timeout=TIMEOUT_S)
     cli.assert_nothing_is_left()
@@ -98,7 +98,7 @@ def test_a_killed_command_line_leaves_nothing_and_loses_nothing(cli: CommandLine
 def test_a_killed_host_is_told_and_the_next_run_goes_on(cli: CommandLine) -> None:
     plan = cli.plan(LONG)
     process = cli.start("run", str(plan))
-    read_until(process, "A.2          started")
+    read_until(process, r"A\.2 +work \d+ started")
     stack = read_stack(cli.home)
     assert stack is not None
     os.kill(stack.pid, signal.SIGKILL)

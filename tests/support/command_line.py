@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -134,15 +136,23 @@ def own_command_line() -> Iterator[CommandLine]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def read_until(process: subprocess.Popen[str], words: str) -> str:
-    """Read the stdout of a command up to the line with `words`; return that line."""
+def read_until(process: subprocess.Popen[str], pattern: str) -> str:
+    """Read the stdout of a command up to the line with `pattern`; return that line.
+
+    A command that does not come to it within TIMEOUT_S is killed.
+    """
     assert process.stdout is not None
+    patience = threading.Timer(TIMEOUT_S, process.kill)
+    patience.start()
     seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if words in line:
-            return line
-    raise AssertionError(f"{words!r} did not come: {''.join(seen)}")
+    try:
+        for line in process.stdout:
+            seen.append(line)
+            if re.search(pattern, line):
+                return line
+    finally:
+        patience.cancel()
+    raise AssertionError(f"{pattern!r} did not come: {''.join(seen)}")
 
 
 def _end(command_line: CommandLine) -> None:
