@@ -10,6 +10,7 @@ import typer
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
 from orchestrator.cli.plan_files import stored_name
+from orchestrator.core.words import AT_WORK
 from orchestrator.errors import Conflict
 
 if TYPE_CHECKING:
@@ -86,7 +87,13 @@ def _apply(client: Client, proposal: Proposal, path: Path | None) -> str:
     from orchestrator.sync.files import PlanFiles
     from orchestrator.views import ReviseRequest
 
-    before = client.source(str(proposal.plan_id)).files
+    source = client.source(str(proposal.plan_id))
+    state = next((task.state for task in source.tasks if task.key == proposal.task_key), "")
+    if state in AT_WORK:
+        raise Conflict(
+            f"{proposal.task_key} has begun meanwhile ({state}); nothing was changed.",
+            remedy="Wait for its end; next time, `orchestrator hold` it first.",
+        )
     files = dict(proposal.files)
     request = ReviseRequest(
         text=files.get("", ""),
@@ -98,7 +105,7 @@ def _apply(client: Client, proposal: Proposal, path: Path | None) -> str:
     if revised.state == "refused":
         raise Conflict(f"The plan was not changed: {revised.reason}.", remedy="Try again.")
     name = proposal.file
-    if path and not PlanFiles(path).write(name, files[name], seen=before[name]):
+    if path and not PlanFiles(path).write(name, files[name], seen=source.files[name]):
         raise Conflict(
             f"The stored plan has the subtasks; {path} was changed meanwhile and is as it was.",
             remedy="Add the lines shown above to it by hand.",

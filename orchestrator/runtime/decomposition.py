@@ -23,6 +23,8 @@ from orchestrator.store.revisions import StoredPlan
 
 #: Share of the time that a request may take which the model gets of it.
 _MODEL_SHARE = 0.9
+#: How many tasks before a task and behind it the model is told of.
+_NEIGHBOURS = 100
 
 
 class Decompositions:
@@ -87,6 +89,8 @@ class Decompositions:
 
     def _question(self, known: KnownPlan, stored: StoredPlan, task: PlanTask) -> Question:
         by_key = {each.key: each for each in stored.tasks}
+        at = stored.tasks.index(task)
+        around = stored.tasks[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS]
         above, parent = [], by_key.get(task.parent)
         while parent is not None:
             above.append(parent.title)
@@ -95,7 +99,7 @@ class Decompositions:
             plan_title=known.name,
             task=task,
             above=tuple(reversed(above)),
-            others={each.key: each.title for each in stored.tasks if each.key != task.key},
+            others={each.key: each.title for each in around if each.key != task.key},
             agent_types={each.name: each.description for each in self._routing.agent_types()},
         )
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _TOOL = "propose"
 _ROUNDS_MAX = 2
-_OTHERS_MAX = 300
 _SYSTEM = f"""\
 You decompose one task of a project plan into subtasks. Each of them is given to an agent who sees nothing \
 but that subtask and the project's files, and who works on its own.
@@ -51,7 +50,7 @@ class Question:
 
     Attributes:
         above: titles of the containers that the task is in, the outermost first.
-        others: keys and titles of the other tasks of the plan.
+        others: keys and titles of tasks around it.
         agent_types: what each does, by name.
     """
 
@@ -178,7 +177,7 @@ def _prompt(question: Question) -> str:
     task = question.task
     parts = [f"# Plan: {question.plan_title}", "## Agent types", _list(question.agent_types)]
     if question.others:
-        parts += ["## Other tasks of the plan", _list(question.others)]
+        parts += ["## Tasks around it", _list(question.others)]
     parts.append(f"# The task to decompose\n\n{' › '.join((*question.above, f'{task.key} {task.title}'))}")
     parts += _details(task)
     return "\n\n".join(parts)
@@ -194,5 +193,4 @@ def _details(task: PlanTask) -> Iterator[str]:
 
 
 def _list(said: Mapping[str, str]) -> str:
-    lines = [f"- {name}: {text}" for name, text in list(said.items())[:_OTHERS_MAX]]
-    return "\n".join([*lines, *(["- …"] if len(said) > _OTHERS_MAX else [])])
+    return "\n".join(f"- {name}: {text}" for name, text in said.items())

@@ -14,7 +14,7 @@ from orchestrator.errors import Conflict, EnvironmentFault, PlanError, RequestRe
 from orchestrator.proposals import Proposal
 from orchestrator.store.urls import DatabaseUrls
 from orchestrator.views import Revised, ReviseRequest, SubmitRequest
-from tests.support.messages_api import API_KEY, MessagesApi, Reply, call, script
+from tests.support.messages_api import API_KEY, MessagesApi, Reply, Request, call, script
 from tests.support.scheduled import World
 from tests.support.served import served_home
 from tests.support.service import RememberingScheduler, execute, open_service
@@ -223,6 +223,19 @@ def test_applied_it_is_a_revision_and_in_the_file(
     assert (answer["applied"], answer["state"]) == (True, "submitted")
     assert plan_file.read_text() == EDITED
     assert execute(database, "SELECT state FROM plan_revisions") == [("submitted",)]
+
+
+def test_a_task_that_begins_meanwhile_is_left_to_its_session(
+    database: DatabaseUrls, plan_file: Path, api: MessagesApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def begin(_: Request) -> Reply:
+        execute(database, "UPDATE task_states SET state = 'running' WHERE state = 'ready'")
+        return proposed(*SUBTASKS)
+
+    api.scenario = begin
+    assert "has begun meanwhile" in command(capsys, str(plan_file), "A.1", "--yes", code=1)
+    assert plan_file.read_text() == PLAN
+    assert execute(database, "SELECT 1 FROM plan_revisions") == []
 
 
 def test_a_file_that_says_something_else_is_refused_and_nobody_asked(
