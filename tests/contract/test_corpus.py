@@ -287,3 +287,18 @@ def test_line_ends_do_not_matter(tmp_path: Path) -> None:
     assert [(task.key, task.title, task.line, task.body) for task in crlf.tasks] == [
         (task.key, task.title, task.line, task.body) for task in plan.tasks
     ]
+
+
+@each_file
+def test_inferred_dependencies_cut_their_words_from_their_line(expected: Expected) -> None:
+    plan = _read(expected.path)
+    lines = [line.lstrip(" \t>") for line in plan.source.splitlines()]
+    for edge in plan.dependencies:
+        if not edge.is_explicit:
+            assert edge.evidence
+            assert lines[edge.line - 1][edge.start : edge.end] == edge.evidence
+
+
+def test_the_corpus_has_inferred_dependencies() -> None:
+    inferred = [edge for each in EXPECTED for edge in _read(each.path).dependencies if not edge.is_explicit]
+    assert len(inferred) > 100

@@ -225,3 +225,54 @@ def test_a_title_that_two_tasks_have_calls_neither() -> None:
     plan = read_plan("- [ ] 1.1 Floor plan\n- [ ] 1.2 Floor plan\n- [ ] 1.3 Walls\n  - depends: Floor plan\n")
     assert _edges(plan) == set()
     assert [finding.code for finding in plan.findings] == ["outside-dependency"]
+
+
+NOTATIONS = """# Plan
+## Phase 0: Core backend
+- [ ] 0.1 Schema
+- [ ] 0.2 Tables
+- [ ] 0.3 Loader
+## Phase 1: Screens
+- [ ] 1.1 Frame{title}
+{lines}
+- [ ] 1.2 Menu
+"""
+ALL_THREE = {("1.1", "0.1"), ("1.1", "0.2"), ("1.1", "0.3")}
+
+
+@pytest.mark.parametrize(
+    ("title", "lines", "edges"),
+    [
+        pytest.param("", "  **Dependencies:** Task 0.1, Task 0.2, Task 0.3", ALL_THREE, id="ids with word"),
+        pytest.param("", "  **Dependencies**: 0.1, 0.2, 0.3", ALL_THREE, id="bare numbers"),
+        pytest.param("", "  **Dependencies**: 0.1-0.3", ALL_THREE, id="range"),
+        pytest.param("", "  **Dependencies:** All Phase 0 tasks", {("1.1", "phase-0")}, id="group"),
+        pytest.param("", "  **Dependencies:** Tasks 0.1-0.3 complete", ALL_THREE, id="plus state"),
+        pytest.param("", "  **Dependencies:** Phase 0 complete", {("1.1", "phase-0")}, id="phase plus state"),
+        pytest.param("", "  **Dependencies:** None (foundation for all others)", set(), id="none"),
+        pytest.param("", "  **Dependencies:** `coditect-core`", set(), id="outside thing"),
+        pytest.param(" (depends on 0.1, 0.2)", "", {("1.1", "0.1"), ("1.1", "0.2")}, id="in brackets"),
+        pytest.param(" → depends on #0.1", "", {("1.1", "0.1")}, id="tail arrow"),
+        pytest.param(
+            "",
+            "## Critical path\n```\n0.1 Schema → 0.3 Loader → 1.1 Frame → Launch\n```",
+            {("0.3", "0.1"), ("1.1", "0.3")},
+            id="chain in a fence",
+        ),
+        pytest.param(
+            "", "  **Depends On:**\n  - 0.1\n  - 0.2", {("1.1", "0.1"), ("1.1", "0.2")}, id="template"
+        ),
+        pytest.param("", "  **Blocks:**\n  - 1.2", {("1.2", "1.1")}, id="template of the other side"),
+        pytest.param(
+            "", "  This requires 0.2, and it is blocked by 0.3.", {("1.1", "0.2"), ("1.1", "0.3")}, id="prose"
+        ),
+        pytest.param("", "  Unblocks 1.2 and the docs site.", {("1.2", "1.1")}, id="prose of the other side"),
+        pytest.param(
+            "", "  ## Dependencies\n  ├─► 0.1 (2 days)\n  └─► 0.2 → 0.3 (1 day)", set(), id="drawing"
+        ),
+    ],
+)
+def test_every_notation_that_was_seen(title: str, lines: str, edges: set[tuple[str, str]]) -> None:
+    plan = read_plan(NOTATIONS.format(title=title, lines=lines))
+    assert _edges(plan) == edges
+    assert {edge.kind for edge in plan.dependencies} <= {DependencyKind.BLOCKS}
