@@ -106,7 +106,8 @@ def sync_status(json: options.Json = False) -> None:
     home = home_folder()
     plans, state = read_plans(home), read_state(home)
     standing = state.plans if state is not None else {}
-    output.say(f"process {state.pid}" if state is not None else "not running; `orchestrator up` starts it")
+    waits = "not running; `orchestrator up` starts it" if plans else "nothing is kept in step"
+    output.say(f"process {state.pid}" if state is not None else waits)
     for ref, path in plans.items():
         output.say(f"plan {ref}  {path}")
         for line in _waiting_lines(standing.get(ref, {})):
