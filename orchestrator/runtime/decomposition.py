@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from difflib import unified_diff
+from typing import TYPE_CHECKING
 
 from orchestrator.core.words import AT_WORK, CLOSED, PlanState
 from orchestrator.errors import Conflict
@@ -14,12 +15,14 @@ from orchestrator.plan.subtasks import file_of, require_decomposable, with_subta
 from orchestrator.proposals import Proposal
 from orchestrator.routing import Routing
 from orchestrator.sessions.config import session_config
-from orchestrator.sessions.decompose import Answer, Question, ask_for_subtasks
 from orchestrator.settings import Settings
 from orchestrator.store import plans, proposals, revisions, task_views
 from orchestrator.store.engine import Connection
 from orchestrator.store.plans import KnownPlan
 from orchestrator.store.revisions import StoredPlan
+
+if TYPE_CHECKING:
+    from orchestrator.sessions.decompose import Answer, Question
 
 #: Share of the time that a request may take which the model gets of it.
 _MODEL_SHARE = 0.9
@@ -58,6 +61,8 @@ class Decompositions:
             Overloaded: the model asks to come back later.
             RequestRefused: what the model proposes cannot be used.
         """
+        from orchestrator.sessions.decompose import ask_for_subtasks  # the SDK takes long to load
+
         async with self._transaction() as connection:
             task_view = await task_views.require_task(connection, task_id)
             known = await plans.require_plan(connection, str(task_view.plan_id))
@@ -88,6 +93,8 @@ class Decompositions:
         return await asyncio.to_thread(_proposal, proposal_id, stored, task, answer)
 
     def _question(self, known: KnownPlan, stored: StoredPlan, task: PlanTask) -> Question:
+        from orchestrator.sessions.decompose import Question
+
         by_key = {each.key: each for each in stored.tasks}
         at = stored.tasks.index(task)
         around = stored.tasks[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS]
