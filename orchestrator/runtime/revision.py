@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 
 from orchestrator.core.words import PlanState
 from orchestrator.errors import Conflict
+from orchestrator.plan.checks import told
 from orchestrator.plan.diff import PlanDiff, diff_plans
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.marks import agrees, request_for
@@ -138,7 +139,7 @@ class Revisions:
         submission = SubmitRequest(**fields, name=known.name, base_dir="/")  # the workdir stays
         new = read_submission(submission, routing=self._routing, settings=self._settings)
         diff = diff_plans(stored.tasks, stored.dependencies, new.plan, decided=stored.decided)
-        ranks = PlanGraph(diff.plan.tasks, diff.plan.dependencies).downstream_ms()
+        ranks = _graph(stored, diff).downstream_ms()
         return replace(new, plan=diff.plan, decisions=self._routing.route(diff.plan), ranks=ranks), diff
 
     async def _taken(self, revision_id: int) -> tuple[str, str]:
@@ -156,6 +157,31 @@ class Revisions:
                         async with asyncio.timeout(_POLL_S):
                             await wake.wait()
         return state, reason
+
+
+def _graph(stored: StoredPlan, diff: PlanDiff) -> PlanGraph:
+    """The graph of a new text with what people have decided of its tasks.
+
+    Raises:
+        Conflict: what they decided and what the text says make tasks wait for each other.
+    """
+    new_of = {old: new for new, old in diff.old_of.items()}
+    added = [
+        replace(edge, task=new_of[edge.task], on=new_of[edge.on])
+        for edge in stored.added
+        if edge.task in new_of and edge.on in new_of
+    ]
+    decided = {(new_of.get(task), new_of.get(on)) for task, on in stored.decided}
+    read = [edge for edge in diff.plan.dependencies if (edge.task, edge.on) not in decided]
+    graph = PlanGraph(diff.plan.tasks, [*read, *added])
+    for cycle in graph.cycles()[:1]:
+        said = ", ".join(map(told, filter(None, cycle.dependencies)))
+        message = (
+            f"With what was decided by hand these tasks would wait for each other: {' → '.join(cycle.keys)}."
+        )
+        remedy = f"Remove one of these dependencies, in the text or by `orchestrator deps PLAN drop`: {said}."
+        raise Conflict(message, remedy=remedy)
+    return graph
 
 
 async def _follow_marks(stored: StoredPlan, diff: PlanDiff, ask: AskOfTask) -> tuple[str, ...]:

@@ -84,6 +84,13 @@ class StoredPlan:
         return self.as_dependencies(self.read)
 
     @property
+    def added(self) -> tuple[PlanDependency, ...]:
+        """The dependencies of kind blocks that people have decided on, under the keys of their tasks."""
+        return self.as_dependencies(
+            edge for edge in self.edges if is_decided(edge) and edge["kind"] == DependencyKind.BLOCKS
+        )
+
+    @property
     def decided(self) -> frozenset[tuple[str, str]]:
         """Pairs of keys (task, on) of which a person has decided."""
         keys = {task_id: key for key, task_id in self.ids.items()}

@@ -152,6 +152,23 @@ async def test_of_two_at_once_one_is_refused(world: World) -> None:
     assert states == {"applied", "refused"}
 
 
+async def test_a_text_that_contradicts_a_decision_is_refused_with_the_cycle(
+    world: World, database: DatabaseUrls
+) -> None:
+    insert = (
+        "INSERT INTO task_dependencies (tenant_id, plan_id, task_id, on_task_id, kind, is_explicit, evidence)"
+        " SELECT task.tenant_id, task.plan_id, task.id, other.id, 'blocks', true, 'by hand'"
+        " FROM tasks task, tasks other"
+        " WHERE task.key = 'A.1' AND other.key = 'write-the-words'"
+    )
+    execute(database, insert)
+    text = PLAN.replace("Write the words\n", "Write the words\n  - depends: A.2\n")
+    with pytest.raises(Conflict, match=r"A\.1 → write-the-words → A\.2 → A\.1") as refused:
+        await revise(world, text, is_applied=False)
+    assert "by hand" in refused.value.remedy
+    assert (await revise(world, PLAN + "- [ ] **A.3** Ship it\n", is_applied=False)).state == "shown"
+
+
 async def test_errors_of_the_text_refuse_it(world: World) -> None:
     with pytest.raises(PlanError):
         await revise(world, PLAN + "- [ ] **A.1** Twice\n")
