@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from orchestrator.client import Client
 from orchestrator.core.words import CLOSED, TaskKind, TaskState
 from orchestrator.errors import Conflict, PlanError
-from orchestrator.plan.marks import request_for
-from orchestrator.plan.model import Mark, PlanTask
+from orchestrator.plan.marks import agrees, request_for
+from orchestrator.plan.model import Mark, Plan, PlanTask
 from orchestrator.plan.sources import digest_of
 from orchestrator.plan.standing import STANDING_BY_MARK, Standing
 from orchestrator.sync.files import PlanFiles
-from orchestrator.sync.three_way import Merge, Sent, merge
+from orchestrator.sync.three_way import Merge, merge
 from orchestrator.views import ReviseRequest, SourceView
 
 
@@ -88,14 +88,24 @@ class Keeper:
         return Look(
             source=source,
             texts=texts,
-            merge=merge(_base(source, self.followed), plan.tasks, texts, _standings(source)),
+            merge=merge(_base(source, self._agreed(source, plan)), plan.tasks, texts, _standings(source)),
         )
+
+    def _agreed(self, source: SourceView, plan: Plan) -> dict[str, Mark]:
+        """Return the marks that the server has followed; one that lasts is sent until the task is there."""
+        standings, marks = _standings(source), {task.key: task.mark for task in plan.tasks}
+        return {
+            key: mark
+            for key, mark in self.followed.items()
+            if key in standings
+            and not (_lasts(mark) and marks.get(key) is mark and not agrees(mark, standings[key]))
+        }
 
     def keep(self) -> Round:
         """Do one round. Raises as `look`, and whatever the server answers."""
         look = self.look()
         sent, flagged, refused = self._send(look)
-        followed = {mark.key: mark.mark for mark in look.merge.sends if mark.key in sent and not _lasts(mark)}
+        followed = {mark.key: mark.mark for mark in look.merge.sends if mark.key in sent}
         self.followed |= followed
         is_written = self._write(look)
         state = self._advance(look) if is_written else ""
@@ -163,9 +173,9 @@ class Keeper:
         return self.client.revise(self.ref, request, is_applied=True).state
 
 
-def _lasts(sent: Sent) -> bool:
-    """Tell whether a task stays where a mark puts it. Such a mark is sent until the database agrees."""
-    return STANDING_BY_MARK[sent.mark].state in CLOSED
+def _lasts(mark: Mark) -> bool:
+    """Tell whether a task stays where a mark puts it."""
+    return STANDING_BY_MARK[mark].state in CLOSED
 
 
 def _standings(source: SourceView) -> dict[str, Standing]:
