@@ -107,4 +107,5 @@ def run(arguments: list[str]) -> int:
 def _refused(usage: typer.TyperException) -> SettingsError:
     context = getattr(usage, "ctx", None)
     command = context.command_path if context else "orchestrator"
-    return SettingsError(usage.format_message(), remedy=f"See `{command} --help`.")
+    message = usage.format_message().replace("Value error, ", "")  # how our own checks of options arrive
+    return SettingsError(message, remedy=f"See `{command} --help`.")

@@ -96,6 +96,9 @@ def logs(
     with connect() as client:
         pieces = client.logs(_task(client, task, plan).id)
     chosen = [piece for piece in pieces if attempt in (0, piece.number)]
+    if attempt and not chosen:
+        message = f"No session of attempt {attempt} of task {task!r} wrote anything."
+        raise NotFound(message, remedy=f"`orchestrator show {task}` lists its attempts.")
     token = 0
     for piece in chosen:
         if piece.token != token:

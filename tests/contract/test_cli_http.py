@@ -98,6 +98,9 @@ def test_what_does_not_exist_exits_4(plan_file: str, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert _json(capsys, "show", "Z.9", code=4)["code"] == "NotFound"
     assert _json(capsys, "logs", "Z.9", "--plan", "Ship it", code=4)["code"] == "NotFound"
+    assert (
+        "attempt 9" in _json(capsys, "logs", "A.1", "--plan", "Ship it", "--attempt", "9", code=4)["message"]
+    )
 
 
 def test_a_wrong_token_exits_7(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +119,7 @@ def test_changes_reach_the_scheduler(
         assert key
     assert run(["cancel", "--plan", "Ship it"]) == 0
     assert scheduler.requests[-1][0] == "cancel_plan"
-    assert "state accepted" in capsys.readouterr().out
+    assert "Ship it: accepted" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,11 @@ def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture
     assert told.err.startswith("error: ")
 
 
+def test_a_wrong_choice_names_the_right_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["tasks", "p", "--state", "reddy"]) == 2
+    assert "Invalid value for '--state': 'reddy' is not one of 'waiting', 'ready'" in capsys.readouterr().err
+
+
 def test_wrong_usage_with_json_is_an_envelope(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["run", "p.md", "--nope", "--json"]) == 2
     told = capsys.readouterr()
