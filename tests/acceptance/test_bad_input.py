@@ -57,7 +57,10 @@ PLANS = {
     "cycle": (
         CYCLE,
         "cycle",
-        ("A.1 (line 3) → A.3 (line 7) → A.2 (line 5) → A.1 (line 3).", "Remove one of these dependencies."),
+        (
+            "A.1 (line 3) → A.3 (line 7) → A.2 (line 5) → A.1 (line 3).",
+            "Remove one of these dependencies; the weakest is",
+        ),
     ),
 }
 each_plan = pytest.mark.parametrize(("text", "code", "words"), PLANS.values(), ids=PLANS)
@@ -139,7 +142,10 @@ def test_a_plan_that_cannot_be_read_starts_nothing(cli: CommandLine) -> None:
     for name, words in {
         "absent.md": ("'absent.md' cannot be read: No such file", "Check the path and its permissions."),
         "latin.md": ("is no UTF-8 text: byte 0xe9 in line 1.", "Save it as UTF-8."),
-        "folder": ("'folder' has no Markdown file.", "Name a folder with plan files."),
+        "folder": (
+            "'folder' has no Markdown file and no plan of a tracker.",
+            "Name a folder with Markdown files",
+        ),
         os.devnull: ("/dev/null is no ordinary file.", "Name a file or a folder."),
     }.items():
         err = refused(cli, "run", name, code=3)
@@ -160,7 +166,7 @@ def test_a_plan_without_read_permission_starts_nothing(bound: CommandLine) -> No
     ("body", "content_type", "status", "words"),
     [
         (b"{", "application/json", 400, "/openapi.json"),
-        (b'{"txt": "a"}', "application/json", 400, "text: Field required"),
+        (b'{"txt": "a"}', "application/json", 400, "txt: Extra inputs are not permitted"),
         (b"# Caf\xe9\n", "text/markdown", 422, "Save it as UTF-8."),
         (GOOD.encode(), "image/png", 415, "send text/markdown"),
     ],

@@ -131,7 +131,8 @@ def test_a_plan_and_its_tasks_are_read(http, plan, database):  # noqa: F811
     following = http.get(f"/plans/{plan.plan_id}/tasks", params={"after": page["next"]}).json()
     keys = [task["key"] for task in page["items"] + following["items"] if task["kind"] == "leaf"]
     assert keys == ["A.1", "A.2", "A.3", "A.4", "A.5"]
-    execute(database, "UPDATE task_states SET state = 'ready' WHERE priority = 0")
+    ready = "UPDATE task_states SET state = 'ready' FROM tasks WHERE id = task_id AND tasks.priority = 0"
+    execute(database, ready)
     for path in (f"/plans/{plan.plan_id}/tasks/ready", f"/tasks/ready?plan={plan.plan_id}"):
         assert [task["key"] for task in http.get(path).json()["items"]] == ["A.2"]
     task = TaskDetail.model_validate(http.get("/tasks/A.2", params={"plan": "Ship it"}).json())
