@@ -13,7 +13,8 @@ from contextlib import contextmanager
 def stopped(*pids: int) -> Iterator[None]:
     """Freeze processes; at the end thaw those that still live."""
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        with contextlib.suppress(ProcessLookupError):  # it ended since it was looked for
+            os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
