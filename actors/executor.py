@@ -53,7 +53,7 @@ class Executor:
         log_json(settings)
         structlog.contextvars.bind_contextvars(executor=name)
         self._config, self._name, self._agent_type = config, name, agent_type
-        self._node_id = ray.get_runtime_context().get_node_id()
+        self._node_id = self._find_node_id()
         self._loop = asyncio.get_running_loop()
         self._scheduler: Any = None
         kind = Routing.from_settings(settings).agent_type(agent_type)
@@ -88,6 +88,9 @@ class Executor:
         self._has_node = asyncio.Event()
         self._meeting = self._loop.create_task(self._meet_node(), name="meeting the Node actor")
         gc.freeze()  # what is imported stays, and visiting it over and over takes a third of a busy executor
+
+    def _find_node_id(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
 
     def __repr__(self) -> str:
         return f"Executor({self._name.removeprefix('executor-')})"

@@ -71,6 +71,10 @@ class Answer:
     body: Mapping[str, Any]
 
 
+#: Whoever asks Ray for anything here is told so. Ray would else start, or join any Ray of this machine.
+_WITHOUT_RAY = {"RAY_ENABLE_AUTO_CONNECT": "0"}
+
+
 class ServiceProcess:
     """The parent's end. The port outlives the process, so a killed one can be started again behind it."""
 
@@ -103,7 +107,7 @@ class ServiceProcess:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=foreign_environment(),
+                env=foreign_environment() | _WITHOUT_RAY,
                 cwd=ROOT,
                 pass_fds=[descriptor],
             )
@@ -263,6 +267,9 @@ def _make_scheduling(config: ActorConfig, executors: _Executors) -> Scheduling:
     from orchestrator.store.scheduler import PostgresSchedulerStore
 
     class LocalExecutor(Executor):
+        def _find_node_id(self) -> str:
+            return "here"
+
         async def _meet_node(self) -> None:
             self._has_node.set()
 
