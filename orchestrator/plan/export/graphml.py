@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from xml.sax.saxutils import escape, quoteattr
 
-from orchestrator.plan.export.parts import known_edges, numbers
-from orchestrator.plan.model import Plan, PlanDependency, PlanTask
+from orchestrator.plan.export.parts import known_edges, numbers, task_values
+from orchestrator.plan.model import Plan, PlanDependency
 
 #: What XML 1.0 cannot hold, in whatever way it is written.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -30,7 +30,7 @@ def to_graphml(plan: Plan) -> str:
         f'  <graph id={_attribute(plan.title or plan.name or "plan")} edgedefault="directed">',
     ]
     for task in plan.tasks:
-        lines += [f'    <node id="{names[task.key]}">', *_data("node", _task_values(task)), "    </node>"]
+        lines += [f'    <node id="{names[task.key]}">', *_data("node", task_values(task)), "    </node>"]
     for edge in known_edges(plan):
         start = f'    <edge source="{names[edge.on]}" target="{names[edge.task]}">'
         lines += [start, *_data("edge", _edge_values(edge)), "    </edge>"]
@@ -46,21 +46,6 @@ def _data(element: str, values: dict[str, str]) -> Iterator[str]:
     for name, value in values.items():
         if value:
             yield f'      <data key="{element}.{name}">{_content(value)}</data>'
-
-
-def _task_values(task: PlanTask) -> dict[str, str]:
-    return {
-        "key": task.key,
-        "title": task.title,
-        "kind": task.kind.value,
-        "parent": task.parent,
-        "mark": task.mark.value,
-        "priority": str(task.priority),
-        "estimate_ms": "" if task.estimate_ms is None else str(task.estimate_ms),
-        "agent": task.agent,
-        "task_type": task.task_type,
-        "domain": task.domain,
-    }
 
 
 def _edge_values(edge: PlanDependency) -> dict[str, str]:

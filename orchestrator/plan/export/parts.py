@@ -42,3 +42,19 @@ def numbers(plan: Plan) -> Mapping[str, str]:
 def label(task: PlanTask) -> str:
     """What a diagram calls a task: its key, if that says anything, and its title."""
     return f"{task.key} · {task.title}" if task.has_own_key else task.title
+
+
+def task_values(task: PlanTask) -> dict[str, str]:
+    """What every notation with named values says of a task first; empty where the plan says nothing."""
+    return {
+        "key": task.key,
+        "title": task.title,
+        "kind": task.kind.value,
+        "parent": task.parent,
+        "mark": task.mark.value,
+        "priority": str(task.priority),
+        "estimate_ms": "" if task.estimate_ms is None else str(task.estimate_ms),
+        "agent": task.agent,
+        "task_type": task.task_type,
+        "domain": task.domain,
+    }

@@ -8,7 +8,7 @@ import json
 
 from orchestrator.core.words import TaskKind
 from orchestrator.plan.amounts import MINUTE_MS
-from orchestrator.plan.export.parts import edges_by_task
+from orchestrator.plan.export.parts import edges_by_task, task_values
 from orchestrator.plan.model import DependencyKind, Mark, Plan, PlanDependency, PlanTask
 
 #: What spreadsheets take for the beginning of a formula.
@@ -50,16 +50,7 @@ def to_csv(plan: Plan) -> str:
 def _cells(task: PlanTask, edges: list[PlanDependency]) -> dict[str, str]:
     """The cells by the names of their columns."""
     return {
-        "key": task.key,
-        "title": task.title,
-        "kind": task.kind.value,
-        "parent": task.parent,
-        "mark": task.mark.value,
-        "priority": str(task.priority),
-        "estimate_ms": "" if task.estimate_ms is None else str(task.estimate_ms),
-        "agent": task.agent,
-        "task_type": task.task_type,
-        "domain": task.domain,
+        **task_values(task),
         **{kind.value: "\n".join(edge.on for edge in edges if edge.kind is kind) for kind in DependencyKind},
         "acceptance": "\n".join(task.acceptance),
         "touches": "\n".join(task.touches),
