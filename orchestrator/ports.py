@@ -139,6 +139,12 @@ class Process(Protocol):
     def output(self) -> AsyncIterator[tuple[str, bytes]]:
         """Yield `(stream, chunk)` until both of stdout and stderr have ended."""
 
+    async def write(self, data: bytes) -> None:
+        """Give `data` to the stdin of a command that has one. Raises ConnectionError: it reads no more."""
+
+    def end_input(self) -> None:
+        """End the stdin of a command that has one; harmless to repeat."""
+
     async def wait(self) -> int:
         """Return the exit code of the command; negative means the number of the signal that ended it."""
 
@@ -149,8 +155,13 @@ class Process(Protocol):
 class Launcher(Protocol):
     """Starts children that cannot outlive us."""
 
-    async def start(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int) -> Process:
-        """Start `argv` with exactly `env`; every descendant dies when this process does."""
+    async def start(
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int, has_input: bool = False
+    ) -> Process:
+        """Start `argv` with exactly `env`; every descendant dies when this process does.
+
+        Its stdin is what `Process.write` gives it if it `has_input`, else empty.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

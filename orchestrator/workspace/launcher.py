@@ -85,14 +85,15 @@ class ProcessLauncher:
         self._grace_s = grace_s
 
     async def start(
-        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int, has_input: bool = False
     ) -> LaunchedProcess:
-        """Start `argv` with exactly `env` and the marker, /dev/null as stdin.
+        """Start `argv` with exactly `env` and the marker; stdin is a pipe of ours or /dev/null.
 
         Raises:
             EnvironmentFault: the program or the folder is missing, or the record cannot be written.
         """
-        control, popen = self._spawn(argv, cwd=cwd, env=env, token=token)
+        stdin = subprocess.PIPE if has_input else subprocess.DEVNULL
+        control, popen = self._spawn(argv, cwd=cwd, env=env, token=token, stdin=stdin)
         process = LaunchedProcess(popen, control, records=self._records, token=token)
         try:
             await process.open()
@@ -102,7 +103,7 @@ class ProcessLauncher:
         return process
 
     def _spawn(
-        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int, stdin: int
     ) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         """Start the launcher in one uninterruptible step: a cancel cannot lose it."""
         ours, theirs = socket.socketpair()
@@ -123,7 +124,7 @@ class ProcessLauncher:
                 cwd=cwd,
                 env=command.env,
                 bufsize=0,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=(fd,),
@@ -152,6 +153,7 @@ class LaunchedProcess:
         self._token = token
         self._pid = 0
         self._writer: asyncio.StreamWriter | None = None
+        self._input: asyncio.StreamWriter | None = None
         self._unread = {"stdout": popen.stdout, "stderr": popen.stderr}
         self._outputs: dict[str, asyncio.StreamReader] = {}
         self._pipes: list[asyncio.BaseTransport] = []
@@ -172,6 +174,8 @@ class LaunchedProcess:
         self._ending = asyncio.create_task(self._end(reports, started := asyncio.Event()))
         while self._unread:
             await self._connect(*self._unread.popitem())
+        if self._popen.stdin is not None:
+            await self._connect_input(self._popen.stdin)
         waiting = asyncio.create_task(started.wait())
         try:
             await asyncio.wait({waiting, self._ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -186,6 +190,31 @@ class LaunchedProcess:
             lambda: asyncio.StreamReaderProtocol(reader), pipe
         )
         self._pipes.append(transport)
+
+    async def _connect_input(self, pipe: IO[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.connect_write_pipe(
+            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), pipe
+        )
+        self._pipes.append(transport)
+        self._input = asyncio.StreamWriter(transport, protocol, None, loop)
+
+    async def write(self, data: bytes) -> None:
+        """Give `data` to the command's stdin and wait until little of it is left unread.
+
+        Raises:
+            ConnectionError: it reads no more.
+        """
+        assert self._input is not None, "the command was started without input"
+        if self._input.is_closing():
+            raise BrokenPipeError("the command reads no more")
+        self._input.write(data)
+        await self._input.drain()
+
+    def end_input(self) -> None:
+        """End the command's stdin; harmless to repeat."""
+        if self._input is not None:
+            self._input.close()
 
     async def output(self) -> AsyncIterator[tuple[str, bytes]]:
         """Yield `(stream, chunk)` until both of stdout and stderr have ended."""
@@ -221,7 +250,7 @@ class LaunchedProcess:
             self._writer.write_eof()
             with contextlib.suppress(EnvironmentFault):
                 await asyncio.shield(self._ending)
-        for pipe in (*self._pipes, *self._unread.values()):
+        for pipe in (*self._pipes, *self._unread.values(), None if self._input else self._popen.stdin):
             if pipe:
                 pipe.close()
 

@@ -46,8 +46,10 @@ def records(tmp_path: Path) -> Iterator[Path]:
 async def launch(records: Path, tmp_path: Path) -> AsyncIterator[object]:
     started: list[LaunchedProcess] = []
 
-    async def start(*argv: str) -> LaunchedProcess:
-        process = await ProcessLauncher(records=records).start(argv, cwd=tmp_path, env=ENV, token=TOKEN)
+    async def start(*argv: str, has_input: bool = False) -> LaunchedProcess:
+        process = await ProcessLauncher(records=records).start(
+            argv, cwd=tmp_path, env=ENV, token=TOKEN, has_input=has_input
+        )
         started.append(process)
         return process
 
@@ -109,6 +111,28 @@ async def test_stdin_is_empty_and_signals_are_reset(launch):
     ignored = int((await collect(status))[0].split()[1], 16)
     of_the_c_library = 1 << (32 - 1) | 1 << (33 - 1)  # no program can set these two; see signal(7), NPTL
     assert ignored & ~of_the_c_library == 0
+
+
+async def test_input_is_what_is_written_until_it_is_ended(launch):
+    process = await launch("cat", has_input=True)
+    await process.write(b"one\n")
+    assert await read_line(process) == "one"
+    writing = asyncio.create_task(process.write(b"x" * 1_000_000))
+    writing.add_done_callback(lambda _: process.end_input())
+    assert len((await collect(process))[0]) == 1_000_000
+    assert await process.wait() == 0
+    with pytest.raises(ConnectionError):
+        await process.write(b"too late")
+
+
+async def test_a_command_that_does_not_read_is_killed_with_its_input(launch, records):
+    process = await launch("sleep", "300", has_input=True)
+    writing = asyncio.create_task(process.write(b"x" * 1_000_000))
+    await asyncio.sleep(0)
+    await process.kill(grace_s=0)
+    with pytest.raises(ConnectionError):
+        await writing
+    assert tree.confirm_gone(records, TOKEN)
 
 
 async def test_record_names_launcher_and_child_while_it_runs(launch, records):
