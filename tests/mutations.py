@@ -92,6 +92,12 @@ DEFECTS = (
         new="if False:",
     ),
     Defect(
+        name="the time of a commit that hung counts against starts",
+        path="orchestrator/runtime/driver.py",
+        old="            if late_s > 0:\n",
+        new="            if False:\n",
+    ),
+    Defect(
         name="a commit whose end is unknown is sent again unasked",
         path="orchestrator/runtime/commits.py",
         old="            return is_committed\n",

@@ -203,6 +203,13 @@ class DatabaseReturned(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseHung(Event):
+    """The database took `for_ms` too long over a write; meanwhile nobody could store anything."""
+
+    for_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AffinityRow:
     """History of one (agent type, task type, domain)."""
 

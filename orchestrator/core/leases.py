@@ -13,6 +13,7 @@ from orchestrator.core.commands import Answer, FenceAttempt, ProveGone, StartAtt
 from orchestrator.core.events import (
     AttemptUnproven,
     BeatsRead,
+    DatabaseHung,
     ExecutorJoined,
     ExecutorLost,
     ExecutorRetired,
@@ -95,10 +96,23 @@ def _is_over(s: State, attempt: Attempt, *, at_ms: int) -> bool:
 
 
 def on_database_returned(s: State, *, at_ms: int) -> None:
-    """Nobody could store a start or renew while the database was away: every lease is counted afresh."""
+    """Nobody could store a start or renew while the database was away: every lease is counted afresh.
+
+    Nor a result: what should have ended meanwhile gets the margin for it once more.
+    """
     for attempt in s.attempts.values():
         attempt.leased_at_ms = attempt.beat_at_ms = at_ms
         attempt.is_resent = False
+        begun_ms = at_ms - _longest_ms(s, attempt) + s.policy.timeout_margin_ms
+        attempt.started_at_ms = max(attempt.started_at_ms, begun_ms)
+
+
+def on_database_hung(s: State, event: DatabaseHung, *, at_ms: int) -> None:
+    """The time in which it hung counts for nobody; however slow it is, the rest of the time does."""
+    for attempt in s.attempts.values():
+        attempt.leased_at_ms = min(at_ms, attempt.leased_at_ms + event.for_ms)
+        attempt.beat_at_ms = min(at_ms, attempt.beat_at_ms + event.for_ms)
+        attempt.started_at_ms = min(at_ms, attempt.started_at_ms + event.for_ms)
 
 
 def _look_into(s: State, attempts: Iterable[Attempt], *, reason: str, at_ms: int) -> None:

@@ -17,6 +17,7 @@ from orchestrator.core.fairness import offer_everybody
 from orchestrator.core.leases import (
     on_attempt_unproven,
     on_beats_read,
+    on_database_hung,
     on_database_returned,
     on_executor_joined,
     on_executor_lost,
@@ -51,6 +52,7 @@ AnyEvent = (
     | e.AttemptUnproven
     | e.BeatsRead
     | e.DatabaseReturned
+    | e.DatabaseHung
     | e.AffinityRead
     | e.Requested
     | e.Tick
@@ -109,6 +111,8 @@ class SchedulerState(State):
                 on_beats_read(self, event, at_ms=at_ms)
             case e.DatabaseReturned():
                 on_database_returned(self, at_ms=at_ms)
+            case e.DatabaseHung():
+                on_database_hung(self, event, at_ms=at_ms)
             case e.AffinityRead():
                 self.affinity.update({(r.agent_type, r.task_type, r.domain): r for r in event.rows})
             case e.Requested():

@@ -315,6 +315,9 @@ class Driver:
         if self._writing is not None and self._writing.done():
             done, self._writing = self._writing, None
             done.result()
+            late_s = self._clock.monotonic_s() - self._writing_since_s - AHEAD_S
+            if late_s > 0:
+                self._inbox.insert(0, e.DatabaseHung(at_ms=0, for_ms=round(late_s * 1000)))
 
     def _end_turn(self) -> None:
         ended, self._turn = self._turn, asyncio.Event()

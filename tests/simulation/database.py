@@ -1,4 +1,4 @@
-"""The database server as its clients meet it: slow, away, or answering nobody; and the lines that lead there.
+"""The database server as its clients meet it: slow, hung, or away; and the lines that lead there.
 
 A transaction takes place in one moment on the server, outside of every process: whoever sent it may have died
 by then. What becomes of it and of its answer are two things.
@@ -32,6 +32,7 @@ class Database:
         self._dice = dice
         self._locked_until_s = 0.0
         self.away_until_s = 0.0
+        self.hung_until_s = 0.0
         self.clock_offset_ms = 0  #: of what it tells a new term, against its first
         self.tables = MemoryTables(clock_ms=lambda: 1_700_000_000_000 + int(loop.time() * 1000))
         self.on_sent: Callable[[Process, str], None] = lambda process, what: None
@@ -41,6 +42,11 @@ class Database:
     def is_away(self) -> bool:
         """Whether nobody can reach it."""
         return self._loop.time() < self.away_until_s
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether it takes everything in and does nothing."""
+        return self._loop.time() < self.hung_until_s
 
     def latency_s(self) -> float:
         """Return how long a transaction travels one way."""
@@ -67,7 +73,8 @@ class Database:
             self._loop.later(arrives_s, self._arrive, process, what, transaction, answer)
 
     def _arrive(self, process: Process, what: str, transaction: Callable[[], Any], answer: Any) -> None:
-        wait_s = self._locked_until_s - self._loop.time() if what in _ON_TERM else 0.0
+        goes_on_s = max(self.hung_until_s, self._locked_until_s if what in _ON_TERM else 0.0)
+        wait_s = goes_on_s - self._loop.time()
         if wait_s > 0:
             self._loop.later(wait_s + 0.001, self._arrive, process, what, transaction, answer)
         elif self.is_away:

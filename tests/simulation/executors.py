@@ -216,7 +216,7 @@ class SimulatedExecutor:
             work()
 
     def _check_line(self) -> None:
-        if self.line.is_cut or self._world.dice.befalls("renewal lost"):
+        if self.line.is_cut or self._world.database.is_hung or self._world.dice.befalls("renewal lost"):
             raise DatabaseUnavailable("The connection broke.")
 
     def _on_cancel(self, token: int, reason: str) -> None:

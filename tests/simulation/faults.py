@@ -21,6 +21,7 @@ STRIKES = {
     "executor frozen at a start": 40.0,
     "executor cut off from the database": 40.0,
     "database outage": 40.0,
+    "database hung": 40.0,
     "clock jump": 40.0,
 }
 

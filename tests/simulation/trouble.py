@@ -26,6 +26,7 @@ class Trouble:
             "executor frozen at a start": self._freeze_at_start,
             "executor cut off from the database": self._cut_executor_off,
             "database outage": self._database_outage,
+            "database hung": self._database_hung,
             "clock jump": self._clock_jump,
         }
         for point in ("before a commit", "after a commit", "while it recovers", "at a dispatch"):
@@ -111,6 +112,11 @@ class Trouble:
         self._world.database.away_until_s = self._world.loop.time() + lasts_s
         return True
 
+    def _database_hung(self) -> bool:
+        lasts_s = self._throw.choice([self._throw.uniform(0.5, 2.0), self._throw.uniform(2.0, 12.0)])
+        self._world.database.hung_until_s = self._world.loop.time() + lasts_s
+        return True
+
     def _clock_jump(self) -> bool:
         self._world.database.clock_offset_ms += int(self._throw.uniform(-60_000, 60_000))
         return True
@@ -120,7 +126,7 @@ def make_peace(world: World) -> None:
     """End every fault: from now on everything works, and stays."""
     world.dice.is_peace = True
     world.crash_at, world.freeze_s = "", 0.0
-    world.database.away_until_s = 0.0
+    world.database.away_until_s = world.database.hung_until_s = 0.0
     for executor in world.executors.values():
         executor.line.cut_until_s = 0.0
     for process in world.processes:

@@ -227,6 +227,13 @@ class Rig:
         self.model.pass_time(self.now_ms)
         self.step(e.Tick(at_ms=0))
 
+    def hang(self, ms: int) -> None:
+        """Time passes while the database hangs: it counts for no attempt."""
+        self.now_ms += ms
+        for moments in (self.leased_at_ms, self.quiet_since_ms):
+            moments.update({token: at_ms + ms for token, at_ms in moments.items()})
+        self.step(e.DatabaseHung(at_ms=0, for_ms=ms))
+
     def set_limits(self, overrides: Overrides) -> None:
         """Somebody changes how much may run at once."""
         self.overrides = self.overrides.merged(overrides)

@@ -178,6 +178,11 @@ class AgainstModel(RuleBasedStateMachine):
         self.rig.quiet_since_ms.update(dict.fromkeys(self.rig.quiet_since_ms, self.rig.now_ms))
         self.rig.step(e.DatabaseReturned(at_ms=0))
 
+    @rule(ms=st.sampled_from([100, 700, 5_000]))
+    def hang_database(self, ms: int) -> None:
+        """The database took too long over a write."""
+        self.rig.hang(ms)
+
     @rule(has_credentials=st.booleans())
     def crash(self, has_credentials: bool) -> None:
         """The scheduler dies and recovers, perhaps with other credentials."""

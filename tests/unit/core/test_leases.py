@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import EndAttempt, FenceAttempt
-from orchestrator.core.leases import EXECUTOR_LOST, LEASE_EXPIRED, TIMED_OUT
+from orchestrator.core.commands import EndAttempt, FenceAttempt, StartAttempt
+from orchestrator.core.leases import EXECUTOR_LOST, LEASE_EXPIRED, START_TIMEOUT, TIMED_OUT
 from orchestrator.core.state import Policy
 from orchestrator.core.task import TaskRules
 from orchestrator.core.words import AttemptState, FailureClass, PlanState, RetryLost, TaskState
@@ -171,6 +171,57 @@ def test_the_time_of_a_recovered_attempt_is_counted_afresh():
     world.load([spec(1, state=TaskState.RUNNING, work_number=1)], plan=plan, attempts=(live,))
     assert proofs(world.wait(11_999)) == []
     assert len(proofs(world.wait(1))) == 1
+
+
+def test_time_in_which_the_database_hung_does_not_count_for_a_start():
+    world = World()
+    world.join("a")
+    world.load([spec(1)])
+    world.wait(5_000)
+    world.now_ms += 60_000
+    world.handle(e.DatabaseHung(at_ms=0, for_ms=60_000))
+    assert world.wait(2_999) == []
+    assert [type(command) for command in world.wait(1)] == [StartAttempt]
+    assert world.wait(11_999) == []
+    assert [proof.reason for proof in proofs(world.wait(1))] == [START_TIMEOUT]
+
+
+def test_time_in_which_the_database_hung_does_not_count_for_a_lease():
+    world, token = running()
+    world.now_ms += 6_000
+    world.handle(e.DatabaseHung(at_ms=0, for_ms=5_000))
+    world.now_ms += 99
+    assert proofs(world.handle(e.BeatsRead(at_ms=0, beats={token: 0}))) == []
+    world.now_ms += 1
+    assert len(proofs(world.handle(e.BeatsRead(at_ms=0, beats={token: 0})))) == 1
+
+
+def test_time_in_which_the_database_hung_does_not_count_for_a_session():
+    world, _ = running()
+    world.now_ms += 60_000
+    world.handle(e.DatabaseHung(at_ms=0, for_ms=60_000))
+    assert proofs(world.wait(11_999)) == []
+    assert len(proofs(world.wait(1))) == 1
+
+
+def test_a_database_that_is_always_slow_holds_up_no_timeout_for_ever():
+    """Of each second half was too slow; the other half counts."""
+    world = World()
+    world.join("a")
+    world.load([spec(1)])
+    for second in range(1, 41):
+        world.now_ms += 1_000
+        world.handle(e.DatabaseHung(at_ms=0, for_ms=500))
+        reasons = [proof.reason for proof in proofs(world.wait(0))]
+        assert reasons == ([START_TIMEOUT] if second == 40 else [])
+
+
+def test_a_result_that_could_not_be_stored_while_the_database_was_away_is_waited_for():
+    world, _ = running()
+    world.now_ms += 60_000
+    world.handle(e.DatabaseReturned(at_ms=0))
+    assert proofs(world.wait(999)) == []
+    assert [proof.reason for proof in proofs(world.wait(1))] == [TIMED_OUT]
 
 
 def test_a_cancel_is_not_undone_by_a_loss():

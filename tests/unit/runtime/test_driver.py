@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 
 from orchestrator.core import events as e
 from orchestrator.core.commands import Command, EndAttempt, LeaseAttempt, MarkStarted
+from orchestrator.core.leases import START_TIMEOUT
 from orchestrator.core.limits import Limits
 from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.state import Policy
@@ -34,9 +36,18 @@ class ManualClock(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.ms = 1_000_000
+        self._hung_s = 0.0
 
     def now_ms(self) -> int:
         return self.ms
+
+    def monotonic_s(self) -> float:  # type: ignore[override] # of this clock, not of all
+        return time.monotonic() + self._hung_s
+
+    def hang(self, ms: int) -> None:
+        """Let time pass while nothing else happens."""
+        self.ms += ms
+        self._hung_s += ms / 1000
 
 
 class RememberingState(SchedulerState):
@@ -249,6 +260,27 @@ async def test_starts_count_afresh_too_when_it_was_only_tokens_that_could_not_be
         assert stage.state.attempts[1].leased_at_ms == stage.clock.ms
         assert not stage.state.attempts[1].prove_reason
         assert not stage.driver.is_database_away
+
+
+async def test_the_time_of_a_commit_that_hung_and_then_came_true_counts_for_no_start() -> None:
+    stage = Stage()
+    stage.has_plan(1, 2)
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        stage.join()
+        await stage.executors.signal.until(lambda: len(stage.executors.started()) == 2)
+        stage.store.may_commit.clear()
+        stage.driver.post(e.AttemptStarted(at_ms=0, token=1))
+        await stage.store.signal.until(lambda: MarkStarted(token=1) in stage.store.sent[-1][1])
+        stage.clock.hang(500_000)
+        stage.tick()
+        stage.store.may_commit.set()
+        await stage.handled(e.Tick)
+        assert not stage.state.attempts[2].prove_reason
+        assert stage.executors.started() == [1, 2]
+        stage.tick(20_000)
+        await stage.handled(e.Tick, times=2)
+        assert stage.state.attempts[2].prove_reason == START_TIMEOUT
 
 
 async def test_a_lost_term_ends_the_loop_and_whoever_waits_may_try_again() -> None:
