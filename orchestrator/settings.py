@@ -7,7 +7,6 @@ or the environment. What wins, in this order: overrides of the caller, the envir
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +30,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as MalformedEnvironment
 
 from orchestrator.errors import SettingsError
+from orchestrator.list_prices import LIST_PRICES
 from orchestrator.settings_sources import (
     SettingsFile,
     WellKnownEnvironment,
@@ -234,32 +234,9 @@ class Price(Section):
     cache_write: NonNegativeFloat
 
 
-#: Published list prices as of 2026-11, input / output / cache read / cache write (5 minutes). Defaults to be
-#: checked against the price list of the day and overridden in `anthropic.prices`. Haiku 5.5 is billed in two
-#: bands by prompt length; the row is the upper one, so that a budget is never overrun unnoticed.
-_PRICES = {
-    "claude-fable-5-1": (10.0, 50.0, 0.25, 12.5),
-    "claude-fable-5": (10.0, 50.0, 1.0, 12.5),
-    "claude-mythos-5-1": (10.0, 50.0, 0.25, 12.5),
-    "claude-mythos-5": (10.0, 50.0, 1.0, 12.5),
-    "claude-opus-5-5": (4.0, 20.0, 0.2, 5.0),
-    "claude-opus-5": (5.0, 25.0, 0.5, 6.25),
-    "claude-opus-4-8": (5.0, 25.0, 0.5, 6.25),
-    "claude-opus-4-7": (5.0, 25.0, 0.5, 6.25),
-    "claude-opus-4-6": (5.0, 25.0, 0.5, 6.25),
-    "claude-opus-4-5": (5.0, 25.0, 0.5, 6.25),
-    "claude-sonnet-5-5": (2.0, 10.0, 0.1, 2.5),
-    "claude-sonnet-5": (2.0, 10.0, 0.2, 2.5),
-    "claude-sonnet-4-6": (3.0, 15.0, 0.3, 3.75),
-    "claude-sonnet-4-5": (3.0, 15.0, 0.3, 3.75),
-    "claude-haiku-5-5": (0.5, 2.5, 0.05, 0.625),
-    "claude-haiku-4-5": (1.0, 5.0, 0.1, 1.25),
-}
-
-
 def _list_prices() -> dict[str, Price]:
     names = ("input", "output", "cache_read", "cache_write")
-    return {model: Price(**dict(zip(names, row, strict=True))) for model, row in _PRICES.items()}
+    return {model: Price(**dict(zip(names, row, strict=True))) for model, row in LIST_PRICES.items()}
 
 
 class Anthropic(Section):
@@ -404,47 +381,3 @@ def load_settings(home: Path | None = None, overrides: Mapping[str, Any] | None 
             f"The environment holds a malformed setting: {error}.",
             remedy="Write lists and tables as JSON, such as '{\"devops-engineer\": 2}'.",
         ) from None
-
-
-def settings_example() -> str:
-    """Return a settings file with every key, its meaning and, commented out, its default."""
-    head = (
-        "# Settings of the CODITECT Task Orchestrator. Lines such as `#port = 8000` show the defaults:\n"
-        "# remove the # to change one. The environment wins over this file, for example\n"
-        "# ORCHESTRATOR_HTTP__PORT=8001 over `port` of [http].\n"
-    )
-    sections = {name: field for name, field in Settings.model_fields.items() if name not in ("home", "file")}
-    return head + "".join(_example(field.get_default(), name=name) for name, field in sections.items())
-
-
-def _example(section: BaseModel, *, name: str) -> str:
-    """Return `section` as a TOML table with every key commented out, its own sections last."""
-    lines = [f"\n# {type(section).__doc__}\n[{name}]\n"]
-    tables = []
-    for key, field in type(section).model_fields.items():
-        value = getattr(section, key)
-        if isinstance(value, BaseModel):
-            tables.append(_example(value, name=f"{name}.{key}"))
-            continue
-        if field.description:
-            lines.append(f"# {field.description}\n")
-        lines += [f"#{line}\n" for line in _toml_lines(key, value)]
-    return "".join(lines + tables)
-
-
-def _toml_lines(key: str, value: object) -> list[str]:
-    """Return `key = value` in TOML; a table of sections takes one line for each."""
-    if isinstance(value, Mapping) and value and all(isinstance(item, BaseModel) for item in value.values()):
-        return [f"{key}.{name} = {_toml(item)}" for name, item in value.items()]
-    return [f"{key} = {_toml(value)}"]
-
-
-def _toml(value: object) -> str:
-    """Return `value` as TOML; what JSON writes for numbers, strings and lists is TOML too."""
-    if isinstance(value, SecretStr):
-        return '""'
-    if isinstance(value, BaseModel):
-        return _toml(value.model_dump())
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
-    return json.dumps(value)

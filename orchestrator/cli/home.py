@@ -29,7 +29,7 @@ def make_home(home: Path) -> bool:
     Raises:
         EnvironmentFault: the folder cannot be made or written; nothing half-written stays.
     """
-    from orchestrator.settings import settings_example
+    from orchestrator.settings_example import settings_example
 
     if any((home / name).exists() for name in ("settings.toml", "settings.json")):
         return False

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SettingsError
-from orchestrator.settings import Settings, load_settings, settings_example
+from orchestrator.settings import Settings, load_settings
+from orchestrator.settings_example import settings_example
 
 
 @pytest.fixture(autouse=True)
