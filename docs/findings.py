@@ -14,8 +14,8 @@ _INTRODUCTION = """\
 What can be found in a plan. Generated from `orchestrator/plan/findings.py` by `make docs`; a test compares it
 with the code. `orchestrator lint PLAN` tells the findings of a plan, each with its line and the remedy:
 
-    plan.md:4: error: The id A.1 at line 4 is already taken at line 3. Give one of them another id. \
-[P201 duplicate-id]
+    plan.md:4: error: A.1 depends on A.7, and no task has that id. Correct the id or add the task. \
+[P501 unknown-dependency]
 
 An *error* refuses the plan, and nothing of it is stored. With a *warning* it runs, as the finding says. A
 number never changes its meaning.

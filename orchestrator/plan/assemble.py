@@ -15,7 +15,7 @@ from orchestrator.plan.classify import classify
 from orchestrator.plan.dependencies import find_dependencies
 from orchestrator.plan.dependencies.cycles import demote_inferred
 from orchestrator.plan.draft import Draft, Node
-from orchestrator.plan.keys import slug
+from orchestrator.plan.keys import numbered, slug
 from orchestrator.plan.model import BY_AUTHOR, Checkboxes, Plan, PlanTask
 
 _DERIVED_KEY_CHARS_MAX = 120
@@ -65,9 +65,9 @@ def _give_keys(nodes: Sequence[Node]) -> tuple[dict[Node, str], list[Finding]]:
     findings = []
     counts: dict[str, int] = {}
     for node in nodes:
-        if node.given_key in owners:
-            findings.append(duplicate_key(node, owners[node.given_key]))
         if node.given_key:
+            if node.given_key in owners:
+                findings.append(duplicate_key(node, owners[node.given_key]))
             keys[node] = _free(node.given_key, owners, counts)
             owners[keys[node]] = node
     for node in nodes:
@@ -89,7 +89,7 @@ def _free(key: str, owners: Mapping[str, Node], counts: dict[str, int]) -> str:
     free = key
     while free in owners:
         counts[key] = counts.get(key, 1) + 1
-        free = f"{key}~{counts[key]}"
+        free = numbered(key, counts[key])
     return free
 
 

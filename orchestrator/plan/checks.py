@@ -55,7 +55,8 @@ def check_plan(
 def duplicate_key(node: Node, first: Node) -> Finding:
     """The finding for a second task with the same id."""
     where = f"{first.source} {first.place}" if first.source != node.source else first.place
-    message = f"The id {node.given_key} at {node.place} is already taken at {where}."
+    taken = f"The id {node.given_key} at {node.place} is already taken at {where}"
+    message = f"{taken}: a number behind it tells the two apart."
     return Code.DUPLICATE_ID.at(node.line, message, remedy="Give one of them another id.", source=node.source)
 
 

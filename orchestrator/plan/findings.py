@@ -30,7 +30,7 @@ class Code(Enum):
     TOO_DEEP = ("P110", "error", "Tasks are nested too deeply in JSON.")
     STALE_COUNTS = ("P111", "warning", "The front matter counts tasks that are not there; the boxes hold.")
 
-    DUPLICATE_ID = ("P201", "error", "Two tasks have the same id.")
+    DUPLICATE_ID = ("P201", "warning", "Two tasks have the same id; the later one gets a number behind it.")
     RUN_ON_CONTAINER = ("P202", "error", "What contains tasks has work of its own, which nobody would do.")
     EMPTY_TITLE = ("P203", "warning", "A box has no words beside it; it is no task.")
     CRITERIA_BOXES = ("P204", "warning", "Boxes stand under a heading of criteria; they are no tasks.")

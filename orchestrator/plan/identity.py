@@ -1,17 +1,20 @@
 """Which task of a new text is which task of the old one, when a plan was edited.
 
 Rule, in this order: the same id (the author's, or the hidden one of an `<!-- id: -->` comment); the same
-title under the same parent; the same title elsewhere; a similar title under the same parent. A task that has
-become a container, or the other way round, is another one. The same two texts always give the same answer.
+title under the same parent; the same title elsewhere; a similar title under the same parent. An id that
+several tasks share is no proof: of these the titles tell which is which, then their parents and order. A task
+that has become a container, or the other way round, is another one. The same two texts always give the same
+answer.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 
+from orchestrator.plan.keys import id_of, numbered
 from orchestrator.plan.model import Plan, PlanTask
 
 #: From this on two titles are of one task: `Write the importer` and `Write the importers of tracks`.
@@ -27,8 +30,10 @@ def match_tasks(old: Sequence[PlanTask], new: Sequence[PlanTask]) -> dict[str, s
         old, new: the tasks of the two texts, parents before their children; keys are unique in each.
     """
     matching = _Matching(old, new)
-    matching.by_key()
+    matching.by_id()
+    matching.by_title(same_parent=True, same_id=True)
     matching.by_title(same_parent=True)
+    matching.by_shared_id()
     matching.by_title(same_parent=False)
     matching.by_similar_title()
     return matching.old_of
@@ -37,15 +42,18 @@ def match_tasks(old: Sequence[PlanTask], new: Sequence[PlanTask]) -> dict[str, s
 def keep_keys(new: Plan, old_of: Mapping[str, str]) -> Plan:
     """Return the plan with the keys by which its known tasks go: an id that the author wrote, else the old.
 
+    Of an id that several tasks share each known task keeps the number that it has.
+
     Args:
         old_of: what `match_tasks` gave.
     """
-    used = {task.key for task in new.tasks if task.has_own_key}
-    names: dict[str, str] = {task.key: task.key for task in new.tasks if task.has_own_key}
+    shared = _shared_ids(new.tasks)
+    names = {task.key: task.key for task in new.tasks if task.has_own_key and id_of(task.key) not in shared}
+    used = set(names)
     for known in (True, False):
         for task in new.tasks:
-            if not task.has_own_key and (task.key in old_of) is known:
-                names[task.key] = _free(old_of.get(task.key, task.key), used)
+            if task.key not in names and (task.key in old_of) is known:
+                names[task.key] = _free(_wanted_key(task, old_of), used)
                 used.add(names[task.key])
     return replace(
         new,
@@ -59,12 +67,26 @@ def keep_keys(new: Plan, old_of: Mapping[str, str]) -> Plan:
     )
 
 
+def _wanted_key(task: PlanTask, old_of: Mapping[str, str]) -> str:
+    """The key that a task is to have if no other has it; its author may have given it another id."""
+    old = old_of.get(task.key)
+    if not task.has_own_key:
+        return task.key if old is None else old
+    return old if old is not None and id_of(old) == id_of(task.key) else id_of(task.key)
+
+
 def _free(key: str, used: set[str]) -> str:
     free, number = key, 1
     while free in used:
         number += 1
-        free = f"{key}~{number}"
+        free = numbered(id_of(key), number)
     return free
+
+
+def _shared_ids(tasks: Iterable[PlanTask]) -> frozenset[str]:
+    """The ids that several tasks have."""
+    counts = Counter(id_of(task.key) for task in tasks if task.has_own_key)
+    return frozenset(id_ for id_, count in counts.items() if count > 1)
 
 
 class _Matching:
@@ -72,6 +94,7 @@ class _Matching:
         self._old = {task.key: task for task in old}
         self._new = new
         self._left = dict(self._old)
+        self._shared = _shared_ids(old) | _shared_ids(new)
         self.old_of: dict[str, str] = {}
 
     def _pair(self, new: PlanTask, old: PlanTask) -> None:
@@ -81,21 +104,51 @@ class _Matching:
     def _unknown(self) -> list[PlanTask]:
         return [task for task in self._new if task.key not in self.old_of]
 
-    def by_key(self) -> None:
+    def by_id(self) -> None:
+        """Pair what has an id of its own that is nobody else's."""
+        olds = {id_of(old.key): old for old in self._old.values() if old.has_own_key}
         for task in self._new:
-            old = self._left.get(task.key)
-            if task.has_own_key and old is not None and old.kind is task.kind:
+            old = olds.get(id_of(task.key)) if task.has_own_key else None
+            if old is not None and old.kind is task.kind and not self._shared_id(task):
                 self._pair(task, old)
 
-    def by_title(self, *, same_parent: bool) -> None:
-        """Pair equal titles, the first with the first; parents come before their children."""
+    def by_title(self, *, same_parent: bool, same_id: bool = False) -> None:
+        """Pair equal titles; `same_id` only those that share an id too, where ids are shared."""
+
+        def name(task: PlanTask, parent: str) -> tuple[object, ...]:
+            title = " ".join(task.title.casefold().split())
+            id_ = self._shared_id(task) if same_id else ""
+            return task.kind, title, parent if same_parent else None, id_
+
+        self._pair_equal(name)
+
+    def by_shared_id(self) -> None:
+        """Pair what shares an id and a parent."""
+
+        def name(task: PlanTask, parent: str) -> tuple[object, ...]:
+            return (task.kind, parent, id_) if (id_ := self._shared_id(task)) else ()
+
+        if self._shared:
+            self._pair_equal(name)
+
+    def _pair_equal(self, name: Callable[[PlanTask, str], tuple[object, ...]]) -> None:
+        """Pair tasks of equal names, the first with the first; parents come before their children.
+
+        Args:
+            name: of a task under a parent of that old key; empty for none.
+        """
         waiting: dict[tuple[object, ...], deque[PlanTask]] = defaultdict(deque)
         for old in self._left.values():
-            waiting[_name(old, old.parent if same_parent else None)].append(old)
+            waiting[name(old, old.parent)].append(old)
         for task in self._unknown():
-            found = waiting.get(_name(task, self._old_parent(task) if same_parent else None))
-            if found:
+            called = name(task, self._old_parent(task))
+            if called and (found := waiting.get(called)):
                 self._pair(task, found.popleft())
+
+    def _shared_id(self, task: PlanTask) -> str:
+        """Its id, if several tasks of one of the texts have it; else nothing."""
+        id_ = id_of(task.key) if task.has_own_key else ""
+        return id_ if id_ in self._shared else ""
 
     def _old_parent(self, task: PlanTask) -> str:
         """The old key of its parent; a name that nobody has if the parent is new."""
@@ -112,10 +165,6 @@ class _Matching:
             old_parent = self.old_of.get(parent, "\0") if parent else ""
             for task, old in _best_pairs(tasks, olds.get(old_parent, [])):
                 self._pair(task, old)
-
-
-def _name(task: PlanTask, parent: str | None) -> tuple[object, ...]:
-    return task.kind, " ".join(task.title.casefold().split()), parent
 
 
 def _best_pairs(news: Sequence[PlanTask], olds: Sequence[PlanTask]) -> list[tuple[PlanTask, PlanTask]]:

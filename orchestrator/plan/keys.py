@@ -43,6 +43,7 @@ _ALIAS = re.compile(
 _HIDDEN = re.compile(r"<!-- id: (?P<key>\S{1,600}) -->$")
 _HIDDEN_CHARS_MAX = 620
 _NOT_HIDEABLE = re.compile(r"[\s%<>]")
+_NUMBERED = re.compile(r"~\d+$")
 _NOT_WORD = re.compile(r"[^\w]+")
 _SLUG_CHARS_MAX = 48
 _KEY_REACH_CHARS = 200
@@ -97,6 +98,16 @@ def split_hidden_key(text: str) -> tuple[str, str]:
 def hidden(key: str) -> str:
     """A key as it is hidden at the end of a line; signs that would end the comment are written `%3E`."""
     return f"<!-- id: {_NOT_HIDEABLE.sub(lambda sign: quote(sign[0], safe=''), key)} -->"
+
+
+def numbered(key: str, number: int) -> str:
+    """A key that several tasks would have, made unique: `A.1~2` is the second task with the id `A.1`."""
+    return f"{key}~{number}"
+
+
+def id_of(key: str) -> str:
+    """The id of which a key was made: `A.1` for `A.1~2`."""
+    return _NUMBERED.sub("", key)
 
 
 def is_section_key(key: str) -> bool:

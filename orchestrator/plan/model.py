@@ -96,8 +96,9 @@ class PlanTask:
     """One node of a plan.
 
     Attributes:
-        key: the author's id, or one derived from the place and title where there is none.
-        has_own_key: the author wrote the key.
+        key: the author's id, or one derived from the place and title where there is none; of several tasks
+            with the same one the later get a number behind it, `A.1~2`.
+        has_own_key: the author wrote the id.
         parent: key of the container; empty at the top.
         body: the Markdown below the title that belongs to the task (steps of a generation-2 task included).
         mark: state by the author's notation.

@@ -44,10 +44,10 @@ CYCLE = """# A cycle
 PLANS = {
     "empty": ("", "empty-plan", ("The plan is empty.", "Write at least one task")),
     "no-tasks": ("# Only prose\n\nNothing to do.\n", "no-tasks", ("has no tasks.", "Write at least one")),
-    "duplicate": (
-        "# Twice\n\n- [ ] **A.1** One\n- [ ] **A.1** Two\n",
-        "duplicate-id",
-        ("The id A.1 at line 4 is already taken at line 3.", "Give one of them another id."),
+    "self": (
+        "# Itself\n\n- [ ] **A.1** One\n  - depends: A.1\n",
+        "self-dependency",
+        ("A.1 depends on itself.", "Remove that dependency."),
     ),
     "unknown": (
         "# Unknown\n\n- [ ] **A.1** One\n  - depends: A.7\n",

@@ -73,7 +73,7 @@ async def test_a_container_is_done_when_nothing_below_it_is_open(service):
         SubmitRequest(text=""),
         SubmitRequest(text="# Only words\n\nand more\n"),
         SubmitRequest(text="- [ ] **A.1** no name and no title\n"),
-        SubmitRequest(text="# P\n\n- [ ] **A.1** x\n- [ ] **A.1** y\n"),
+        SubmitRequest(text="# P\n\n- [ ] **A.1** x\n  - depends: A.1\n"),
         SubmitRequest(text="# P\n\n- [ ] **A.1** x\n  - depends: A.2\n- [ ] **A.2** y\n  - depends: A.1\n"),
         SubmitRequest(text=PLAN, until_key="A.99"),
         SubmitRequest(text=PLAN, backend="telepathy"),
@@ -94,9 +94,9 @@ async def test_a_bad_plan_is_refused_and_nothing_is_stored(service, scheduler, d
 
 async def test_findings_come_with_the_refusal(service):
     with pytest.raises(PlanError) as caught:
-        await service.submit(SubmitRequest(text="# P\n\n- [ ] **A.1** x\n- [ ] **A.1** y\n", source="p.md"))
+        await service.submit(SubmitRequest(text="# P\n\n- [ ] **A.1** x\n  - depends: A.7\n", source="p.md"))
     (finding,) = [finding for finding in caught.value.findings if finding.severity == "error"]
-    assert (finding.line, finding.code) == (4, "duplicate-id")
+    assert (finding.line, finding.code) == (4, "unknown-dependency")
     assert "p.md, line 4" in str(caught.value)
 
 

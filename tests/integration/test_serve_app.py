@@ -202,10 +202,10 @@ def test_without_the_token_nothing_is_told(shared_url, headers, path):
 
 
 def test_a_refused_plan_tells_its_findings(http, database):  # noqa: F811
-    text = "# P\n\n- [ ] **A.1** x\n- [ ] **A.1** y\n"
+    text = "# P\n\n- [ ] **A.1** x\n  - depends: A.7\n"
     told = problem(http.post("/plans", content=text, headers=MARKDOWN), 422, "PlanError")
     assert [(f["line"], f["code"]) for f in told["findings"] if f["severity"] == "error"] == [
-        (4, "duplicate-id")
+        (4, "unknown-dependency")
     ]
     assert told["remedy"]
     assert execute(database, "SELECT count(*) FROM plans") == [(0,)]

@@ -81,11 +81,15 @@ class Inference:
         """The nodes on both sides; "all prior phases" is seen from the other side."""
         place = node
         for side in (hint.first, hint.then):
-            if side and not any(reference.kind in _RELATIVE for reference in side):
+            if side and not _is_relative(side):
                 place = next(iter(self._nodes(node, side)), place)
-        own = [node] if node.parent is not None else []
-        first = self._nodes(place, hint.first) if hint.first else own
-        return first, self._nodes(place, hint.then) if hint.then else own
+
+        def nodes(side: Sequence[Reference]) -> list[Node]:
+            if side:
+                return self._nodes(place if _is_relative(side) else node, side)
+            return [node] if node.parent is not None else []
+
+        return nodes(hint.first), nodes(hint.then)
 
     def _nodes(self, place: Node, side: Sequence[Reference]) -> list[Node]:
         found: dict[Node, None] = {}
@@ -120,6 +124,10 @@ class Inference:
             if nodes:
                 before, before_start = nodes, start
             start = arrow.end() if arrow else end
+
+
+def _is_relative(side: Sequence[Reference]) -> bool:
+    return any(reference.kind in _RELATIVE for reference in side)
 
 
 def _lines(body: Sequence[tuple[int, str]]) -> Iterator[tuple[int, str, bool]]:

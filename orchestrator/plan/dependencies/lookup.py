@@ -1,4 +1,8 @@
-"""Which tasks a reference means, at the place where it is made."""
+"""Which tasks a reference means, at the place where it is made.
+
+Rule: of several tasks with the same id the one is meant that stands in the same section, then in the same
+file; and never the one that says it.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +40,16 @@ class Lookup:
             self._end[node] = self._end[node.children[-1]] if node.children else self._start[node] + 1
         shared = {key: node for node in nodes for key in node.other_keys}
         self._by_key = shared | {key: node for node, key in keys.items()}
+        self._twins = _several(node.given_key for node in nodes)
+        self._files: dict[str, tuple[int, int]] = {}
+        for position, node in enumerate(nodes):
+            self._files[node.source] = self._files.get(node.source, (position, 0))[0], position + 1
         self._by_title = _unique((_plain_title(node.title), node) for node in nodes)
         self._by_name = _unique((name, node) for node in nodes for name in _names(node))
         self._by_alias = {alias: node for node in reversed(nodes) for alias in _aliases(node)}
         self._numbered: dict[str, list[tuple[int, Node]]] = {}
         for node in nodes:
-            if parts := split_number(keys[node]):
+            if parts := split_number(node.given_key or keys[node]):
                 self._numbered.setdefault(parts[0], []).append((parts[1], node))
         for numbered in self._numbered.values():
             numbered.sort(key=_number)
@@ -52,10 +60,10 @@ class Lookup:
         """The nodes that a reference at a node names; None if it names none."""
         match reference.kind:
             case ReferenceKind.KEY | ReferenceKind.OUTSIDE:
-                known = self._known(reference.first)
+                known = self._known(reference.first, node)
                 return [known] if known else None
             case ReferenceKind.RANGE:
-                return self._range(reference)
+                return self._range(node, reference)
             case ReferenceKind.SECTION:
                 return self._sections(node, reference)
             case ReferenceKind.SECTIONS:
@@ -86,21 +94,42 @@ class Lookup:
         below = self.nodes[self._start[node] : self._end[node]]
         return (leaf for leaf in below if not leaf.children)
 
-    def _known(self, key: str) -> Node | None:
-        forms = (key, key.upper(), key.lower(), f"#{key}")
-        return next((self._by_key[form] for form in forms if form in self._by_key), None)
+    def _known(self, key: str, near: Node) -> Node | None:
+        for form in (key, key.upper(), key.lower(), f"#{key}"):
+            if form in self._by_key:
+                return self._meant(self._by_key[form], near)
+        return None
 
-    def _range(self, reference: Reference) -> list[Node] | None:
+    def _meant(self, node: Node, near: Node) -> Node:
+        """Of the tasks with the id of this one the one that is meant near another."""
+        twins = self._twins.get(node.given_key, ())
+        for start, end in self._around(near) if twins else ():
+            at = bisect_left(twins, start)
+            for position in twins[at : at + 2]:
+                if position < end and self.nodes[position] is not near:
+                    return self.nodes[position]
+        return node
+
+    def _around(self, node: Node) -> Iterator[tuple[int, int]]:
+        """What stands around a node, from its section to the whole plan, as positions of nodes."""
+        section = node.parent
+        while section is not None and section.parent is not None:
+            yield self._start[section] + 1, self._end[section]
+            section = section.parent
+        yield self._files.get(node.source, (0, 0))
+        yield 0, len(self.nodes)
+
+    def _range(self, node: Node, reference: Reference) -> list[Node] | None:
         """The tasks from one id to another, which must be alike but for their last number."""
-        if whole := self._known(reference.text):
+        if whole := self._known(reference.text, node):
             return [whole]
         start, end = split_number(reference.first), split_number(reference.last)
-        if start is None or end is None or start[0] != end[0] or not self._known(reference.last):
+        if start is None or end is None or start[0] != end[0] or not self._known(reference.last, node):
             return None
         numbered = self._numbered[start[0]]
         first = bisect_left(numbered, start[1], key=_number)
         after = bisect_right(numbered, end[1], key=_number)
-        return [node for _, node in numbered[first:after]]
+        return list(dict.fromkeys(self._meant(each, node) for _, each in numbered[first:after]))
 
     def _sections(self, node: Node, reference: Reference) -> list[Node] | None:
         """The named sections; "all Phase 2 tasks" said inside phase 2 means those that stand before."""
@@ -159,6 +188,15 @@ class Lookup:
             if node.children and not is_inside and topic in node.title.lower().split():
                 sections.append(node)
         return sections
+
+
+def _several(ids: Iterator[str]) -> dict[str, list[int]]:
+    """The positions at which ids stand that stand there more than once."""
+    found: dict[str, list[int]] = {}
+    for position, id_ in enumerate(ids):
+        if id_:
+            found.setdefault(id_, []).append(position)
+    return {id_: positions for id_, positions in found.items() if len(positions) > 1}
 
 
 def _unique(named: Iterator[tuple[str, Node]]) -> dict[str, Node]:

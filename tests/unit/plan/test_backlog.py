@@ -152,10 +152,12 @@ def test_a_file_that_is_no_task_is_left_out() -> None:
     assert _found(plan) == [(code, name, 1) for code, name in zip(codes, names, strict=True)]
 
 
-def test_an_id_twice_is_an_error_that_names_both_files() -> None:
-    (error,) = _folder([_file("SHOP-1"), _file("SHOP-1")]).errors
-    assert (error.code, error.source) == ("duplicate-id", "backlog/tasks/task 2.md")
-    assert "backlog/tasks/task 1.md" in error.message
+def test_an_id_twice_is_found_and_both_files_are_named() -> None:
+    plan = _folder([_file("SHOP-1"), _file("SHOP-1")])
+    (finding,) = plan.findings
+    assert (finding.code, finding.source) == ("duplicate-id", "backlog/tasks/task 2.md")
+    assert "backlog/tasks/task 1.md" in finding.message
+    assert [task.key for task in plan.tasks] == ["SHOP-1", "SHOP-1~2"]
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_a_blocker_that_is_not_in_the_file_is_reported() -> None:
 
 
 def test_an_id_twice_is_an_error() -> None:
-    assert [finding.code for finding in _read(_issue("1"), _issue("1")).errors] == ["duplicate-id"]
+    assert [finding.code for finding in _read(_issue("1"), _issue("1")).findings] == ["duplicate-id"]
 
 
 def test_a_broken_line_is_named_and_the_others_are_read() -> None:

@@ -30,9 +30,10 @@ def test_equal_ids_name_both_lines() -> None:
     plan = read_plan(
         "- [ ] A.1.1 x\n- [ ] A.1.2 y\n#### Task 0.1: z\n**Agent:** a\n- [ ] A.1.1 w\n- [ ] 0.1 v\n"
     )
-    assert _errors(plan) == [(5, "duplicate-id"), (6, "duplicate-id")]
-    assert "line 5" in plan.errors[0].message
-    assert "line 1" in plan.errors[0].message
+    assert [(each.line, each.code) for each in plan.findings] == [(5, "duplicate-id"), (6, "duplicate-id")]
+    assert "line 5" in plan.findings[0].message
+    assert "line 1" in plan.findings[0].message
+    assert plan.errors == ()
     assert len({task.key for task in plan.tasks}) == len(plan.tasks)
 
 

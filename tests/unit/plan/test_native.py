@@ -178,7 +178,7 @@ def test_faults_between_tasks_name_the_place() -> None:
     )
     assert {(finding.code, finding.severity) for finding in plan.findings} == {
         ("unknown-dependency", "error"),
-        ("duplicate-id", "error"),
+        ("duplicate-id", "warning"),
         ("unknown-value", "warning"),
     }
     assert any("tasks[1]" in finding.message and "tasks[0]" in finding.message for finding in plan.findings)

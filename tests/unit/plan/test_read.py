@@ -62,9 +62,9 @@ def test_a_folder_is_one_plan(tmp_path: Path) -> None:
 def test_equal_ids_in_two_files_name_both(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("- [ ] A.1.1 x\n")
     (tmp_path / "b.md").write_text("\n- [ ] A.1.1 x\n")
-    (error,) = read_path(tmp_path).errors
-    assert (error.source, error.line) == ("b.md", 2)
-    assert "a.md line 1" in error.message
+    (finding,) = read_path(tmp_path).findings
+    assert (finding.source, finding.line) == ("b.md", 2)
+    assert "a.md line 1" in finding.message
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_format_may_be_named() -> None:
     text = "## 1.1 Part\n- [ ] 1.1 a\n- [ ] 1.1 b\n"
-    assert read_plan(text).errors
+    assert read_plan(text).findings
     plan = read_plan(text, format="checklist")
     assert (plan.format, plan.format_reason, plan.errors) == ("checklist", "named by the caller", ())
     assert plan.with_id == 1
