@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-#: US dollars per million tokens as of 2026-11: input, output, cache read, cache write (5 minutes). Defaults, to
-#: be checked against the price list of the day and overridden in `anthropic.prices`. Haiku 5.5 is billed in two
-#: bands by prompt length; the row is the upper one, so that a budget is never overrun unnoticed.
+#: US dollars per million tokens as of 2026-11: input, output, cache read, cache write (5 minutes). Defaults:
+#: check them against the price list of the day, override them in `anthropic.prices`. Haiku 5.5 is billed in
+#: two bands by prompt length; the row is the upper one, so that a budget is never overrun unnoticed.
 LIST_PRICES: dict[str, tuple[float, float, float, float]] = {
     "claude-fable-5-1": (10.0, 50.0, 0.25, 12.5),
     "claude-fable-5": (10.0, 50.0, 1.0, 12.5),
