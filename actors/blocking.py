@@ -12,16 +12,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from actors.client import AsyncOrchestrator, PlanLike, PlanResult, aconnect
-from orchestrator.views import (
-    EventView,
-    LogView,
-    NewLimits,
-    PlanView,
-    StatusView,
-    Submitted,
-    TaskDetail,
-    TaskView,
-)
+from orchestrator.status_views import StatusView
+from orchestrator.views import EventView, LogView, NewLimits, PlanView, Submitted, TaskDetail, TaskView
 
 T = TypeVar("T")
 

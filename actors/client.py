@@ -28,6 +28,7 @@ from orchestrator.routing import Routing
 from orchestrator.runtime.service import Service
 from orchestrator.settings import Settings, load_settings
 from orchestrator.stack import require_stack
+from orchestrator.status_views import StatusView
 from orchestrator.store.embedded import attach
 from orchestrator.store.engine import make_engine
 from orchestrator.store.urls import settings_urls
@@ -36,7 +37,6 @@ from orchestrator.views import (
     LogView,
     NewLimits,
     PlanView,
-    StatusView,
     SubmitRequest,
     Submitted,
     TaskDetail,

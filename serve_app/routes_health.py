@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from orchestrator.errors import Overloaded
-from orchestrator.views import StatusView
+from orchestrator.status_views import StatusView
 from serve_app.openapi import problems
 from serve_app.parameters import Served
 from serve_app.schemas import Health

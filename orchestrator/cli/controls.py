@@ -15,7 +15,8 @@ from orchestrator.errors import SettingsError
 
 if TYPE_CHECKING:
     from orchestrator.client import Client
-    from orchestrator.views import NewLimits, StatusView
+    from orchestrator.status_views import StatusView
+    from orchestrator.views import NewLimits
 
 _Plan = Annotated[str, typer.Argument(metavar="PLAN", help="Name or id of the plan.")]
 _MICROS = 1_000_000

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from orchestrator.client import Client
-    from orchestrator.views import PlanView, StatusView, TaskView
+    from orchestrator.status_views import StatusView
+    from orchestrator.views import PlanView, TaskView
 
 _STOP_WAIT_MAX_S = 60.0
 _POLL_S = 0.1

@@ -15,7 +15,8 @@ from orchestrator.errors import NotFound
 if TYPE_CHECKING:
     from orchestrator.cli.waiting import Wait
     from orchestrator.client import Client
-    from orchestrator.views import AttemptView, PlanView, StatusView, TaskDetail, TaskView
+    from orchestrator.status_views import StatusView
+    from orchestrator.views import AttemptView, PlanView, TaskDetail, TaskView
 
 _TITLE_WIDTH = 60
 

@@ -22,7 +22,8 @@ from orchestrator.core.words import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.views import DependencyView, LimitView, PlanView, PoolView, StatusView, TaskDetail
+    from orchestrator.status_views import LimitView, PoolView, StatusView
+    from orchestrator.views import DependencyView, PlanView, TaskDetail
 
 _MAY_START = frozenset({TaskState.READY, TaskState.VERIFYING})
 _DEPENDENCIES_SHOWN_MAX = 8

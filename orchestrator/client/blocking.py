@@ -18,6 +18,7 @@ from orchestrator.client.patience import Patience
 from orchestrator.client.transport import Endpoint, read_answer, request_arguments, stream_arguments
 from orchestrator.errors import OrchestratorError
 from orchestrator.proposals import Proposal
+from orchestrator.status_views import StatusView
 from orchestrator.views import (
     EventView,
     LogView,
@@ -28,7 +29,6 @@ from orchestrator.views import (
     Revised,
     ReviseRequest,
     SourceView,
-    StatusView,
     SubmitRequest,
     Submitted,
     TaskDetail,

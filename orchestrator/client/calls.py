@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter
 from orchestrator.analysis_views import ForecastView, GraphView
 from orchestrator.errors import RequestRefused
 from orchestrator.proposals import Proposal
+from orchestrator.status_views import StatusView
 from orchestrator.views import (
     EventView,
     LogView,
@@ -26,7 +27,6 @@ from orchestrator.views import (
     Revised,
     ReviseRequest,
     SourceView,
-    StatusView,
     SubmitRequest,
     Submitted,
     TaskDetail,

@@ -27,6 +27,7 @@ from orchestrator.runtime.revision import Revisions
 from orchestrator.runtime.status import limits_of_tenant
 from orchestrator.runtime.submission import Submissions, until_task
 from orchestrator.settings import Settings
+from orchestrator.status_views import StatusView
 from orchestrator.store import event_views, plan_views, plans, task_views, transcripts
 from orchestrator.store.engine import Connection, Engine, libpq_url, tenant_transaction
 from orchestrator.store.listener import EventListener
@@ -43,7 +44,6 @@ from orchestrator.views import (
     Revised,
     ReviseRequest,
     SourceView,
-    StatusView,
     SubmitRequest,
     Submitted,
     TaskDetail,

@@ -8,15 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.waiting import why_waiting
-from orchestrator.views import (
-    AttemptView,
-    DependencyView,
-    LimitView,
-    PlanView,
-    PoolView,
-    StatusView,
-    TaskDetail,
-)
+from orchestrator.status_views import LimitView, PoolView, StatusView
+from orchestrator.views import AttemptView, DependencyView, PlanView, TaskDetail
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from orchestrator.core.state import Policy
 from orchestrator.core.words import BreakerState, HoldReason
 from orchestrator.runtime.service import DEPENDENCY_REQUESTS, GLOBAL_REQUESTS, PLAN_REQUESTS, TASK_REQUESTS
 from orchestrator.runtime.status import limit_rows, limits_of_tenant, pool_rows
-from orchestrator.views import LimitView, PoolView
+from orchestrator.status_views import LimitView, PoolView
 from tests.support.core import PLAN
 
 

@@ -1,0 +1,67 @@
+"""What readers see of the service as a whole: its state, its pools and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.views import View
+
+
+class PoolView(View):
+    """Executors of one agent type. `waits_for` says what keeps another one from starting.
+
+    Attributes:
+        breaker: `closed`, `open` or `half-open`.
+        breaker_failures: tasks that failed since the last success, as far as the scheduler knows.
+        breaker_trial_in_s: seconds until an open breaker lets one trial through; None if it is not open.
+    """
+
+    agent_type: str
+    executors: int
+    slots: int
+    running: int
+    queued: int
+    breaker: str = "closed"
+    breaker_failures: int = 0
+    breaker_trial_in_s: float | None = None
+    waits_for: str = ""
+
+
+class LimitView(View):
+    """How many sessions may be live at once, and how many are.
+
+    Attributes:
+        scope: `total`, `agent`, `tenant` or `plan`; `name` says which one, a plan by its id.
+        sessions_max: None = no limit of its own.
+        is_set: a person has set it while the scheduler ran; else the settings give it.
+    """
+
+    scope: str
+    name: str
+    live: int
+    sessions_max: int | None
+    is_set: bool
+
+
+class StatusView(View):
+    """The whole service at a glance.
+
+    Attributes:
+        is_paused: a person has paused everything; nothing starts. `pause_reason`: what that person said.
+        unknown_commits: commits of this scheduler whose answer was lost and whose outcome was looked up.
+    """
+
+    version: str
+    epoch: int
+    is_ready: bool
+    is_paused: bool = False
+    pause_reason: str = ""
+    uptime_s: float
+    sessions_max: int
+    sessions: int
+    plans: Mapping[str, int]
+    tasks: Mapping[str, int]
+    pools: tuple[PoolView, ...]
+    limits: tuple[LimitView, ...] = ()
+    unknown_commits: int = 0
+    backend_note: str
