@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
+from typing import TypeVar
 
 from orchestrator.ports import SessionLimits
 
 _DEFAULTS = SessionLimits()
+
+T = TypeVar("T")
 
 
 class TimedOut(Exception):
@@ -26,26 +29,53 @@ def effective_limits(limits: SessionLimits) -> SessionLimits:
     return replace(limits, **missing)
 
 
+class Clocks:
+    """The clocks of a session that runs. Calling it sets the one of silence back: there is a sign of life.
+
+    Attributes:
+        waited_s: how long they have stood still.
+    """
+
+    def __init__(self, limits: SessionLimits) -> None:
+        self._now_s = asyncio.get_running_loop().time
+        self._silence_s = limits.idle_timeout_s
+        self.total = asyncio.timeout(limits.total_timeout_s)
+        self.silence = asyncio.timeout(limits.idle_timeout_s)
+        self.waited_s = 0.0
+
+    def __call__(self) -> None:
+        if not self.silence.expired():
+            self.silence.reschedule(self._now_s() + self._silence_s)
+
+    async def stand_still(self, wait: Awaitable[T]) -> T:
+        """Wait for what is not the session's doing, such as leave to send: no time passes for it."""
+        since_s, total_s = self._now_s(), self.total.when()
+        assert total_s is not None, "the clocks stand still already"
+        self.total.reschedule(None)
+        self.silence.reschedule(None)
+        try:
+            return await wait
+        finally:
+            waited_s = self._now_s() - since_s
+            self.waited_s += waited_s
+            self.total.reschedule(total_s + waited_s)
+            self()
+
+
 @asynccontextmanager
-async def watched(limits: SessionLimits) -> AsyncIterator[Callable[[], None]]:
-    """Run a session against its clocks. Gives the function that sets the idle clock back.
+async def watched(limits: SessionLimits) -> AsyncIterator[Clocks]:
+    """Run a session against its clocks.
 
     Raises:
         TimedOut: what ran inside was cancelled by a clock, and has cleaned up.
     """
-    clock = asyncio.get_running_loop().time
-    total, idle = asyncio.timeout(limits.total_timeout_s), asyncio.timeout(limits.idle_timeout_s)
+    clocks = Clocks(limits)
     try:
-        async with total, idle:
-
-            def touch() -> None:
-                if not idle.expired():
-                    idle.reschedule(clock() + limits.idle_timeout_s)
-
-            yield touch
+        async with clocks.total, clocks.silence:
+            yield clocks
     except TimeoutError as error:
-        if total.expired():
+        if clocks.total.expired():
             raise TimedOut(f"It took longer than {limits.total_timeout_s:g} s in total.") from error
-        if idle.expired():
+        if clocks.silence.expired():
             raise TimedOut(f"It was silent for {limits.idle_timeout_s:g} s.") from error
         raise

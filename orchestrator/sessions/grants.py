@@ -1,0 +1,275 @@
+"""An executor's side of the governor: grants are fetched for all its sessions at once and used up here.
+
+The governor is not on the path of a request: while requests go on it is asked about once a second, told what
+came of them, and gives leave ahead. What must not wait is told at once: a refusal, and that somebody waits
+and nothing is left. Without a governor what is granted stays good until it expires; then one request follows
+the other at a small, safe rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from orchestrator.errors import Overloaded
+from orchestrator.ports import GovernedRequest, GovernorGateway, Grant, GrantDemand, Headroom
+
+#: What refuses a request because of its credential or of the provider's load, not of the request.
+REFUSED = frozenset({429, 529})
+
+#: Time between two calls while requests are under way and nobody waits.
+_HEARTBEAT_S = 1.0
+
+#: Pause after a refusal that names none, until the governor says how long it is.
+_PAUSE_S = 1.0
+
+#: Kind of limit → the headers that tell it and what is left of it, in the manners of providers.
+_HEADERS = {
+    kind: (
+        (f"anthropic-ratelimit-{kind}-limit", f"anthropic-ratelimit-{kind}-remaining"),
+        (f"x-ratelimit-limit-{kind}", f"x-ratelimit-remaining-{kind}"),
+    )
+    for kind in ("requests", "input-tokens", "output-tokens", "tokens")
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantSettings:
+    """How an executor asks.
+
+    Attributes:
+        wait_max_s: longest wait of one request; a session that would wait longer makes room for others.
+        alone_per_s: requests a second of this executor while the governor does not answer.
+    """
+
+    wait_max_s: float = 900.0
+    alone_per_s: float = 0.5
+
+
+class ExecutorGrants:
+    """Implements ports.Grants for the sessions of one executor, with one credential.
+
+    Args:
+        executor: its name, by which the governor knows what it has under way.
+    """
+
+    def __init__(self, *, executor: str, governor: GovernorGateway, settings: GrantSettings) -> None:
+        self._executor = executor
+        self._governor = governor
+        self._settings = settings
+        self._lines: dict[str, _Line] = {}
+
+    async def ask(self, model: str) -> GovernedRequest:
+        """Wait for leave; see ports.Grants."""
+        line = self._lines.get(model)
+        if line is None:
+            line = self._lines[model] = _Line(
+                GrantDemand(executor=self._executor, model=model), self._governor, self._settings
+            )
+        return await line.ask()
+
+
+@dataclass(slots=True)
+class _News:
+    """What the governor has not heard yet; see ports.GrantDemand."""
+
+    accepted: int = 0
+    refused: int = 0
+    retry_after_s: float = 0.0
+    finished: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    headroom: dict[str, Headroom] = field(default_factory=dict)
+
+    def before(self, newer: _News) -> _News:
+        """Return both as one."""
+        return _News(
+            accepted=self.accepted + newer.accepted,
+            refused=self.refused + newer.refused,
+            retry_after_s=max(self.retry_after_s, newer.retry_after_s),
+            finished=self.finished + newer.finished,
+            input_tokens=self.input_tokens + newer.input_tokens,
+            output_tokens=self.output_tokens + newer.output_tokens,
+            headroom={**self.headroom, **newer.headroom},
+        )
+
+
+class _Line:
+    """Those who wait for one model, first come first served, and the grant that they use up."""
+
+    def __init__(self, demand: GrantDemand, governor: GovernorGateway, settings: GrantSettings) -> None:
+        self._demand = demand
+        self._governor = governor
+        self._settings = settings
+        self._clock_s = asyncio.get_running_loop().time
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._left = 0
+        self._good_until_s = self._paused_until_s = self._alone_from_s = 0.0
+        self._in_flight = 0
+        self._begun = 0  #: since the governor was last asked
+        self._news = _News()
+        self._stirred = asyncio.Event()
+        self._asking: asyncio.Task[None] | None = None
+
+    async def ask(self) -> GovernedRequest:
+        leave: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(leave)
+        self._serve()
+        if self._waiting:
+            self._stir()
+        try:
+            async with asyncio.timeout(self._settings.wait_max_s):
+                await leave
+        except BaseException as error:
+            self._withdraw(leave)
+            if isinstance(error, TimeoutError):
+                raise _too_long(self._settings.wait_max_s) from error
+            raise
+        return _Request(self)
+
+    def _withdraw(self, leave: asyncio.Future[None]) -> None:
+        """Whoever waited does not any more; leave that came in the same moment is the next one's."""
+        if leave in self._waiting:
+            self._waiting.remove(leave)
+        elif leave.done() and not leave.cancelled() and leave.exception() is None:
+            self._in_flight -= 1
+            self._begun -= 1
+            self._left += 1
+            self._serve()
+
+    def _serve(self) -> None:
+        """Let those who wait begin, as far as the grant goes."""
+        now_s = self._clock_s()
+        if now_s >= self._good_until_s or now_s < self._paused_until_s:
+            self._left = 0
+        while self._left and self._waiting:
+            leave = self._waiting.popleft()
+            if not leave.done():
+                leave.set_result(None)
+                self._left -= 1
+                self._in_flight += 1
+                self._begun += 1
+
+    def _stir(self) -> None:
+        """Have the governor told now, and asked."""
+        self._stirred.set()
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._keep_asking(), name="asking the governor")
+
+    async def _keep_asking(self) -> None:
+        """Tell and ask for as long as there is something to tell or to ask for."""
+        try:
+            while self._waiting or self._left or self._in_flight or self._news != _News():
+                self._stirred.clear()
+                again_s = await self._ask_governor()
+                self._serve()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(again_s if self._waiting else _HEARTBEAT_S):
+                        await self._stirred.wait()
+        finally:
+            self._asking = None
+
+    async def _ask_governor(self) -> float:
+        """Return after how long to ask again if somebody still waits."""
+        news, self._news = self._news, _News()
+        demand = replace(
+            self._demand,
+            waiting=len(self._waiting),
+            spare=max(self._in_flight, self._begun),
+            in_flight=self._in_flight,
+            **{name: getattr(news, name) for name in _News.__slots__},
+        )
+        self._begun = 0
+        try:
+            grant = await self._governor.grant(demand)
+        except Overloaded:
+            self._news = news.before(self._news)
+            return self._go_on_alone()
+        self._take(grant)
+        return grant.again_s
+
+    def _take(self, grant: Grant) -> None:
+        now_s = self._clock_s()
+        self._left = max(0, grant.requests - self._begun)  # of those that began while it was asked
+        self._good_until_s = now_s + grant.good_s
+        if not self._news.refused:  # what was refused meanwhile is not in it yet
+            self._paused_until_s = now_s + grant.pause_s
+        if grant.pause_s > self._settings.wait_max_s:
+            for leave in self._waiting:
+                if not leave.done():
+                    leave.set_exception(_too_long(grant.pause_s))
+            self._waiting.clear()
+
+    def _go_on_alone(self) -> float:
+        now_s = self._clock_s()
+        period_s = 1.0 / self._settings.alone_per_s
+        self._serve()
+        if self._waiting and now_s >= max(self._alone_from_s, self._paused_until_s):
+            self._alone_from_s = now_s + period_s
+            self._left, self._good_until_s = 1, now_s + period_s
+        return min(period_s, _HEARTBEAT_S)
+
+    def heard(self, status: int, headers: Mapping[str, str]) -> None:
+        self._news.headroom.update(headroom_of(headers))
+        if status not in REFUSED:
+            self._news.accepted += 1
+            return
+        wait_s = retry_after_s(headers)
+        self._news.refused += 1
+        self._news.retry_after_s = max(self._news.retry_after_s, wait_s)
+        self._paused_until_s = max(self._paused_until_s, self._clock_s() + (wait_s or _PAUSE_S))
+        self._stir()
+
+    def used(self, *, input_tokens: int, output_tokens: int) -> None:
+        self._news.input_tokens += input_tokens
+        self._news.output_tokens += output_tokens
+
+    def end(self) -> None:
+        self._in_flight -= 1
+        self._news.finished += 1
+        if self._waiting:
+            self._stir()
+
+
+class _Request:
+    """Implements ports.GovernedRequest."""
+
+    def __init__(self, line: _Line) -> None:
+        self._line = line
+        self.heard = line.heard
+        self.used = line.used
+
+    def __enter__(self) -> _Request:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.end()
+
+
+def headroom_of(headers: Mapping[str, str]) -> dict[str, Headroom]:
+    """Return what the headers of a response say of limits, by kind; names in lower case or of any."""
+    found: dict[str, Headroom] = {}
+    for kind, manners in _HEADERS.items():
+        for limit, remaining in manners:
+            with contextlib.suppress(KeyError, ValueError):
+                found[kind] = Headroom(limit=int(headers[limit]), remaining=int(headers[remaining]))
+    return found
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """Return how long a refusal asks to wait, in seconds; 0 if it does not say."""
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with contextlib.suppress(KeyError, ValueError):
+            return max(0.0, float(headers[name]) * unit_s)
+    return 0.0
+
+
+def _too_long(wait_s: float) -> Overloaded:
+    return Overloaded(
+        f"The provider of the model wants nothing sent for {wait_s:.0f} s or more.",
+        remedy="The task starts again by itself; nobody is charged.",
+        retry_after_s=wait_s,
+    )
