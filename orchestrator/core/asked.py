@@ -8,17 +8,19 @@ from orchestrator.core.events import Requested
 from orchestrator.core.moving import cancel_task
 from orchestrator.core.state import Plan, State
 from orchestrator.core.task import Task
-from orchestrator.core.words import CLOSED
+from orchestrator.core.words import CLOSED, PlanState
 
 #: What is answered, as plain values.
 Result = dict[str, object]
 
-#: Why nothing of a cancelled plan starts again.
-CANCELLED = "The plan was cancelled. Submit it fresh to start over."
-
 
 class Refusal(Exception):
-    """The request cannot be met; the message says why and what to do."""
+    """The request cannot be met: the message names the thing and the reason, the remedy what to do."""
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
 
 
 class NotInMemory(Refusal):
@@ -28,19 +30,45 @@ class NotInMemory(Refusal):
 def task_of(s: State, event: Requested) -> Task:
     """Return the task that a request is about; raises Refusal."""
     task = s.tasks.get(event.task_id)
-    if task is None or s.plans[task.plan_id].tenant_id != event.tenant_id:
-        raise NotInMemory(f"Task {event.task_id} is not in an unfinished plan. Resume its plan first.")
+    if task is None or not _is_within(s, task.plan_id, event.tenant_id):
+        raise NotInMemory(
+            f"Task {event.task_id} is not in a plan that is loaded.", remedy="Name its plan as well."
+        )
     if event.plan_id not in {0, task.plan_id}:
-        raise Refusal(f"Task {event.task_id} is not in plan {event.plan_id}.")
+        raise Refusal(
+            f"Task {event.task_id} is not in plan {event.plan_id}.", remedy="Name a task of this plan."
+        )
     return task
 
 
 def plan_of(s: State, event: Requested) -> Plan:
     """Return the plan that a request is about; raises Refusal."""
-    plan = s.plans.get(event.plan_id)
-    if plan is None or not plan.is_loaded or plan.tenant_id != event.tenant_id:
-        raise NotInMemory(f"Plan {event.plan_id} is not loaded. Try again in a second.")
-    return plan
+    if not _is_within(s, event.plan_id, event.tenant_id):
+        raise not_loaded(event.plan_id)
+    return s.plans[event.plan_id]
+
+
+def _is_within(s: State, plan_id: int, tenant_id: str) -> bool:
+    return is_loaded(s, plan_id) and s.plans[plan_id].tenant_id == tenant_id
+
+
+def is_loaded(s: State, plan_id: int) -> bool:
+    """Tell whether all of a plan is in memory."""
+    plan = s.plans.get(plan_id)
+    return plan is not None and plan.is_loaded
+
+
+def not_loaded(plan_id: int) -> NotInMemory:
+    """Return the refusal of what is about a plan that is not in memory."""
+    return NotInMemory(f"Plan {plan_id} is not loaded.", remedy="Try again in a second.")
+
+
+def refuse_if_cancelled(plan: Plan) -> None:
+    """Nothing of a cancelled plan starts again."""
+    if plan.state is PlanState.CANCELLED:
+        raise Refusal(
+            f"Plan {plan.plan_id} was cancelled.", remedy="Hand it in with --fresh to start it over."
+        )
 
 
 def leaves_of(s: State, task: Task) -> Iterator[Task]:

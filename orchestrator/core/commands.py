@@ -144,6 +144,7 @@ class SaveAnswer(Command):
     digest: str
     result: Mapping[str, object]
     error: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,11 +224,18 @@ class ReserveTokens(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer(Command):
-    """Answer a request, once everything before it is committed. `error` is empty when it was done."""
+    """Answer a request, once everything before it is committed.
+
+    Attributes:
+        error: empty when it was done; remedy: what to do about it.
+        is_absent: its plan is not in memory; once it is, the same may be asked again.
+    """
 
     request_id: int
     result: Mapping[str, object]
     error: str = ""
+    remedy: str = ""
+    is_absent: bool = False
 
 
 Effect = StartAttempt | CancelAttempt | ProveGone | FenceAttempt | ReserveTokens | Answer

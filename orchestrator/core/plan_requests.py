@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from orchestrator.core import fairness
-from orchestrator.core.asked import CANCELLED, Refusal, Result, cancel_leaves, plan_of
+from orchestrator.core.asked import Refusal, Result, cancel_leaves, plan_of, refuse_if_cancelled
 from orchestrator.core.commands import SaveControls
 from orchestrator.core.events import Requested
 from orchestrator.core.loading import set_scope
@@ -29,7 +29,9 @@ def _on_cancel_plan(s: State, event: Requested) -> Result:
     if plan.state is PlanState.CANCELLED:
         return {"state": plan.state.value, "cancelling": 0}
     if plan.state is PlanState.DONE:
-        raise Refusal("The plan is done; there is nothing to cancel.")
+        raise Refusal(
+            f"Plan {plan.plan_id} is done; there is nothing to cancel.", remedy="Leave it as it is."
+        )
     move_plan(s, plan, PlanState.CANCELLED, payload={"reason": reason})
     leaves = [task for task_id in plan.task_ids if not (task := s.tasks[task_id]).is_container]
     return {"state": plan.state.value, "cancelling": cancel_leaves(s, leaves, reason)["cancelling"]}
@@ -38,7 +40,10 @@ def _on_cancel_plan(s: State, event: Requested) -> Result:
 def _on_pause_plan(s: State, event: Requested) -> Result:
     plan = plan_of(s, event)
     if plan.state not in {PlanState.ACTIVE, PlanState.STALLED, PlanState.PAUSED}:
-        raise Refusal(f"The plan is {plan.state.value}; only one that is active can be paused.")
+        raise Refusal(
+            f"Plan {plan.plan_id} is {plan.state.value}; only one that is active can be paused.",
+            remedy="Leave it as it is: nothing of it starts.",
+        )
     if plan.state is not PlanState.PAUSED:
         move_plan(s, plan, PlanState.PAUSED, payload={"reason": event.reason or "by request"})
     return {"state": plan.state.value, "live": plan.live}
@@ -47,10 +52,12 @@ def _on_pause_plan(s: State, event: Requested) -> Result:
 def _on_resume_plan(s: State, event: Requested) -> Result:
     """Go on with the scope of this request, and give the dead letters another chance."""
     plan = plan_of(s, event)
-    if plan.state is PlanState.CANCELLED:
-        raise Refusal(CANCELLED)
+    refuse_if_cancelled(plan)
     if event.until_task and event.until_task not in plan.task_ids:
-        raise Refusal(f"Task {event.until_task} is not in the plan. Resume up to one of its own tasks.")
+        raise Refusal(
+            f"Task {event.until_task} is not in plan {plan.plan_id}.",
+            remedy="Resume it up to one of its own tasks.",
+        )
     plan.until_task = event.until_task
     tasks = [s.tasks[task_id] for task_id in plan.task_ids]
     for task in tasks:
@@ -71,7 +78,10 @@ def _on_resume_plan(s: State, event: Requested) -> Result:
 def _on_set_budget(s: State, event: Requested) -> Result:
     plan = plan_of(s, event)
     if not 0 <= event.budget_micros <= BUDGET_MICROS_MAX:
-        raise Refusal(f"A budget is a number of micro-dollars from 0 (none) to {BUDGET_MICROS_MAX}.")
+        raise Refusal(
+            f"A budget of {event.budget_micros} millionths of a dollar is out of bounds.",
+            remedy=f"Give one from 0 (none) to {BUDGET_MICROS_MAX}.",
+        )
     plan.budget_micros = event.budget_micros
     save_plan(s, plan)
     payload = {"budget_micros": plan.budget_micros, "spent_micros": plan.spent_micros}
@@ -114,7 +124,9 @@ def _on_set_limits(s: State, event: Requested) -> Result:
     """
     newer = event.overrides
     if newer is None or any(value < 0 for value in newer.values()):
-        raise Refusal("A limit is a number from 1; 0 goes back to the settings.")
+        raise Refusal(
+            "A limit is missing or below zero.", remedy="Give a number from 1; 0 goes back to the settings."
+        )
     s.bounds.overrides = s.bounds.overrides.merged(newer)
     fairness.offer_everybody(s)
     _save_controls(s)

@@ -83,20 +83,14 @@ def rescope(s: State, plan: Plan) -> None:
 
 def _save(s: State, plan: Plan, task: Task, on: Task, decision: DependencyDecision) -> None:
     s.touched.add(plan.plan_id)
-    plan.decisions[task.task_id, on.task_id] = decision
-    save_dependency(s, plan, task.task_id, on.task_id, decision)
-    payload = {"on": on.task_id, "decision": decision.value}
-    s.record("task.dependency", plan, task_id=task.task_id, payload=payload)
-
-
-def save_dependency(s: State, plan: Plan, task_id: int, on_id: int, decision: DependencyDecision) -> None:
-    """Write what was decided; writing it twice does no harm."""
     s.out.append(
         SaveDependency(
             tenant_id=plan.tenant_id,
             plan_id=plan.plan_id,
-            task_id=task_id,
-            on_task_id=on_id,
+            task_id=task.task_id,
+            on_task_id=on.task_id,
             decision=decision,
         )
     )
+    payload = {"on": on.task_id, "decision": decision.value}
+    s.record("task.dependency", plan, task_id=task.task_id, payload=payload)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.core.asked import NotInMemory, Refusal, Result
+from orchestrator.core.asked import NotInMemory, Refusal, Result, is_loaded
 from orchestrator.core.commands import Answer, SaveAnswer
 from orchestrator.core.events import Requested
 from orchestrator.core.plan_requests import PLAN_HANDLERS
@@ -14,19 +14,32 @@ _HANDLERS = {**TASK_HANDLERS, **PLAN_HANDLERS}
 #: What may be asked for.
 REQUEST_KINDS = frozenset(_HANDLERS)
 
+#: Those that decide on the dependencies of a plan.
+DEPENDENCY_REQUESTS = frozenset({"add_dependency", "drop_dependency"})
+
 
 def on_requested(s: State, event: Requested) -> None:
     """Carry out one request and order its answer; one with a key is also written, if it is the last word."""
     result: Result = {}
-    error, is_final = "", True
+    error = remedy = ""
+    is_final = True
     try:
         result = _HANDLERS[event.kind](s, event)
     except Refusal as refusal:
-        error, is_final = str(refusal), not isinstance(refusal, NotInMemory)
+        error, remedy = refusal.message, refusal.remedy
+        is_final = not isinstance(refusal, NotInMemory)
     if event.key and is_final:
         s.out.append(
             SaveAnswer(
-                tenant_id=event.tenant_id, key=event.key, digest=event.digest, result=result, error=error
+                tenant_id=event.tenant_id,
+                key=event.key,
+                digest=event.digest,
+                result=result,
+                error=error,
+                remedy=remedy,
             )
         )
-    s.out.append(Answer(request_id=event.request_id, result=result, error=error))
+    is_absent = not is_final and event.plan_id != 0 and not is_loaded(s, event.plan_id)
+    s.out.append(
+        Answer(request_id=event.request_id, result=result, error=error, remedy=remedy, is_absent=is_absent)
+    )

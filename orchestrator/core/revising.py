@@ -6,18 +6,16 @@ their slots and back-offs go on. So it does no harm to take the same revision tw
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from orchestrator.core import fairness
+from orchestrator.core.asked import is_loaded, not_loaded
 from orchestrator.core.commands import Answer, EndRevision
 from orchestrator.core.events import PlanRevised
 from orchestrator.core.loading import resume_tasks, set_scope, take_tasks
 from orchestrator.core.moving import wake
 from orchestrator.core.ready import PlanQueue
-from orchestrator.core.relinking import save_dependency
 from orchestrator.core.state import Plan, State
 from orchestrator.core.task import Task
-from orchestrator.core.words import CLOSED, DependencyDecision, PlanState
+from orchestrator.core.words import CLOSED, PlanState
 
 #: What the author has written of a task, or what follows from that; all else is its history.
 WRITTEN = (
@@ -28,13 +26,14 @@ WRITTEN = (
 
 def on_plan_revised(s: State, event: PlanRevised) -> None:
     """Replace the tasks and edges of a plan in memory; one that is not is asked for again once it is."""
-    plan = s.plans.get(event.plan_id)
-    if plan is None or not plan.is_loaded:
-        s.out.append(Answer(request_id=event.request_id, result={}, error="The plan is not in memory."))
+    if not is_loaded(s, event.plan_id):
+        refusal = not_loaded(event.plan_id)
+        s.out.append(Answer(request_id=event.request_id, result={}, error=refusal.message, is_absent=True))
         return
+    plan = s.plans[event.plan_id]
     tasks = [_with_history(s, task) for task in event.tasks]
     _clear(plan, tasks)
-    take_tasks(s, plan, tasks, _as_decided(s, plan, tasks, event.edges))
+    take_tasks(s, plan, tasks, event.edges)
     if plan.until_task:
         set_scope(s, plan)
     s.record("plan.revised", plan, payload={"revision": event.revision_id, "tasks": len(tasks)})
@@ -54,21 +53,6 @@ def _with_history(s: State, written: Task) -> Task:
     for name in WRITTEN:
         setattr(known, name, getattr(written, name))
     return known
-
-
-def _as_decided(
-    s: State, plan: Plan, tasks: list[Task], edges: Iterable[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """Return the edges with what people have decided of them, maybe while the revision was on its way.
-
-    It is written again too: the rows of the revision may have crossed it.
-    """
-    known = {task.task_id for task in tasks if not task.is_removed}
-    decided = {pair: what for pair, what in plan.decisions.items() if known.issuperset(pair)}
-    for (task_id, on_id), what in decided.items():
-        save_dependency(s, plan, task_id, on_id, what)
-    added = [pair for pair, what in decided.items() if what is DependencyDecision.BLOCKS]
-    return [pair for pair in edges if pair not in decided] + added
 
 
 def _clear(plan: Plan, tasks: list[Task]) -> None:

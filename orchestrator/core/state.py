@@ -18,7 +18,6 @@ from orchestrator.core.words import (
     AttemptKind,
     AttemptState,
     BreakerState,
-    DependencyDecision,
     PlanState,
     TaskState,
 )
@@ -102,7 +101,6 @@ class Plan:
         is_idle: after the last event that touched it, nothing of it was live and nothing could start.
         offered: pools whose order (core/fairness.py) has an entry of this plan.
         is_parked: it was left out of an order because a limit or its budget was reached.
-        decisions: what people decided of a task and one that it waits for, since the plan is in memory.
     """
 
     plan_id: int
@@ -122,7 +120,6 @@ class Plan:
     is_idle: bool = True
     offered: set[str] = field(default_factory=set)
     is_parked: bool = False
-    decisions: dict[tuple[int, int], DependencyDecision] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)

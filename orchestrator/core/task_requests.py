@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from orchestrator.core.asked import CANCELLED, Refusal, Result, cancel_leaves, leaves_of, task_of
+from orchestrator.core.asked import (
+    Refusal,
+    Result,
+    cancel_leaves,
+    leaves_of,
+    refuse_if_cancelled,
+    task_of,
+)
 from orchestrator.core.commands import ReleaseTask
 from orchestrator.core.events import Requested
 from orchestrator.core.moving import ask_cancel, finish_task, move_task, start_afresh, wake
@@ -21,18 +28,24 @@ from orchestrator.core.words import (
     SATISFIED,
     AttemptKind,
     HoldReason,
-    PlanState,
     TaskState,
 )
 
 # --- ending tasks
 
 
+def _ended_already(task: Task, what: str) -> Refusal:
+    return Refusal(
+        f"Task {task.task_id} is {task.state.value} already; there is nothing to {what}.",
+        remedy="Leave it; or have it done again, by `reopen` if it is done and else by `retry`.",
+    )
+
+
 def _on_cancel_task(s: State, event: Requested) -> Result:
     task = task_of(s, event)
     result = cancel_leaves(s, leaves_of(s, task), event.reason or "by request")
     if not any(result.values()):
-        raise Refusal(f"The task is {task.state.value} already; there is nothing to cancel.")
+        raise _ended_already(task, "cancel")
     wake(s, s.plans[task.plan_id])  # it may be over now
     return result
 
@@ -42,9 +55,12 @@ def _idle_leaves(s: State, event: Requested, what: str) -> list[Task]:
     task = task_of(s, event)
     leaves = [leaf for leaf in leaves_of(s, task) if leaf.state not in CLOSED]
     if not leaves:
-        raise Refusal(f"The task is {task.state.value} already; there is nothing to {what}.")
+        raise _ended_already(task, what)
     if any(leaf.token for leaf in leaves):
-        raise Refusal(f"A session works on the task. Cancel it, then {what} the task.")
+        raise Refusal(
+            f"A session works on task {task.task_id}.",
+            remedy=f"Wait for its end; or pause the plan, cancel and retry the task, and {what} it then.",
+        )
     return leaves
 
 
@@ -72,10 +88,9 @@ def _on_tick_task(s: State, event: Requested) -> Result:
     met = {TaskState.DONE, TaskState.SKIPPED}
     leaves = [leaf for leaf in leaves_of(s, task) if leaf.state not in met and not leaf.is_removed]
     if not leaves:
-        raise Refusal("The task is done already; there is nothing to tick.")
+        raise _ended_already(task, "tick")
     plan = s.plans[task.plan_id]
-    if plan.state is PlanState.CANCELLED:
-        raise Refusal(CANCELLED)
+    refuse_if_cancelled(plan)
     wake(s, plan)
     for leaf in leaves:
         attempt = s.attempts.get(leaf.token)
@@ -104,18 +119,19 @@ def _refuse_if_relied_on(s: State, task: Task) -> None:
     for dependent in _relying(s, task):
         if dependent.state in AT_WORK:
             raise Refusal(
-                f"Task {dependent.task_id}, which depends on it, is at work. Cancel that one first."
+                f"Task {dependent.task_id}, which depends on task {task.task_id}, is at work.",
+                remedy="Wait for its end, or cancel it first.",
             )
 
 
-def _to_restart(s: State, event: Requested, states: frozenset[TaskState], refusal: str) -> list[Task]:
+def _to_restart(s: State, event: Requested, *, states: frozenset[TaskState], remedy: str) -> list[Task]:
     """Return the leaves of a task that are in one of the states and may start again."""
     task = task_of(s, event)
     leaves = [leaf for leaf in leaves_of(s, task) if leaf.state in states and not leaf.is_removed]
     if not leaves:
-        raise Refusal(f"The task is {task.state.value}; {refusal}")
-    if s.plans[task.plan_id].state is PlanState.CANCELLED:
-        raise Refusal(CANCELLED)
+        what = "taken out of its plan" if task.is_removed else task.state.value
+        raise Refusal(f"Task {task.task_id} is {what}; there is nothing to do again.", remedy=remedy)
+    refuse_if_cancelled(s.plans[task.plan_id])
     return leaves
 
 
@@ -126,9 +142,9 @@ def _start_over(s: State, leaves: Iterable[Task]) -> None:
         start_afresh(s, leaf)
 
 
-def _restart(s: State, event: Requested, states: frozenset[TaskState], refusal: str) -> int:
+def _restart(s: State, event: Requested, *, states: frozenset[TaskState], remedy: str) -> int:
     """Start the leaves of a task again that are in one of the states; return how many there are."""
-    leaves = _to_restart(s, event, states, refusal)
+    leaves = _to_restart(s, event, states=states, remedy=remedy)
     for leaf in leaves:
         _refuse_if_relied_on(s, leaf)
     _start_over(s, leaves)
@@ -137,16 +153,22 @@ def _restart(s: State, event: Requested, states: frozenset[TaskState], refusal: 
 
 def _on_retry_task(s: State, event: Requested) -> Result:
     states = frozenset({TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
-    return {"retried": _restart(s, event, states, "only a failed, cancelled or skipped one is retried.")}
+    remedy = "Retry what has failed, or was cancelled or skipped; reopen what is done."
+    return {"retried": _restart(s, event, states=states, remedy=remedy)}
+
+
+#: What a reopened task was.
+_DONE = frozenset({TaskState.DONE})
+_ONLY_DONE = "Reopen only what is done; retry what has failed, or was cancelled or skipped."
 
 
 def _on_reopen_task(s: State, event: Requested) -> Result:
-    return {"reopened": _restart(s, event, frozenset({TaskState.DONE}), "only one that is done is reopened.")}
+    return {"reopened": _restart(s, event, states=_DONE, remedy=_ONLY_DONE)}
 
 
 def _on_untick_task(s: State, event: Requested) -> Result:
     """Its author has taken the tick away: it starts again, and what relied on it is flagged."""
-    leaves = _to_restart(s, event, frozenset({TaskState.DONE}), "only one that is done is opened again.")
+    leaves = _to_restart(s, event, states=_DONE, remedy=_ONLY_DONE)
     started = AT_WORK | {TaskState.DONE}
     flagged = {
         other.task_id: leaf for leaf in leaves for other in _relying(s, leaf) if other.state in started
@@ -169,7 +191,10 @@ def _on_hold_task(s: State, event: Requested) -> Result:
     holdable = {TaskState.WAITING, TaskState.READY}
     leaves = [leaf for leaf in leaves_of(s, task) if leaf.state in holdable]
     if not leaves:
-        raise Refusal(f"The task is {task.state.value}; only one that waits or is ready can be held.")
+        raise Refusal(
+            f"Task {task.task_id} is {task.state.value}; only one that waits or is ready can be held.",
+            remedy="Cancel it if it is not to go on.",
+        )
     for leaf in leaves:
         reason = event.reason if event.reason in _HOLDS else HoldReason.BY_REQUEST.value
         move_task(s, leaf, TaskState.HELD, reason=reason)
@@ -179,7 +204,10 @@ def _on_hold_task(s: State, event: Requested) -> Result:
 def _held(s: State, event: Requested) -> Task:
     task = task_of(s, event)
     if task.state is not TaskState.HELD:
-        raise Refusal(f"The task is {task.state.value}, not held; there is nothing to release.")
+        raise Refusal(
+            f"Task {task.task_id} is {task.state.value}, not held.",
+            remedy="Leave it: `orchestrator show` tells what it waits for.",
+        )
     return task
 
 
@@ -192,7 +220,10 @@ def _on_release_task(s: State, event: Requested) -> Result:
         return _release_all_in(s, box)
     task = _held(s, event)
     if task.reason == HoldReason.NO_CREDENTIALS.value and not s.has_credentials:
-        raise Refusal("The task needs a model's credentials. Set ANTHROPIC_API_KEY and start again.")
+        raise Refusal(
+            f"Task {task.task_id} needs a model, and there are no credentials.",
+            remedy="Set ANTHROPIC_API_KEY and start the stack again.",
+        )
     wake(s, s.plans[task.plan_id])
     if task.reason == HoldReason.MANUAL.value:
         finish_task(s, task, reason=event.reason or "by hand")
@@ -208,7 +239,10 @@ def _release_all_in(s: State, box: Task) -> Result:
     by_request = (TaskState.HELD, HoldReason.BY_REQUEST.value)
     held = [leaf for leaf in leaves_of(s, box) if (leaf.state, leaf.reason) == by_request]
     if not held:
-        raise Refusal("Nothing in it is held by request. Release what is held for another reason by itself.")
+        raise Refusal(
+            f"Nothing in task {box.task_id} is held by request.",
+            remedy="Release what is held for another reason by itself.",
+        )
     wake(s, s.plans[box.plan_id])
     for leaf in held:
         start_afresh(s, leaf)
@@ -218,7 +252,10 @@ def _release_all_in(s: State, box: Task) -> Result:
 def _awaiting_approval(s: State, event: Requested) -> Task:
     task = _held(s, event)
     if task.reason != HoldReason.APPROVAL.value:
-        raise Refusal(f"The task is held for another reason ({task.reason}), not for approval.")
+        raise Refusal(
+            f"Task {task.task_id} is held for another reason than approval: {task.reason}.",
+            remedy="Release it once that is settled, or cancel it.",
+        )
     return task
 
 
@@ -241,7 +278,7 @@ def _on_reject_task(s: State, event: Requested) -> Result:
 def _on(s: State, event: Requested, task: Task) -> Task:
     on = s.tasks.get(event.on_task)
     if on is None or on.plan_id != task.plan_id:
-        raise Refusal(f"Task {event.on_task} is not in the same plan. Name one of its tasks.")
+        raise Refusal(f"Task {event.on_task} is not in plan {task.plan_id}.", remedy="Name one of its tasks.")
     return on
 
 
@@ -252,7 +289,9 @@ def _on_add_dependency(s: State, event: Requested) -> Result:
     leaves = list(leaves_of(s, task))
     if found := ring(s, leaves, on):
         way = " → ".join(f"task {task_id}" for task_id in (*found, on.task_id))
-        raise Refusal(f"These tasks would wait for each other: {way}. Drop one of their dependencies first.")
+        raise Refusal(
+            f"These tasks would wait for each other: {way}.", remedy="Drop one of their dependencies first."
+        )
     for leaf in leaves:
         add_dependency(s, leaf, on)
     rescope(s, s.plans[task.plan_id])

@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import gc
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -31,7 +32,7 @@ from orchestrator.core.commands import (
 )
 from orchestrator.core.limits import Overrides
 from orchestrator.core.machine import AnyEvent, SchedulerState
-from orchestrator.core.requests import REQUEST_KINDS
+from orchestrator.core.requests import DEPENDENCY_REQUESTS, REQUEST_KINDS
 from orchestrator.core.state import EVERYBODY
 from orchestrator.errors import Conflict, NotFound, Overloaded, QueueFull
 from orchestrator.ports import ExecutorGateway, PlanSlice, Revision, SchedulerStore
@@ -92,6 +93,7 @@ class Driver:
         self._decisions = 0  #: events decided so far, and ...
         self._written = 0  #: ... how many of them stand in the tables
         self._loading: dict[int, asyncio.Task[None]] = {}
+        self._linking: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._answers: dict[int, asyncio.Future[Mapping[str, object]]] = {}
         self._asked = 0
         self._background: set[asyncio.Task[Any]] = set()
@@ -128,10 +130,14 @@ class Driver:
             Overloaded: the database is away.
         """
         self._refuse_if_away()
-        if self._is_stopped:
-            raise _starting_again()
         if len(self._inbox) >= self._inbox_max:
             raise QueueFull(f"{self._inbox_max} messages wait already.", remedy="Try again in a moment.")
+        return await self._ask(make)
+
+    async def _ask(self, make: Callable[[int], AnyEvent]) -> Mapping[str, object]:
+        """Do the same however much waits, and however long."""
+        if self._is_stopped:
+            raise _starting_again()
         self._asked += 1
         answer: asyncio.Future[Mapping[str, object]] = asyncio.get_running_loop().create_future()
         self._answers[self._asked] = answer
@@ -155,15 +161,32 @@ class Driver:
         """
         self._refuse_if_away()
         request = _requested(kind, args, key=key, digest=digest)
+
+        def ask() -> Awaitable[Mapping[str, object]]:
+            return self.ask(lambda request_id: replace(request, request_id=request_id))
+
+        if not request.plan_id:
+            return await ask()
+        if kind not in DEPENDENCY_REQUESTS:
+            return await self._with_plan(request.plan_id, ask)
+        async with self._links_of(request.plan_id):
+            return await self._with_plan(request.plan_id, ask)
+
+    def _links_of(self, plan_id: int) -> asyncio.Lock:
+        """What decisions on a plan's dependencies hold, and a revision until memory has it.
+
+        So every decision is checked against the text by which the plan runs.
+        """
+        return self._linking.setdefault(plan_id, asyncio.Lock())
+
+    async def _with_plan(
+        self, plan_id: int, ask: Callable[[], Awaitable[Mapping[str, object]]]
+    ) -> Mapping[str, object]:
+        """Ask once a plan is in memory; one that is over may leave it again before it is asked."""
         while True:
-            if request.plan_id:
-                await self.load_plan(request.plan_id)
-            try:
-                return await self.ask(lambda request_id: replace(request, request_id=request_id))
-            except Conflict:
-                if not request.plan_id or request.plan_id in self.state.plans:
-                    raise
-                # A plan that is over left memory again before it was asked; read it once more.
+            await self.load_plan(plan_id)
+            with contextlib.suppress(_Absent):
+                return await ask()
 
     async def load_plan(self, plan_id: int) -> None:
         """Have a plan in memory: read it unless it is there; several callers share one reading.
@@ -202,27 +225,26 @@ class Driver:
         Raises:
             NotFound: there is no such plan.
             Overloaded: the term ended meanwhile.
+            Fenced: another scheduler holds the term.
         """
-        if not await self._commits.patiently(lambda: self._store.store_revision(revision.id)):
-            return
-        parts = await self._commits.patiently(lambda: self._read(revision.plan_id))
-        event = e.PlanRevised(
-            at_ms=0,
-            request_id=0,
-            revision_id=revision.id,
-            plan_id=revision.plan_id,
-            tasks=tuple(task for part in parts for task in part.tasks),
-            edges=tuple(edge for part in parts for edge in part.edges),
-        )
-        while True:
-            await self.load_plan(revision.plan_id)
-            try:
-                await self.ask(lambda request_id: replace(event, request_id=request_id))
-            except Conflict:  # a plan that is over left memory again before it was asked
-                if revision.plan_id in self.state.plans:
-                    raise
-            else:
+        async with self._links_of(revision.plan_id):
+            await self._hand_in(e.Tick(at_ms=0))  # decisions whose askers have gone are taken before it ...
+            await self._all_written()  # ... and stand in the tables now
+            if not await self._commits.patiently(lambda: self._store.store_revision(revision.id)):
                 return
+            parts = await self._commits.patiently(lambda: self._read(revision.plan_id))
+            event = e.PlanRevised(
+                at_ms=0,
+                request_id=0,
+                revision_id=revision.id,
+                plan_id=revision.plan_id,
+                tasks=tuple(task for part in parts for task in part.tasks),
+                edges=tuple(edge for part in parts for edge in part.edges),
+            )
+            await self._with_plan(
+                revision.plan_id,
+                lambda: self._ask(lambda request_id: replace(event, request_id=request_id)),
+            )
 
     async def _hand_in(self, event: AnyEvent) -> None:
         """Queue an event and wait until it is taken."""
@@ -379,7 +401,8 @@ class Driver:
         if answer is None or answer.done():
             return
         if effect.error:
-            answer.set_exception(Conflict(effect.error))
+            kind = _Absent if effect.is_absent else Conflict
+            answer.set_exception(kind(effect.error, remedy=effect.remedy))
         else:
             answer.set_result(effect.result)
 
@@ -407,6 +430,10 @@ class Driver:
                 answer.set_exception(_starting_again())
         self._answers.clear()
         self._end_turn()
+
+
+class _Absent(Conflict):
+    """What was asked is about a plan that is not in memory."""
 
 
 def database_is_away() -> Overloaded:
@@ -440,4 +467,6 @@ def _requested(kind: str, args: Mapping[str, Any], *, key: str, digest: str) -> 
             digest=digest,
         )
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise Conflict(f"The request {kind!r} has an argument that is no number: {error}.") from error
+        raise Conflict(
+            f"The request {kind!r} has an argument that is no number: {error}.", remedy="Give a number."
+        ) from error

@@ -332,7 +332,7 @@ class Scheduling:
             return await driver.request(kind, args, key=key, digest=digest)
         _refuse_other(stored.digest, digest, key=key)
         if stored.error:
-            raise Conflict(stored.error)
+            raise Conflict(stored.error, remedy=stored.remedy)
         return stored.result
 
     def status(self) -> Mapping[str, object]:

@@ -50,7 +50,7 @@ from orchestrator.views import (
     TaskView,
 )
 
-#: What may be asked for, by what it is about; together the kinds of core/requests.py.
+#: What may be asked for, by what it is about; with DEPENDENCY_REQUESTS those of core/requests.py.
 TASK_REQUESTS = frozenset(
     {
         "cancel_task",
@@ -67,7 +67,6 @@ TASK_REQUESTS = frozenset(
     }
 )
 PLAN_REQUESTS = frozenset({"cancel_plan", "pause_plan", "resume_plan", "set_budget"})
-DEPENDENCY_REQUESTS = frozenset({"add_dependency", "drop_dependency"})
 GLOBAL_REQUESTS = frozenset({"pause_all", "resume_all", "set_limits"})
 
 _PAGE_MAX = 1000
@@ -183,7 +182,7 @@ class Service:
                 "budget_micros": budget_micros,
                 "limits": limits and limits.model_dump(mode="json"),
             }
-        return await self._scheduler.request(kind, args, idempotency_key)
+        return await self._ask(kind, args, idempotency_key)
 
     async def relink(
         self, kind: str, *, task_id: int, on_key: str, reason: str = "", idempotency_key: str = ""
@@ -191,7 +190,7 @@ class Service:
         """Have the scheduler add or drop a dependency of a task; returns after the commit.
 
         Args:
-            kind: one of `DEPENDENCY_REQUESTS`.
+            kind: one of `core.requests.DEPENDENCY_REQUESTS`.
             on_key: key or id of the task that it waits for, in the same plan.
 
         Raises:
@@ -209,6 +208,9 @@ class Service:
             "on_task": on.id,
             "reason": reason,
         }
+        return await self._ask(kind, args, idempotency_key)
+
+    async def _ask(self, kind: str, args: Mapping[str, object], idempotency_key: str) -> Mapping[str, object]:
         try:
             return await self._scheduler.request(kind, args, idempotency_key)
         except Conflict as refused:

@@ -312,7 +312,7 @@ ON CONFLICT DO NOTHING
         ("text", attrgetter("tenant_id")),
         ("text", attrgetter("key")),
         ("text", attrgetter("digest")),
-        ("jsonb", lambda r: json.dumps({"result": dict(r.result), "error": r.error})),
+        ("jsonb", lambda r: json.dumps({"result": dict(r.result), "error": r.error, "remedy": r.remedy})),
     ),
     is_guarded=False,
 )

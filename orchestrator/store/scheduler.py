@@ -257,6 +257,7 @@ class PostgresSchedulerStore(Committer):
             digest=rows[0]["body_digest"],
             result=response.get("result", {}),
             error=response.get("error", ""),
+            remedy=response.get("remedy", ""),
         )
 
     async def changed_affinity(self) -> tuple[AffinityRow, ...]:

@@ -318,7 +318,9 @@ class MemoryTables:
                 overrides=control.overrides,
             )
         for answer in _of(rows, SaveAnswer):
-            stored = StoredAnswer(digest=answer.digest, result=answer.result, error=answer.error)
+            stored = StoredAnswer(
+                digest=answer.digest, result=answer.result, error=answer.error, remedy=answer.remedy
+            )
             self.answers.setdefault((answer.tenant_id, answer.key), stored)
 
     def _save_tasks(self, rows: Sequence[SaveTask]) -> None:

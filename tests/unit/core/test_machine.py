@@ -326,7 +326,7 @@ def test_without_credentials_a_model_task_is_held_and_released_when_they_come():
     world.load([spec(1, backend="anthropic"), spec(2)])
     assert world.task(1).reason == HoldReason.NO_CREDENTIALS.value
     assert world.running() == [2]
-    assert "ANTHROPIC_API_KEY" in world.request("release_task", task_id=1).error
+    assert "ANTHROPIC_API_KEY" in world.request("release_task", task_id=1).remedy
     world.end(2)
     assert world.state.plans[1].state is PlanState.STALLED
     world.handle(replace(world.limits, has_credentials=True))
@@ -368,7 +368,7 @@ def test_retry_of_a_dead_letter_wakes_the_plan():
     world.load([spec(1, attempts_max=1), spec(2)], [(2, 1)])
     world.fail(1)
     assert world.state.plans[1].state is PlanState.STALLED
-    assert "only a failed" in world.request("retry_task", task_id=2).error
+    assert "Retry what has failed" in world.request("retry_task", task_id=2).remedy
     world.request("retry_task", task_id=1)
     assert world.state.plans[1].state is PlanState.ACTIVE
     world.end(1)

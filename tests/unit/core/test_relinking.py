@@ -81,7 +81,7 @@ def test_a_task_that_was_flagged_is_not_so_any_more_when_it_is_dropped_again() -
 
 def test_the_other_task_must_be_of_the_same_plan() -> None:
     world = _world(spec(1))
-    assert "not in the same plan" in world.request("add_dependency", task_id=1, on_task=9).error
+    assert "Task 9 is not in plan 1" in world.request("add_dependency", task_id=1, on_task=9).error
 
 
 def test_a_plan_that_stops_at_a_task_takes_in_what_that_waits_for_now() -> None:

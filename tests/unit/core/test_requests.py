@@ -45,7 +45,7 @@ def test_a_box_of_skipped_tasks_is_skipped_and_not_called_done():
 def test_nothing_is_skipped_or_finished_under_a_session():
     world = world_of(spec(1))
     for kind in ("skip_task", "finish_task"):
-        assert "A session works on the task" in world.request(kind, task_id=1).error
+        assert "A session works on task 1" in world.request(kind, task_id=1).error
     assert world.states() == {1: "running"}
 
 
@@ -65,7 +65,7 @@ def test_a_reopened_task_calls_back_what_has_not_started():
     world.end(1)
     world.request("release_task", task_id=3)
     assert world.states()[3] == "running"
-    assert "which depends on it" in world.request("reopen_task", task_id=1).error
+    assert "which depends on task 1" in world.request("reopen_task", task_id=1).error
     world.end(3)
     world.fail(2)
     world.request("reopen_task", task_id=1)
@@ -77,7 +77,7 @@ def test_nothing_is_reopened_under_work_that_waits_for_its_gate():
     world.end(1)
     world.end(2)
     assert world.states() == {1: "done", 2: "verifying"}
-    assert "which depends on it" in world.request("reopen_task", task_id=1).error
+    assert "which depends on task 1" in world.request("reopen_task", task_id=1).error
     assert world.states() == {1: "done", 2: "verifying"}
 
 
@@ -223,7 +223,7 @@ def test_a_request_with_a_key_has_its_answer_written_whatever_it_was():
     world.request("release_task", task_id=1, key="k2")
     answers = [row for row in world.commands if isinstance(row, SaveAnswer)]
     assert [(row.key, row.result) for row in answers] == [("k1", {"state": "paused", "live": 1}), ("k2", {})]
-    assert answers[1].error.startswith("The task is running, not held")
+    assert answers[1].error == "Task 1 is running, not held."
 
 
 def test_a_refusal_that_is_not_the_last_word_is_not_written():
@@ -235,7 +235,7 @@ def test_a_refusal_that_is_not_the_last_word_is_not_written():
 
 def test_limits_below_zero_are_refused():
     world = World()
-    assert "number from 1" in world.request("set_limits", overrides=Overrides(sessions_max=-1)).error
+    assert "below zero" in world.request("set_limits", overrides=Overrides(sessions_max=-1)).error
 
 
 def test_a_plan_whose_last_task_its_budget_holds_stalls_at_once():
@@ -246,7 +246,7 @@ def test_a_plan_whose_last_task_its_budget_holds_stalls_at_once():
 
 def test_a_plan_works_up_to_one_of_its_own_tasks_only():
     world = world_of(spec(1))
-    assert "Task 99 is not in the plan" in world.request("resume_plan", until_task=99).error
+    assert "Task 99 is not in plan 1" in world.request("resume_plan", until_task=99).error
     assert (world.state.plans[1].state, world.state.plans[1].until_task) == (PlanState.ACTIVE, 0)
 
 

@@ -19,7 +19,7 @@ from orchestrator.core.state import Policy
 from orchestrator.core.task import TaskRules
 from orchestrator.core.words import AttemptState, HoldReason, Proof, RetryLost
 from orchestrator.errors import Conflict, Fenced, NotFound, Overloaded
-from orchestrator.ports import Outcome
+from orchestrator.ports import Outcome, Revision
 from orchestrator.runtime import commits
 from orchestrator.runtime import driver as driver_module
 from orchestrator.runtime.clock import Clock
@@ -443,6 +443,68 @@ async def test_a_plan_that_left_memory_is_read_after_what_was_decided_about_it_i
         stage.store.may_commit.set()
         await load
         assert stage.store.readings == [1, 1]
+
+
+async def test_what_is_asked_of_a_plan_that_is_being_read_again_waits_for_it() -> None:
+    stage = Stage()
+    stage.has_plan(1)
+    async with running(stage):
+        await stage.driver.request("cancel_plan", {"plan_id": 1})
+        stage.store.may_commit.clear()
+        paused = asyncio.create_task(stage.driver.request("pause_all", {}))
+        await stage.handled(e.Requested, times=2)
+        stage.clock.hang(1_000)  # nothing is decided for now
+        stage.tick()  # the plan leaves memory before it is asked ...
+        asked = asyncio.create_task(stage.driver.request("cancel_plan", {"plan_id": 1}))
+        await asyncio.sleep(0)
+        (part,) = stage.store.tables.load_plan(1)  # ... and is not wholly there again when that is answered
+        again = e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges)
+        stage.driver.post(again)
+        stage.store.may_commit.set()
+        await paused
+        await stage.handled(e.Requested, times=4)
+        stage.driver.post(e.PlanLoaded(at_ms=0, plan_id=1))
+        assert (await asked)["state"] == "cancelled"
+
+
+async def test_a_decision_waits_for_the_text_that_is_on_its_way_and_is_checked_against_it() -> None:
+    stage = Stage()
+    stage.has_plan(1, 2)
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        revision = Revision(id=stage.store.tables.add_revision(1, [spec(1), spec(2)], [(2, 1)]), plan_id=1)
+        stage.store.may_read.clear()
+        taking = asyncio.create_task(stage.driver.take_revision(revision))
+        await stage.store.signal.until(lambda: len(stage.store.readings) == 2)
+        decided = asyncio.create_task(
+            stage.driver.request("add_dependency", {"plan_id": 1, "task_id": 1, "on_task": 2})
+        )
+        await stage.driver.request("pause_plan", {"plan_id": 1})  # nothing else waits
+        assert not decided.done()
+        stage.store.may_read.set()
+        await taking
+        with pytest.raises(Conflict, match="task 2 → task 1 → task 2"):
+            await decided
+
+
+async def test_a_text_is_taken_after_every_decision_before_it_whoever_has_gone() -> None:
+    stage = Stage()
+    stage.has_plan(1, 2, 3)
+    async with running(stage):
+        await stage.driver.load_plan(1)
+        revision = Revision(id=stage.store.tables.add_revision(1, [spec(1), spec(2)], [(2, 1)]), plan_id=1)
+        stage.store.may_commit.clear()
+        decision = {"plan_id": 1, "task_id": 3, "on_task": 2}
+        decided = asyncio.create_task(stage.driver.request("add_dependency", decision))
+        await asyncio.sleep(0)
+        decided.cancel()
+        taking = asyncio.create_task(stage.driver.take_revision(revision))
+        await stage.handled(e.Requested)
+        assert stage.store.tables.revisions[1].state == "submitted"
+        stage.store.may_commit.set()
+        await taking
+        assert stage.store.tables.edges[3] == (2,)
+        assert stage.state.tasks[3].unmet == 1
 
 
 # --- attempts of which nobody hears

@@ -9,10 +9,10 @@ from orchestrator.client.calls import ROUTES
 from orchestrator.core import events as e
 from orchestrator.core.limits import Limits, Overrides
 from orchestrator.core.machine import SchedulerState
-from orchestrator.core.requests import REQUEST_KINDS
+from orchestrator.core.requests import DEPENDENCY_REQUESTS, REQUEST_KINDS
 from orchestrator.core.state import Policy
 from orchestrator.core.words import BreakerState, HoldReason
-from orchestrator.runtime.service import DEPENDENCY_REQUESTS, GLOBAL_REQUESTS, PLAN_REQUESTS, TASK_REQUESTS
+from orchestrator.runtime.service import GLOBAL_REQUESTS, PLAN_REQUESTS, TASK_REQUESTS
 from orchestrator.runtime.status import limit_rows, limits_of_tenant, pool_rows
 from orchestrator.status_views import LimitView, PoolView
 from tests.support.core import PLAN
