@@ -448,13 +448,8 @@ class LeaseProtocol:
 
     def _live(self, world: World, place: int, executor: Executor) -> Steps:
         name = executor.name
-        if world.crashes < self._bounds.crashes:
-            running = {s.token for s in executor.sessions if s.phase == "running"}
-            crashed = with_executor(world, place, Executor(name + name))
-            yield (
-                f"crash {name}",
-                crashed._replace(orphans=world.orphans | running, crashes=world.crashes + 1),
-            )
+        if world.crashes < self._bounds.crashes and (self._is_whole or self._is_at_work(world, executor)):
+            yield f"crash {name}", self._crashed(world, executor)
         for kind, to, token in world.sent:
             if (kind, to) == ("start", name) and token not in executor.seen:
                 sessions = executor.sessions | {Session(token)}
@@ -463,6 +458,20 @@ class LeaseProtocol:
         for session in executor.sessions:
             for step, after in self._go_on(world, place, session):
                 yield f"{step} {session.token} at {name}", after
+
+    def _is_at_work(self, world: World, executor: Executor) -> bool:
+        """Tell whether it has something in hand, or may be told to start something that is leased to it."""
+        rows = self.tables[world.tables].attempts.values()
+        return bool(executor.sessions) or any(r.executor == executor.name and r.state in LIVE for r in rows)
+
+    def _crashed(self, world: World, executor: Executor) -> World:
+        """The world without an executor; what ran there runs on. Another is left, as good as a new one."""
+        running = {session.token for session in executor.sessions if session.phase == "running"}
+        successors = [Executor(executor.name * 2)] if self._is_whole else []
+        others = [other for other in world.executors if other is not executor]
+        return world._replace(
+            executors=(*successors, *others), orphans=world.orphans | running, crashes=world.crashes + 1
+        )
 
     def _go_on(self, world: World, place: int, session: Session) -> Steps:
         """What may happen to one session; without trust it only ends."""

@@ -19,7 +19,7 @@ OUTCOMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """How much may happen; `epochs` - 1 is the number of takeovers, `crashes` are of executors."""
+    """How much may happen; `epochs` - 1 is the number of takeovers, `crashes` (of executors) at most one."""
 
     attempts: int = 2
     epochs: int = 2
@@ -81,7 +81,7 @@ class Session(NamedTuple):
 
 
 class Executor(NamedTuple):
-    """A process of an executor. One that crashes is replaced by another of a new name."""
+    """A process of an executor."""
 
     name: str
     seen: frozenset[int] = frozenset()
