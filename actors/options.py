@@ -18,6 +18,7 @@ POOLS = "pools"
 METRICS = "metrics"
 EXECUTOR_PREFIX = "executor-"
 NODE_PREFIX = "node-"
+GOVERNOR_PREFIX = "governor-"
 
 _MEBIBYTE = 2**20
 
@@ -60,6 +61,11 @@ def pool_of(executor: str) -> str:
 def node_name(node_id: str) -> str:
     """Return the name of the Node actor of a Ray node."""
     return f"{NODE_PREFIX}{node_id[:12]}"
+
+
+def governor_name(credential: str) -> str:
+    """Return the name of the Governor actor of a credential, which is named for its provider."""
+    return f"{GOVERNOR_PREFIX}{credential}"
 
 
 def singleton(name: str) -> dict[str, Any]:

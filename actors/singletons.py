@@ -5,9 +5,10 @@ from __future__ import annotations
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.factory import Handle, make
+from actors.governor import Governor
 from actors.metrics import Metrics
 from actors.node import Node
-from actors.options import METRICS, POOLS, SCHEDULER, ActorConfig, node_name, singleton
+from actors.options import METRICS, POOLS, SCHEDULER, ActorConfig, governor_name, node_name, singleton
 from actors.pools import Pools
 from actors.scheduler import Scheduler
 
@@ -25,6 +26,11 @@ def ensure_pools(config: ActorConfig) -> Handle:
 def ensure_metrics(config: ActorConfig) -> Handle:
     """Return the metrics of this cluster."""
     return make(Metrics, singleton(METRICS), config)
+
+
+def ensure_governor(config: ActorConfig, credential: str) -> Handle:
+    """Return the governor of a credential."""
+    return make(Governor, singleton(governor_name(credential)), config, credential)
 
 
 def ensure_node(config: ActorConfig, node_id: str) -> Handle:

@@ -16,7 +16,7 @@ import structlog
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from actors import singletons
-from actors.options import METRICS, POOLS, SCHEDULER, ActorConfig, node_name
+from actors.options import METRICS, POOLS, SCHEDULER, ActorConfig, governor_name, node_name
 from cluster.database import HostDatabase
 from cluster.ray_cluster import RayCluster
 from orchestrator import __version__
@@ -97,6 +97,8 @@ class Supervisor:
             wanted[node_name(node_id)] = _node(config, node_id)
         if self._is_whole:
             wanted[METRICS] = lambda: singletons.ensure_metrics(config)
+            for credential in config.settings.credentials:
+                wanted[governor_name(credential)] = _governor(config, credential)
         self._wards = {
             name: self._wards.get(name) or _Ward(name, ensure, cluster=self._cluster)
             for name, ensure in wanted.items()
@@ -190,6 +192,10 @@ class _Ward:
 
 def _node(config: ActorConfig, node_id: str) -> Callable[[], Any]:
     return lambda: singletons.ensure_node(config, node_id)
+
+
+def _governor(config: ActorConfig, credential: str) -> Callable[[], Any]:
+    return lambda: singletons.ensure_governor(config, credential)
 
 
 def _reason(error: Exception) -> str:

@@ -261,6 +261,19 @@ class Anthropic(Section):
         return {**_list_prices(), **prices}
 
 
+class Governor(Section):
+    """How many requests go to the provider of a model; its own limits are learned from its answers."""
+
+    at_once_max: PositiveInt = 64
+    """Requests of one credential that are under way at once."""
+    start_per_s: PositiveFloat = 5.0
+    """Rate at which requests begin after a start, a silence or a pause; it doubles every 5 s while used."""
+    wait_max_s: PositiveFloat = 900.0
+    """Longest wait of a session for leave; beyond it the attempt ends, charged to nobody, and is repeated."""
+    alone_per_s: PositiveFloat = 0.5
+    """Rate of an executor while the governor does not answer."""
+
+
 class RoutingTables(Section):
     """Additions to the routing tables of the package."""
 
@@ -326,6 +339,7 @@ class Settings(BaseSettings):
     leases: Leases = Leases()
     sessions: Sessions = Sessions()
     anthropic: Anthropic = Anthropic()
+    governor: Governor = Governor()
     routing: RoutingTables = RoutingTables()
     metrics: Metrics = Metrics()
     logging: Logging = Logging()
@@ -334,6 +348,11 @@ class Settings(BaseSettings):
     def has_credentials(self) -> bool:
         """Whether sessions with a model can run."""
         return bool(self.anthropic.api_key.get_secret_value())
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The providers of models for which there is a key; each has a governor of its own."""
+        return ("anthropic",) if self.anthropic.api_key.get_secret_value() else ()
 
     @field_validator("home")
     @classmethod

@@ -2,8 +2,8 @@
 
 The governor is not on the path of a request: while requests go on it is asked about once a second, told what
 came of them, and gives leave ahead. What must not wait is told at once: a refusal, and that somebody waits
-and nothing is left. Without a governor what is granted stays good until it expires; then one request follows
-the other at a small, safe rate.
+and nothing is left. Without a governor what is granted stays good until it expires; then come a few requests,
+and from there on one follows the other at a small, safe rate.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import Overloaded
 from orchestrator.ports import GovernedRequest, GovernorGateway, Grant, GrantDemand, Headroom
+
+#: Requests that an executor begins without a governor before they follow each other at the safe rate.
+_ALONE_AT_ONCE = 4.0
 
 #: What refuses a request because of its credential or of the provider's load, not of the request.
 REFUSED = frozenset({429, 529})
@@ -107,7 +110,8 @@ class _Line:
         self._clock_s = asyncio.get_running_loop().time
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._left = 0
-        self._good_until_s = self._paused_until_s = self._alone_from_s = 0.0
+        self._good_until_s = self._paused_until_s = 0.0
+        self._alone_left, self._alone_at_s = _ALONE_AT_ONCE, self._clock_s()
         self._in_flight = 0
         self._begun = 0  #: since the governor was last asked
         self._news = _News()
@@ -204,13 +208,15 @@ class _Line:
             self._waiting.clear()
 
     def _go_on_alone(self) -> float:
-        now_s = self._clock_s()
-        period_s = 1.0 / self._settings.alone_per_s
+        now_s, per_s = self._clock_s(), self._settings.alone_per_s
+        gained = (now_s - self._alone_at_s) * per_s
+        self._alone_left, self._alone_at_s = min(_ALONE_AT_ONCE, self._alone_left + gained), now_s
         self._serve()
-        if self._waiting and now_s >= max(self._alone_from_s, self._paused_until_s):
-            self._alone_from_s = now_s + period_s
-            self._left, self._good_until_s = 1, now_s + period_s
-        return min(period_s, _HEARTBEAT_S)
+        if now_s >= self._paused_until_s and not self._left:
+            self._left = min(int(self._alone_left), len(self._waiting))
+            self._alone_left -= self._left
+            self._good_until_s = now_s + _HEARTBEAT_S
+        return min(1.0 / per_s, _HEARTBEAT_S)
 
     def heard(self, status: int, headers: Mapping[str, str]) -> None:
         self._news.headroom.update(headroom_of(headers))

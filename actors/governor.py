@@ -1,0 +1,82 @@
+"""The Governor actor: keeps the rate limits of one credential for all executors. No decisions here.
+
+It may die at any time: executors go on with what they were granted, then slowly, and a new one learns what
+is under way and what is left from their next calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from ray.exceptions import RayError
+
+from actors.factory import Handle, find
+from actors.logs import log_json
+from actors.options import ActorConfig, governor_name
+from orchestrator import __version__
+from orchestrator.errors import Overloaded
+from orchestrator.ports import Grant, GrantDemand
+from orchestrator.runtime.governor import Governor as Limits
+from orchestrator.runtime.governor import GovernorPolicy
+from orchestrator.settings import Settings
+
+#: Longest wait for an answer; then an executor goes on alone.
+ANSWER_S = 2.0
+
+
+class Governor:
+    """Gives leave for requests with one credential."""
+
+    def __init__(self, config: ActorConfig, credential: str) -> None:
+        log_json(config.settings)
+        self._credential = credential
+        self._limits = Limits(governor_policy(config.settings), now_ms=_now_ms())
+
+    def __repr__(self) -> str:
+        return f"Governor({self._credential})"
+
+    async def ping(self) -> dict[str, object]:
+        """Say that it is ready."""
+        return {"version": __version__, "state": "ready", "pid": os.getpid()}
+
+    async def status(self) -> dict[str, object]:
+        """Return what is under way, what waits and what is left of each limit."""
+        return self._limits.status(now_ms=_now_ms())
+
+    async def grant(self, demand: GrantDemand) -> Grant:
+        """Take what an executor tells; give it leave."""
+        return self._limits.grant(demand, now_ms=_now_ms())
+
+
+class RayGovernor:
+    """Implements ports.GovernorGateway for one credential."""
+
+    def __init__(self, credential: str) -> None:
+        self._name = governor_name(credential)
+        self._handle: Handle | None = None
+
+    async def grant(self, demand: GrantDemand) -> Grant:
+        """Tell and ask; see ports.GovernorGateway."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                if self._handle is None:
+                    self._handle = await asyncio.to_thread(find, self._name)
+                grant: Grant = await self._handle.grant.remote(demand)
+                return grant
+        except (RayError, ValueError, TimeoutError) as error:
+            self._handle = None
+            raise Overloaded(
+                f"The governor {self._name} does not answer.", remedy="Try again in a moment."
+            ) from error
+
+
+def governor_policy(settings: Settings) -> GovernorPolicy:
+    """Build what the governor keeps to."""
+    governor = settings.governor
+    return GovernorPolicy(at_once_max=governor.at_once_max, start_per_s=governor.start_per_s)
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
