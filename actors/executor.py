@@ -186,4 +186,5 @@ def session_limits(settings: Settings) -> SessionLimits:
         turns_max=sessions.turns_max,
         cost_micros_max=int(sessions.cost_usd_max * MICROS) or UNLIMITED,
         output_bytes_max=sessions.output_bytes_max,
+        context_tokens_max=sessions.context_tokens_max,
     )

@@ -223,6 +223,8 @@ class Sessions(Section):
     """Spend of one attempt, in US dollars; 0 = no limit."""
     output_bytes_max: PositiveInt = 10_000_000
     """Output of a command that is kept; head and tail remain."""
+    context_tokens_max: PositiveInt = 3_000
+    """Size of a context pack: what a model is told of a task, in tokens."""
 
 
 class Price(Section):

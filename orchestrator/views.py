@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 T = TypeVar("T")
 
 #: Largest budget of a plan: a million US dollars.
 BUDGET_MICROS_MAX = 10**12
+
+
+#: Longest note: whoever comes next reads it with every task that it concerns.
+NOTE_CHARS_MAX = 2_000
+
+NoteText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=NOTE_CHARS_MAX)]
 
 
 class View(BaseModel):
@@ -156,6 +163,54 @@ class TaskDetail(TaskView):
     depends_on: tuple[DependencyView, ...]
     dependents: tuple[DependencyView, ...]
     attempts: tuple[AttemptView, ...]
+
+
+class NoteKind(StrEnum):
+    """What a note is."""
+
+    NOTE = "note"  #: a remark on its task, for whoever relies on that; on the plan, for all
+    DECISION = "decision"  #: holds for the whole plan
+
+
+class NoteView(View):
+    """What a session or a person left for whoever comes next.
+
+    Attributes:
+        task_key: of the task that it is on; empty = on the plan.
+        author: agent type of the session that wrote it; empty = a person.
+    """
+
+    id: int
+    kind: NoteKind
+    task_key: str
+    author: str
+    text: str
+    at: datetime
+
+
+class NewNote(BaseModel):
+    """A note that a person leaves. `task`: key or id of the task that it is on; empty = on the plan."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: NoteText
+    kind: NoteKind = NoteKind.NOTE
+    task: str = ""
+
+
+class ContextPackView(View):
+    """What a session is told of a task, or whoever asks of a plan.
+
+    Attributes:
+        text: Markdown.
+        tokens: of the text, estimated; `tokens_max` is what it may have.
+        left_out: what did not fit, such as `3 notes`.
+    """
+
+    text: str
+    tokens: int
+    tokens_max: int
+    left_out: tuple[str, ...]
 
 
 class EventView(View):

@@ -21,6 +21,8 @@ from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
 from orchestrator.store.arrays import array, words
 from orchestrator.store.hot import PLAN_ONCE, UNACKNOWLEDGED_MS, HotConnection, hang_up, unavailable
+from orchestrator.store.surroundings import SURROUNDINGS_SQL, surroundings_of
+from orchestrator.surroundings import Surroundings
 
 #: Locked by token, and judged by the state that it then has.
 _START_SQL = """
@@ -82,6 +84,9 @@ ON CONFLICT (token, seq) DO NOTHING
 _BEAT_SQL = """
 UPDATE leases SET beat = beat + 1 WHERE token = ANY(%(tokens)s::bigint[]) RETURNING token, cancel_reason
 """
+
+#: Backends that no context pack is made for.
+_NO_MODEL = frozenset({"command", "simulated"})
 
 #: Options of a task → the limits of a session that they set.
 _OWN_LIMITS = {"timeout": "total_timeout_s", "idle timeout": "idle_timeout_s", "grace": "grace_s"}
@@ -147,9 +152,18 @@ class ExecutorStore:
             "incarnation": self._incarnation,
             "node": self._node_id,
         }
-        return [self._assignment(row) for row in await self._commit(values, _START_SQL, _ASSIGNMENTS_SQL)]
+        rows = await self._commit(values, _START_SQL, _ASSIGNMENTS_SQL)
+        around = await self._surroundings([row["task_id"] for row in rows if row["backend"] not in _NO_MODEL])
+        return [self._assignment(row, around.get(row["task_id"], Surroundings())) for row in rows]
 
-    def _assignment(self, row: Mapping[str, Any]) -> Assignment:
+    async def _surroundings(self, task_ids: Sequence[int]) -> dict[int, Surroundings]:
+        """Return what stands around tasks that a model is to work on."""
+        if not task_ids:
+            return {}
+        rows = await self._commit({"tasks": array(task_ids)}, SURROUNDINGS_SQL)
+        return {row["id"]: surroundings_of(row) for row in rows}
+
+    def _assignment(self, row: Mapping[str, Any], surroundings: Surroundings) -> Assignment:
         options = row["options"]
         return Assignment(
             token=row["token"],
@@ -172,6 +186,7 @@ class ExecutorStore:
             workdir=row["workdir"],
             feedback=row["feedback"],
             limits=self._limits_of(options),
+            surroundings=surroundings,
             options=options,
         )
 

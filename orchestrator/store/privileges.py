@@ -1,8 +1,8 @@
 """Who may do what in which table: grants and row level security, compared with the server and mended.
 
 `service` sees and changes every row by an explicit policy; `api` sees the rows of the tenant that its
-transaction names in `app.tenant`, and writes only new plans and what is proposed for them. Whoever names no
-tenant sees nothing.
+transaction names in `app.tenant`, and writes only new plans, what is proposed for them, and notes. Whoever
+names no tenant sees nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ API_WRITES = {
     "plan_files": ("INSERT",),
     "plan_revisions": ("INSERT",),
     "proposals": ("INSERT",),
+    "notes": ("INSERT",),
     "tasks": ("INSERT",),
     "task_states": ("INSERT",),
     "task_dependencies": ("INSERT",),

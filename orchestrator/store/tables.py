@@ -152,6 +152,23 @@ proposals = Table(
     Index("ix_proposals_plan_id", "plan_id"),
 )
 
+notes = Table(
+    "notes",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    _tenant(),
+    Column("plan_id", BigInteger, ForeignKey("plans.id", ondelete="CASCADE"), nullable=False),
+    Column("task_id", BigInteger, ForeignKey("tasks.id", ondelete="CASCADE")),  # NULL = on the plan
+    Column("token", BigInteger),  # of the attempt whose session wrote it; NULL = a person did
+    Column("kind", Text, nullable=False),  # note, decision
+    Column("text", Text, nullable=False),
+    _now("created_at"),
+    Index("ix_notes_plan_id", "plan_id", "id"),
+    Index("ix_notes_task_id", "task_id"),
+    # what every task of the plan is told
+    Index("ix_notes_shared", "plan_id", "id", postgresql_where=text("kind = 'decision' OR task_id IS NULL")),
+)
+
 tasks = Table(
     "tasks",
     metadata,
@@ -189,6 +206,7 @@ tasks = Table(
     # Keys may change hands within a revision, so they are compared at its end.
     UniqueConstraint("tenant_id", "plan_id", "key", deferrable=True),
     Index("ix_tasks_plan_ordinal", "plan_id", "ordinal"),
+    Index("ix_tasks_parent_id", "parent_id"),
 )
 
 task_states = Table(
