@@ -301,8 +301,12 @@ def _faults(urls: DatabaseUrls, *, what: str) -> Iterator[Check]:
 def check_credentials(settings: Settings) -> Iterator[Check]:
     """Can sessions with a model run?"""
     if settings.has_credentials:
-        where = settings.anthropic.base_url or "the vendor's own address"
-        yield _ok("credentials", f"Claude sessions with {settings.anthropic.model} at {where}")
+        claude = settings.anthropic
+        where = claude.base_url or "the vendor's own address"
+        yield _ok(
+            "credentials",
+            f"Claude sessions with {claude.model} at {where}, by prices of {claude.prices_as_of}",
+        )
         return
     yield Check(
         name="credentials",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-#: US dollars per million tokens as of 2026-11: input, output, cache read, cache write (5 minutes). Defaults:
+#: Year and month of the list below.
+PRICES_AS_OF = "2026-11"
+
+#: US dollars per million tokens: input, output, cache read, cache write (5 minutes). Defaults:
 #: check them against the price list of the day, override them in `anthropic.prices`. Haiku 5.5 is billed in
 #: two bands by prompt length; the row is the upper one, so that a budget is never overrun unnoticed.
 LIST_PRICES: dict[str, tuple[float, float, float, float]] = {

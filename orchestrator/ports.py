@@ -6,6 +6,7 @@ wires the implementations together.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -197,6 +198,18 @@ class WorkspaceProvider(Protocol):
         """Prepare the workspace; leaving the context releases it. Raises EnvironmentFault."""
 
 
+class SessionCancelled(asyncio.CancelledError):
+    """The CancelledError of a session, with what it had used up to then.
+
+    Attributes:
+        usage: of all its requests, the one that was cut off included.
+    """
+
+    def __init__(self, usage: Usage) -> None:
+        super().__init__()
+        self.usage = usage
+
+
 class Backend(Protocol):
     """One way to run a session. A new backend is one file in `sessions/`."""
 
@@ -205,8 +218,9 @@ class Backend(Protocol):
     async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
         """Run one attempt to its end.
 
-        Being cancelled means: end every child, then let CancelledError through. What goes wrong inside
-        the session is an Outcome with its failure class; an exception is a defect of the backend.
+        Being cancelled means: end every child, then let CancelledError through, as SessionCancelled if
+        anything was used. What goes wrong inside the session is an Outcome with its failure class; any
+        other exception is a defect of the backend.
         """
 
 

@@ -30,7 +30,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as MalformedEnvironment
 
 from orchestrator.errors import SettingsError
-from orchestrator.list_prices import LIST_PRICES
+from orchestrator.list_prices import LIST_PRICES, PRICES_AS_OF
 from orchestrator.settings_sources import (
     SettingsFile,
     WellKnownEnvironment,
@@ -252,10 +252,16 @@ class Anthropic(Section):
     """Model of the agent types that name none."""
     max_output_tokens: PositiveInt = 16_000
     """Longest answer of one turn, in tokens."""
-    effort: Literal["", "low", "medium", "high", "max"] = ""
-    """How hard the model thinks; empty = the model's own default."""
+    thinking: Literal["", "adaptive", "between_tools", "disabled"] = ""
+    """Whether the model thinks before it answers; empty = the model's own default."""
+    effort: Literal["", "low", "medium", "high", "xhigh", "max"] = ""
+    """How hard the model thinks and works; empty = the model's own default."""
+    conversation_tokens: PositiveInt = 120_000
+    """Size from which old tool results are cleared; half as much again, and a new conversation goes on."""
     prices: Mapping[str, Price] = Field(default_factory=_list_prices)
-    """US dollars per million tokens by model, as of 2026-11: check them; named models replace ours."""
+    """US dollars per million tokens by model: check them; named models replace ours."""
+    prices_as_of: Annotated[str, Field(pattern=r"^\d{4}-\d{2}$")] = PRICES_AS_OF
+    """Year and month of the price list; say it anew when you have checked the prices."""
 
     @field_validator("prices")
     @classmethod

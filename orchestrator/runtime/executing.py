@@ -21,7 +21,16 @@ import structlog
 from orchestrator.core.events import AttemptEnded
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.errors import DatabaseUnavailable, EnvironmentFault
-from orchestrator.ports import Assignment, Backend, Outcome, TranscriptChunk, Workspace, WorkspaceProvider
+from orchestrator.ports import (
+    Assignment,
+    Backend,
+    Outcome,
+    SessionCancelled,
+    TranscriptChunk,
+    Usage,
+    Workspace,
+    WorkspaceProvider,
+)
 from orchestrator.text import storable, storable_json
 
 log = structlog.get_logger(__name__)
@@ -119,6 +128,7 @@ class _Session:
     transcript: TranscriptBuffer
     task: asyncio.Task[Outcome] | None = None
     cancel_reason: str = ""
+    cancelled_usage: Usage = field(default_factory=Usage)
     is_fenced: bool = False
 
 
@@ -277,6 +287,9 @@ class Executing:
         try:
             async with self._workspaces.open(assignment) as workspace:
                 return await backend.run(assignment, workspace, session.transcript)
+        except SessionCancelled as cancelled:
+            session.cancelled_usage = cancelled.usage
+            raise
         except EnvironmentFault as fault:
             return Outcome(
                 state=AttemptState.FAILED, failure_class=FailureClass.WORKSPACE, summary=str(fault)
@@ -322,7 +335,11 @@ def _outcome_of(session: _Session) -> Outcome:
     """Turn however the session ended into its outcome."""
     assert session.task is not None
     if session.task.cancelled():
-        return Outcome(state=AttemptState.CANCELLED, summary=session.cancel_reason or STOPS)
+        return Outcome(
+            state=AttemptState.CANCELLED,
+            summary=session.cancel_reason or STOPS,
+            usage=session.cancelled_usage,
+        )
     if (error := session.task.exception()) is not None:
         log.error("session backend failed", token=session.assignment.token, exc_info=error)
         return _defect(error)

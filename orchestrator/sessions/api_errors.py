@@ -1,9 +1,13 @@
-"""Errors of the Messages API in our words: whose fault it is, and what to do about it.
+"""Errors of the Messages API in our words: whose fault it is, what to do about it, and whether it may pass.
 
 Rule: a fault of the plan or of the agent is charged to them; everything else is charged to nobody.
 """
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import anthropic
 import httpx2
@@ -14,38 +18,111 @@ from orchestrator.ports import Outcome
 #: What the SDK raises when a request fails, and what it lets through when a stream breaks.
 API_ERRORS = (anthropic.APIError, httpx2.HTTPError)
 
-_KEY_REMEDY = "Check the API key in the settings and what it may use."
 _SUMMARY_CHARS = 300
 
 
-def failure_of(error: anthropic.APIError | httpx2.HTTPError, *, has_begun: bool) -> Outcome:
-    """Return the outcome of an attempt that this error ended.
+class _Row(NamedTuple):
+    """What to make of an error; `failure_class` None: of a request that the model has never answered, the
+    plan's defect; of a later one, the agent's doing."""
+
+    failure_class: FailureClass | None
+    may_pass: bool
+    remedy: str = ""
+
+
+_RATE_LIMITED = _Row(FailureClass.RATE_LIMITED, may_pass=True)
+_MALFORMED = _Row(None, may_pass=False)
+_KEY = _Row(
+    FailureClass.INFRASTRUCTURE,
+    may_pass=False,
+    remedy="Check the API key in the settings and what it may use.",
+)
+_CREDIT = _Row(FailureClass.INFRASTRUCTURE, may_pass=False, remedy="Check the credit of the account.")
+_MODEL = _Row(
+    FailureClass.PLAN_DEFECT, may_pass=False, remedy="Name a model that exists and that the key may use."
+)
+_SERVICE = _Row(FailureClass.INFRASTRUCTURE, may_pass=True)
+_NETWORK = _Row(FailureClass.INFRASTRUCTURE, may_pass=True, remedy="Check the network and the base URL.")
+
+#: By the error's own type, which also errors in mid-stream have, ...
+_BY_TYPE: Mapping[str | None, _Row] = {
+    "rate_limit_error": _RATE_LIMITED,
+    "overloaded_error": _RATE_LIMITED,
+    "authentication_error": _KEY,
+    "permission_error": _KEY,
+    "billing_error": _CREDIT,
+    "not_found_error": _MODEL,
+    "invalid_request_error": _MALFORMED,
+    "timeout_error": _SERVICE,
+    "api_error": _SERVICE,
+}
+#: ... else by the status; what is in neither is a fault of the service.
+_BY_STATUS: Mapping[int, _Row] = {
+    400: _MALFORMED,
+    401: _KEY,
+    402: _CREDIT,
+    403: _KEY,
+    404: _MODEL,
+    413: _MALFORMED,
+    422: _MALFORMED,
+    429: _RATE_LIMITED,
+    529: _RATE_LIMITED,
+}
+
+
+class Judgement(NamedTuple):
+    """What an error means.
+
+    Attributes:
+        failure_class: whom an attempt that it ends is charged to.
+        may_pass: the same request may succeed later.
+        reason: what happened, without a full stop.
+        remedy: what a person can do; may be empty.
+        retry_after_s: how long the service asks to wait, in seconds; 0 if it does not say.
+    """
+
+    failure_class: FailureClass
+    may_pass: bool
+    reason: str
+    remedy: str
+    retry_after_s: float
+
+
+def judgement_of(error: anthropic.APIError | httpx2.HTTPError, *, has_begun: bool = True) -> Judgement:
+    """Judge an error.
 
     Args:
-        error: after the retries of the client.
+        error: what the SDK raised.
         has_begun: the model had answered before; a request that is refused later is the agent's doing.
     """
-    failure_class, remedy = _judge(error, has_begun=has_begun)
-    reason = " ".join(f"The Messages API failed: {_reason(error)}. {remedy}".split())
-    return Outcome(
-        state=AttemptState.FAILED, failure_class=failure_class, summary=reason[:_SUMMARY_CHARS], detail=reason
+    row = _row_of(error)
+    whose = FailureClass.AGENT if has_begun else FailureClass.PLAN_DEFECT
+    return Judgement(
+        failure_class=row.failure_class or whose,
+        may_pass=row.may_pass,
+        reason=f"The Messages API failed: {_reason(error)}",
+        remedy=row.remedy,
+        retry_after_s=_retry_after_s(error),
     )
 
 
-def _judge(error: Exception, *, has_begun: bool) -> tuple[FailureClass, str]:
+def failure_of(error: anthropic.APIError | httpx2.HTTPError, *, has_begun: bool) -> Outcome:
+    """Return the outcome of an attempt that this error ended; see `judgement_of`."""
+    judged = judgement_of(error, has_begun=has_begun)
+    wait = f"It asks to wait {judged.retry_after_s:g} s." if judged.retry_after_s else ""
+    words = " ".join(f"{judged.reason}. {judged.remedy} {wait}".split())
+    return Outcome(
+        state=AttemptState.FAILED,
+        failure_class=judged.failure_class,
+        summary=words[:_SUMMARY_CHARS],
+        detail=words,
+    )
+
+
+def _row_of(error: Exception) -> _Row:
     if not isinstance(error, anthropic.APIStatusError):
-        return FailureClass.INFRASTRUCTURE, "Check the network and the base URL."
-    if error.status_code in (429, 529) or error.type in ("rate_limit_error", "overloaded_error"):
-        return FailureClass.RATE_LIMITED, _retry_after(error)
-    if error.status_code in (401, 403):
-        return FailureClass.INFRASTRUCTURE, _KEY_REMEDY
-    if error.status_code == 402:
-        return FailureClass.INFRASTRUCTURE, "Check the credit of the account."
-    if error.status_code == 404:
-        return FailureClass.PLAN_DEFECT, "Name a model that exists and that the key may use."
-    if error.status_code in (400, 413, 422):
-        return FailureClass.AGENT if has_begun else FailureClass.PLAN_DEFECT, ""
-    return FailureClass.INFRASTRUCTURE, ""
+        return _NETWORK
+    return _BY_TYPE.get(error.type) or _BY_STATUS.get(error.status_code, _SERVICE)
 
 
 def _reason(error: Exception) -> str:
@@ -56,6 +133,10 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(". ")
 
 
-def _retry_after(error: anthropic.APIStatusError) -> str:
-    wait_s = error.response.headers.get("retry-after")
-    return f"It asks to wait {wait_s} s." if wait_s else ""
+def _retry_after_s(error: Exception) -> float:
+    """Return what the headers ask for, in either of their two manners."""
+    if isinstance(error, anthropic.APIStatusError):
+        for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+            with contextlib.suppress(KeyError, ValueError):
+                return max(0.0, float(error.response.headers[name]) * unit_s)
+    return 0.0

@@ -21,7 +21,8 @@ class SessionConfig:
         base_url: address of the Messages API; empty takes the vendor's.
         model: for agent types that name none.
         max_output_tokens: of one answer.
-        effort: `low` to `max`; empty leaves it to the model.
+        thinking, effort: whether and how hard it thinks; empty leaves it to the model.
+        conversation_tokens: from this size on, old tool results are cleared from a conversation.
         retries_max: how often one request is sent again after a cut, a 429 or a 5xx.
         prices: by model name; not empty where there is a key.
         seed: of simulated sessions.
@@ -31,7 +32,9 @@ class SessionConfig:
     base_url: str = ""
     model: str = ""
     max_output_tokens: int = 16_000
+    thinking: str = ""
     effort: str = ""
+    conversation_tokens: int = 120_000
     retries_max: int = 2
     prices: Mapping[str, Price] = field(default_factory=dict)
     seed: int = 0
@@ -52,7 +55,9 @@ def session_config(settings: Settings) -> SessionConfig:
         base_url=claude.base_url,
         model=claude.model,
         max_output_tokens=claude.max_output_tokens,
+        thinking=claude.thinking,
         effort=claude.effort,
+        conversation_tokens=claude.conversation_tokens,
         prices={name: _price(price) for name, price in claude.prices.items()},
         seed=settings.retry.seed,
     )

@@ -19,10 +19,10 @@ from orchestrator.errors import EnvironmentFault, OrchestratorError, Overloaded,
 from orchestrator.plan.model import PlanTask
 from orchestrator.ports import MICROS, Usage
 from orchestrator.proposals import Subtask, Subtasks
-from orchestrator.sessions.anthropic import make_client
 from orchestrator.sessions.api_errors import API_ERRORS, failure_of
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.meter import Meter
+from orchestrator.sessions.messages import make_client
+from orchestrator.sessions.meter import Meter, tokens_of
 from orchestrator.sessions.tools import explain, tool_definitions
 
 if TYPE_CHECKING:
@@ -121,10 +121,10 @@ async def _converse(question: Question, config: SessionConfig, meter: Meter) -> 
     if config.effort:
         request["output_config"] = {"effort": config.effort}
     problem = ""
-    async with make_client(config, httpx2.create_ssl_context()) as client:
+    async with make_client(config, httpx2.create_ssl_context(), retries_max=config.retries_max) as client:
         for _ in range(_ROUNDS_MAX):
             message = await client.messages.create(messages=cast("list[MessageParam]", messages), **request)
-            meter.add(message)
+            meter.add(tokens_of(message.usage))
             try:
                 return _proposed(message, question.agent_types)
             except ValueError as unfit:

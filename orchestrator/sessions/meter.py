@@ -9,7 +9,7 @@ from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.pricing import cost_micros, price_of
 
 if TYPE_CHECKING:
-    from anthropic.types import Message
+    from anthropic import types
 
 
 class Meter:
@@ -23,14 +23,8 @@ class Meter:
         self.usage = Usage()
         self._price, self.is_price_known = price_of(model, config.prices)
 
-    def add(self, message: Message) -> None:
-        """Count one answer, whole or broken off."""
-        spent = Usage(
-            input_tokens=message.usage.input_tokens,
-            output_tokens=message.usage.output_tokens,
-            cache_read_tokens=message.usage.cache_read_input_tokens or 0,
-            cache_write_tokens=message.usage.cache_creation_input_tokens or 0,
-        )
+    def add(self, spent: Usage) -> None:
+        """Count the tokens of one answer, whole or broken off."""
         total = self.usage
         self.usage = Usage(
             input_tokens=total.input_tokens + spent.input_tokens,
@@ -40,3 +34,13 @@ class Meter:
             cost_micros=total.cost_micros + cost_micros(self._price, spent),
             requests=total.requests + 1,
         )
+
+
+def tokens_of(usage: types.Usage) -> Usage:
+    """Return what the Messages API says that an answer used, in our words."""
+    return Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_input_tokens or 0,
+        cache_write_tokens=usage.cache_creation_input_tokens or 0,
+    )

@@ -43,6 +43,11 @@ REMINDER = (
     "Without a report the work counts as failed."
 )
 CONTINUE = "Your answer reached its length limit. Go on from where it stopped, in smaller steps."
+HAND_OVER = (
+    "This conversation has become too long and ends here; the task goes on in a new one, which knows the task"
+    " and what you write now, nothing else. Write down what is needed there: what has been done and in which"
+    " files, what was found out and decided, what was tried in vain, and what is left to do, step by step."
+)
 
 
 def role_prompt(assignment: Assignment) -> str:
@@ -61,6 +66,11 @@ def task_prompt(assignment: Assignment) -> str:
         parts.append("## Acceptance criteria\n\n" + "\n".join(f"- {item}" for item in assignment.acceptance))
     parts.extend(_review_parts(assignment) if _is_review(assignment) else _work_parts(assignment))
     return "\n\n".join(parts)
+
+
+def handed_over(text: str) -> str:
+    """Return what a conversation that takes over is told beside the task."""
+    return f"## How far this session has come\n\nAn earlier conversation of yours handed this over:\n\n{text}"
 
 
 def _is_review(assignment: Assignment) -> bool:

@@ -30,6 +30,7 @@ class Report(BaseModel):
     files: list[str] = Field(default_factory=list, description="Paths created or changed.")
     tests: list[str] = Field(default_factory=list, description="Checks that were run, each with its result.")
     follow_ups: list[str] = Field(default_factory=list, description="Work that was found and not done.")
+    blockers: list[str] = Field(default_factory=list, description="What is missing, if blocked.")
 
     def outcome(self) -> Outcome:
         """Return what it means; the usage is added by the backend."""

@@ -1,29 +1,35 @@
 """The tools of a model session: a shell and the files of the workspace.
 
 Each tool is a pydantic model: its docstring and fields are what the model reads, and its input is checked by
-it. Rule: file tools touch nothing outside of the workspace, symbolic links resolved; a tool that fails tells
-the model why and never ends the session.
+it. Rule: a tool that fails tells the model why and never ends the session. What only reads may run side by
+side; everything else runs in the order in which the model called it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple
+import itertools
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.core.words import AttemptKind
 from orchestrator.errors import EnvironmentFault
-from orchestrator.ports import Transcript
+from orchestrator.ports import Assignment, Launcher, Transcript, Workspace
+from orchestrator.sessions.files import UNSEARCHED, Files, ToolRefused
 from orchestrator.sessions.output import Excerpt
+from orchestrator.sessions.persistent_shell import PersistentShell
 from orchestrator.sessions.report import Report, Review
 from orchestrator.sessions.shell import Shell
 
-_FILE_BYTES_MAX = 1_000_000
 _RESULT_CHARS = 30_000
 _TIMEOUT_S_MAX = 1_800.0
+_GREP_S_MAX = 60.0
+_GREP_LINES_PER_FILE = 100
 
 
 class _Input(BaseModel):
@@ -31,9 +37,10 @@ class _Input(BaseModel):
 
 
 class Bash(_Input):
-    """Run one command line with `sh -c` in the workspace and return its exit code and output.
+    """Run a command line in the shell of this session and return its exit code and output.
 
-    Every call starts a new shell, without standard input; what it leaves running is ended with it.
+    It is one shell for all calls: folder, variables, functions and background processes stay, until the
+    session ends or a command takes longer than its timeout. Commands have no standard input.
     """
 
     command: str = Field(min_length=1)
@@ -41,7 +48,7 @@ class Bash(_Input):
 
 
 class ReadFile(_Input):
-    """Read a text file of the workspace; returns the wanted lines, each with its number."""
+    """Read a text file of the workspace, each line with its number, or list a folder."""
 
     path: str = Field(min_length=1)
     first_line: int = Field(default=1, ge=1)
@@ -63,14 +70,50 @@ class EditFile(_Input):
     new: str
 
 
-_TO_WORK: dict[str, type[BaseModel]] = {
-    "bash": Bash,
-    "read_file": ReadFile,
-    "write_file": WriteFile,
-    "edit_file": EditFile,
-    "report": Report,
-}
-_TO_REVIEW: dict[str, type[BaseModel]] = {"bash": Bash, "read_file": ReadFile, "report": Review}
+class InsertLines(_Input):
+    """Insert lines into a text file of the workspace after the given line; 0 is the beginning."""
+
+    path: str = Field(min_length=1)
+    after_line: int = Field(ge=0)
+    text: str = Field(min_length=1)
+
+
+class Glob(_Input):
+    """Find files of the workspace by a pattern of their paths, such as `src/**/*.py`."""
+
+    pattern: str = Field(min_length=1)
+
+
+class Grep(_Input):
+    """Find lines of the workspace's text files by an extended regular expression."""
+
+    pattern: str = Field(min_length=1)
+    path: str = Field(default=".", min_length=1, description="File or folder to search.")
+    files: str = Field(default="", description="Only files with such names, for example `*.py`.")
+    ignore_case: bool = False
+
+
+Tools = Mapping[str, type[BaseModel]]
+
+_READERS: Tools = {"read_file": ReadFile, "glob": Glob, "grep": Grep}
+_TO_WORK: Tools = MappingProxyType(
+    {
+        "bash": Bash,
+        **_READERS,
+        "write_file": WriteFile,
+        "edit_file": EditFile,
+        "insert_lines": InsertLines,
+        "report": Report,
+    }
+)
+_TO_REVIEW: Tools = MappingProxyType({"bash": Bash, **_READERS, "report": Review})
+
+
+class Call(NamedTuple):
+    """What the model wants done."""
+
+    name: str
+    arguments: object
 
 
 class ToolResult(NamedTuple):
@@ -80,54 +123,88 @@ class ToolResult(NamedTuple):
     is_error: bool = False
 
 
-class ToolRefused(Exception):
-    """Raised when a call cannot be carried out; the message is for the model."""
-
-
-def tools_for(kind: AttemptKind) -> dict[str, type[BaseModel]]:
+def tools_for(kind: AttemptKind) -> Tools:
     """Return the tools of a session by name: who reviews changes no files."""
     return _TO_REVIEW if kind is AttemptKind.REVIEW else _TO_WORK
 
 
-def tool_definitions(tools: Mapping[str, type[BaseModel]]) -> list[dict[str, object]]:
+def tool_definitions(tools: Tools) -> list[dict[str, Any]]:
     """Return tools as the Messages API wants them: name, description and JSON schema of the input."""
     return [
         {
             "name": name,
             "description": " ".join((model.__doc__ or "").split()),
-            "input_schema": {
-                key: part for key, part in model.model_json_schema().items() if key != "description"
-            },
+            "input_schema": _schema_of(model),
         }
         for name, model in tools.items()
     ]
 
 
+@lru_cache
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    return {key: part for key, part in model.model_json_schema().items() if key != "description"}
+
+
 class Toolbox:
-    """Carries out the tool calls of one session; keeps the report once it has come.
+    """Carries out the tool calls of one session; an async context manager that ends its shell.
 
     Args:
-        root: folder of the workspace.
-        tools: those that it may call, by name.
-        shell: for `bash`.
-        transcript: gets a line per call.
+        launcher: starts the programs.
+        assignment: whose tools, token and limits hold.
+        workspace: their folder and environment.
+        transcript: gets a line per call, and what programs print.
+        touch: called at every sign of life.
+
+    Attributes:
+        report: of the model, once it has come.
     """
 
     def __init__(
-        self, root: Path, *, tools: Mapping[str, type[BaseModel]], shell: Shell, transcript: Transcript
+        self,
+        launcher: Launcher,
+        *,
+        assignment: Assignment,
+        workspace: Workspace,
+        transcript: Transcript,
+        touch: Callable[[], None],
     ) -> None:
-        self._root = root.resolve()
-        self._tools = tools
-        self._shell = shell
+        self._launcher = launcher
+        self._surroundings: dict[str, Any] = {
+            "assignment": assignment,
+            "workspace": workspace,
+            "transcript": transcript,
+            "touch": touch,
+        }
+        self._tools = tools_for(assignment.kind)
+        self._files = Files(workspace.path)
+        self._shell = PersistentShell(launcher, **self._surroundings)
         self._transcript = transcript
+        self._touch = touch
         self.report: Report | Review | None = None
 
-    async def call(self, name: str, arguments: object) -> ToolResult:
+    async def __aenter__(self) -> Toolbox:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._shell.close()
+
+    async def call_all(self, calls: Sequence[Call]) -> list[ToolResult]:
+        """Carry out the calls of one answer: those that read and follow one another at the same time."""
+        results: list[ToolResult] = []
+        for reads, group in itertools.groupby(calls, key=lambda call: call.name in _READERS):
+            if reads:
+                results += await asyncio.gather(*map(self._call, group))
+            else:
+                results += [await self._call(call) for call in group]
+        return results
+
+    async def _call(self, call: Call) -> ToolResult:
         """Carry out one call. What is wrong with it becomes an error result."""
+        name = call.name
         try:
             if name not in self._tools:
                 raise ToolRefused(f"There is no tool {name!r}; there are {', '.join(self._tools)}.")
-            request = self._tools[name].model_validate(arguments)
+            request = self._tools[name].model_validate(call.arguments)
             self._transcript.write("tool", f"{name}: {_headline(request)}\n")
             return ToolResult(await self._carry_out(request))
         except ValidationError as error:
@@ -136,22 +213,31 @@ class Toolbox:
             return self._failed(str(error))
         except (OSError, UnicodeDecodeError) as error:
             return self._failed(f"{name} failed: {error}")
+        finally:
+            self._touch()
 
     def _failed(self, text: str) -> ToolResult:
         self._transcript.write("tool", f"error: {text}\n")
         return ToolResult(text, is_error=True)
 
     async def _carry_out(self, request: BaseModel) -> str:
-        # Files are small and read and written in place: a thread could still write after a cancel.
+        files = self._files
         match request:
             case Bash():
                 return await self._bash(request)
-            case ReadFile():
-                return self._read(request)
-            case WriteFile():
-                return self._write(request)
-            case EditFile():
-                return self._edit(request)
+            case ReadFile(path=path, first_line=first_line, lines_max=lines_max):
+                return await asyncio.to_thread(files.view, path, first_line=first_line, lines_max=lines_max)
+            case Glob(pattern=pattern):
+                return await asyncio.to_thread(files.find, pattern)
+            case Grep():
+                return await self._grep(request)
+            # Files are written in place: a thread could still write after a cancel.
+            case WriteFile(path=path, content=content):
+                return files.write(path, content)
+            case EditFile(path=path, old=old, new=new):
+                return files.replace(path, old=old, new=new)
+            case InsertLines(path=path, after_line=after_line, text=text):
+                return files.insert(path, after_line=after_line, text=text)
             case Report() | Review():
                 self.report = request
                 return "The report is recorded."
@@ -159,61 +245,40 @@ class Toolbox:
 
     async def _bash(self, request: Bash) -> str:
         excerpt = Excerpt(head_max=_RESULT_CHARS // 2, tail_max=_RESULT_CHARS // 2)
-        limit = asyncio.timeout(request.timeout_s)
         try:
-            async with limit:
-                code = await self._shell.run(request.command, excerpt=excerpt)
+            ran = await self._shell.run(request.command, excerpt=excerpt, timeout_s=request.timeout_s)
         except TimeoutError:
-            if not limit.expired():
-                raise
             raise ToolRefused(
-                f"The command was ended: it took longer than {request.timeout_s:g} s.\n{excerpt.text}"
+                f"The command was ended: it took longer than {request.timeout_s:g} s."
+                f" The shell ended with it; the next command gets a new one, in the workspace.\n{excerpt.text}"
             ) from None
-        return f"exit code {code}\n{excerpt.text}"
+        new = "[a new shell, in the workspace: the one before has ended]\n" if ran.is_new_shell else ""
+        ended = "\n[the command ended the shell; the next one gets a new one]" if ran.has_ended_shell else ""
+        return f"{new}exit code {ran.code}\n{excerpt.text}{ended}"
 
-    def _read(self, request: ReadFile) -> str:
-        text = self._text_of(self._inside(request.path))
-        lines = text.splitlines()
-        first = request.first_line
-        wanted = lines[first - 1 : first - 1 + request.lines_max]
-        if not wanted:
-            return f"{request.path} has {len(lines)} lines."
+    async def _grep(self, request: Grep) -> str:
+        """Search with the program `grep`: an expression of a model's may take for ever."""
+        self._files.inside(request.path)
+        line = [
+            "grep",
+            "-rnIE",
+            f"-m{_GREP_LINES_PER_FILE}",
+            *(f"--exclude-dir={name}" for name in UNSEARCHED),
+        ]
+        line += ["-i"] * request.ignore_case
+        line += [f"--include={request.files}"] if request.files else []
         excerpt = Excerpt(head_max=_RESULT_CHARS, tail_max=0)
-        excerpt.add("\n".join(f"{number}\t{line}" for number, line in enumerate(wanted, start=first)))
-        return excerpt.text
-
-    def _write(self, request: WriteFile) -> str:
-        path = self._inside(request.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(request.content, encoding="utf-8")
-        return f"Wrote {len(request.content)} characters to {request.path}."
-
-    def _edit(self, request: EditFile) -> str:
-        path = self._inside(request.path)
-        text = self._text_of(path)
-        count = text.count(request.old)
-        if count != 1:
-            raise ToolRefused(f"`old` occurs {count} times in {request.path}; it must occur exactly once.")
-        path.write_text(text.replace(request.old, request.new), encoding="utf-8")
-        return f"Edited {request.path}."
-
-    def _inside(self, name: str) -> Path:
-        path = (self._root / name).resolve()
-        if not path.is_relative_to(self._root):
-            raise ToolRefused(f"{name} is outside of the workspace; give a path inside of it.")
-        if path.exists() and not path.is_file():
-            raise ToolRefused(f"{name} is not a regular file.")
-        return path
-
-    def _text_of(self, path: Path) -> str:
-        name = path.relative_to(self._root)
-        if not path.exists():
-            raise ToolRefused(f"{name} does not exist.")
-        if path.stat().st_size > _FILE_BYTES_MAX:
-            raise ToolRefused(
-                f"{name} is larger than {_FILE_BYTES_MAX:,} bytes; use bash to look at parts of it."
-            )
-        return path.read_bytes().decode()  # keeps line ends as they are
+        shell = Shell(self._launcher, **self._surroundings)
+        try:
+            async with asyncio.timeout(_GREP_S_MAX):
+                code = await shell.run(
+                    shlex.join([*line, "-e", request.pattern, "--", request.path]), excerpt=excerpt
+                )
+        except TimeoutError:
+            raise ToolRefused(f"The search took longer than {_GREP_S_MAX:g} s.\n{excerpt.text}") from None
+        if code > 1:
+            raise ToolRefused(excerpt.text or f"grep ended with code {code}")
+        return excerpt.text or "No line matches."
 
 
 def _headline(request: BaseModel) -> str:

@@ -67,7 +67,8 @@ class Reply:
     Attributes:
         content: blocks; see `text`, `thinking`, `call` and `done`.
         stop_reason: empty means what fits the content.
-        status, error_type, headers: of an error instead.
+        status, error_type: of an error instead.
+        headers: beside those of every response, such as `rate_limits(...)` or `retry-after`.
         delay_s: before the first byte.
         events_max: the connection is cut after so many events of the stream.
         stream_error: type of an error event in mid-stream, after the first block.
@@ -187,7 +188,7 @@ class MessagesApi:
             body = json.loads(raw)
         except ValueError:
             body = None
-        problem = problem_of(body)
+        problem = self.problem(body)
         if problem:
             self.problems.append(problem)
             return _error(400, "invalid_request_error", problem), {}
@@ -196,6 +197,10 @@ class MessagesApi:
         reply = self.scenario(request)
         self._stopping.wait(reply.delay_s)
         return reply, body
+
+    def problem(self, body: object) -> str | None:
+        """Return what is wrong with a request body; see messages_schema."""
+        return problem_of(body)
 
     def _refusal(self, headers: Mapping[str, str]) -> Reply | None:
         key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
@@ -240,6 +245,7 @@ def _error(status: int, error_type: str, message: str) -> Reply:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the first event waits for 40 ms
     server: _Server
 
     def log_message(self, *_: object) -> None:
@@ -257,7 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif body.get("stream"):
             self._stream(reply, body)
         else:
-            self._send(200, _message(self.server.api, reply, body))
+            self._send(200, _message(self.server.api, reply, body), **reply.headers)
 
     def _send_error(self, reply: Reply) -> None:
         words = reply.extra.get("message", reply.error_type)
@@ -275,8 +281,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, reply: Reply, body: dict[str, Any]) -> None:
         self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
-        self.send_header("transfer-encoding", "chunked")
+        headers = {"content-type": "text/event-stream", "transfer-encoding": "chunked", **reply.headers}
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         for number, event in enumerate(events_of(reply, _message(self.server.api, reply, body))):
             if number == reply.events_max:

@@ -14,13 +14,22 @@ import pytest
 from orchestrator.core.events import AttemptEnded
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.errors import DatabaseUnavailable
-from orchestrator.ports import Assignment, Outcome, Transcript, TranscriptChunk, Workspace
+from orchestrator.ports import (
+    Assignment,
+    Outcome,
+    SessionCancelled,
+    Transcript,
+    TranscriptChunk,
+    Usage,
+    Workspace,
+)
 from orchestrator.runtime import executing as executing_module
 from orchestrator.runtime.executing import Executing, TranscriptBuffer
 from orchestrator.workspace.shared import SharedWorkspaces
 from tests.support.memory import Signal
 from tests.support.sessions import assignment
 
+USED = Usage(input_tokens=7, output_tokens=3, cost_micros=11, requests=1)
 DONE = Outcome(state=AttemptState.SUCCEEDED, summary="did it")
 
 
@@ -80,9 +89,9 @@ class ScriptedBackend:
         self.signal.note()
         try:
             return await self.ends[token]
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancel:
             self.cancelled.append(token)
-            raise
+            raise SessionCancelled(USED) from cancel
 
 
 class RememberingLeases:
@@ -262,7 +271,7 @@ async def test_a_cancelled_session_ends_with_a_result_that_says_so(stage: Stage)
     stage.executing.cancel(1, "by request")
     stage.executing.cancel(1, "a second wish")
     await stage.stored(1)
-    assert stage.store.results[1] == Outcome(state=AttemptState.CANCELLED, summary="by request")
+    assert stage.store.results[1] == Outcome(state=AttemptState.CANCELLED, summary="by request", usage=USED)
     assert stage.backend.cancelled == [1]
 
 

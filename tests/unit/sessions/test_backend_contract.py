@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.errors import SettingsError
-from orchestrator.ports import Assignment, Backend, Outcome
+from orchestrator.ports import Assignment, Backend, Outcome, SessionCancelled
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.registry import make_backends
 from orchestrator.sessions.simulated import LABEL
@@ -147,9 +147,13 @@ async def test_cancel_ends_every_child_and_goes_through(bench: Bench):
         await bench.transcript.saw("begun\n")
         assert not tree.confirm_gone(bench.records, BASE.token)
     session.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(asyncio.CancelledError) as cancelled:
         await session
     assert tree.confirm_gone(bench.records, BASE.token)
+    if bench.api.requests:
+        assert isinstance(cancelled.value, SessionCancelled)
+        assert cancelled.value.usage.requests == len(bench.api.requests) == 1
+        assert cancelled.value.usage.cost_micros > 0
 
 
 async def test_cancel_at_any_moment_leaves_nothing(bench: Bench):

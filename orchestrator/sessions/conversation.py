@@ -1,0 +1,199 @@
+"""The turns of one session with a model: ask, carry out the tool calls, ask again, to an outcome.
+
+Rule: only a valid report ends a session well; turns, spend and the size of the conversation are bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import anthropic
+
+from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.ports import MICROS, Outcome, SessionLimits, Transcript
+from orchestrator.sessions.answer import Answer, Block
+from orchestrator.sessions.messages import Asker
+from orchestrator.sessions.meter import Meter
+from orchestrator.sessions.prompt import CONTINUE, HAND_OVER, REMINDER, handed_over
+from orchestrator.sessions.tools import Call, Toolbox
+
+_CONTINUATIONS_MAX = 5
+_REMINDERS_MAX = 1
+_DETAIL_CHARS = 20_000
+
+#: Tool calls that stay when the service clears old ones.
+_CALLS_KEPT = 6
+
+#: Name of the feature of the Messages API by which it does so.
+_CLEARING = "context-management-2025-06-27"
+
+
+class Conversation:
+    """One session with a model.
+
+    Args:
+        asker: asks the model.
+        request: the part of each request that stays the same.
+        task: the first message.
+        toolbox: carries out what the model calls.
+        meter: tells the spend.
+        transcript: gets what the conversation does with itself.
+        tokens_max: size from which the service is asked to clear old tool results; half as much again,
+            and the conversation is handed over to a new one. See docs/adr/.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        *,
+        request: dict[str, Any],
+        task: str,
+        toolbox: Toolbox,
+        meter: Meter,
+        transcript: Transcript,
+        tokens_max: int,
+    ) -> None:
+        self._asker = asker
+        self._request = request
+        self._task: Block = {"type": "text", "text": task}
+        self._toolbox = toolbox
+        self._meter = meter
+        self._transcript = transcript
+        self._tokens_max = tokens_max
+        self._can_clear = True
+        self._size = 0  # tokens of the conversation up to the last answer, as the service counts
+        self._is_handing_over = False
+        self._reminders = 0
+        self._continuations = 0
+        self._messages: list[dict[str, Any]] = []
+        self._say([self._task])
+
+    async def run(self, limits: SessionLimits) -> Outcome:
+        """Take turns until the session has an outcome. Raises API_ERRORS."""
+        for _ in range(limits.turns_max):
+            outcome = await self._take(await self._ask())
+            if outcome is not None:
+                return outcome
+            if self._meter.usage.cost_micros >= limits.cost_micros_max:
+                return _failed(
+                    FailureClass.BUDGET,
+                    f"The session reached its cap of ${limits.cost_micros_max / MICROS:.2f}.",
+                )
+        return _failed(FailureClass.AGENT, f"There was no report after {limits.turns_max} turns.")
+
+    async def _ask(self) -> Answer:
+        request = {**self._request, "messages": self._messages}
+        if self._is_handing_over:
+            return await self._asker.ask({**request, "tool_choice": {"type": "none"}})
+        if not self._can_clear or self._size < self._tokens_max:
+            return await self._asker.ask(request)
+        try:
+            return await self._asker.ask({**request, **_clearing(self._tokens_max)})
+        except anthropic.BadRequestError as refusal:
+            self._can_clear = (
+                False  # this endpoint does not know it: then the hand-over alone bounds the size
+            )
+            self._transcript.write("note", f"Old tool results are not cleared: {refusal}.\n")
+            return await self._asker.ask(request)
+
+    async def _take(self, answer: Answer) -> Outcome | None:
+        """Do what an answer asks for. Returns the outcome if it ends the session."""
+        if answer.stop_reason == "refusal":
+            why = answer.stop_details.explanation if answer.stop_details else None
+            return _failed(FailureClass.AGENT, f"The model refused the task: {why or 'no reason given'}.")
+        if answer.stop_reason == "model_context_window_exceeded":
+            return _failed(FailureClass.AGENT, "The conversation outgrew the context window of the model.")
+        self._measure(answer)
+        if self._is_handing_over:
+            self._hand_over(answer)
+            return None
+        if answer.blocks:
+            self._messages.append({"role": "assistant", "content": answer.blocks})
+        is_cut = answer.stop_reason == "max_tokens"
+        self._continuations = self._continuations + 1 if is_cut else 0
+        if self._continuations > _CONTINUATIONS_MAX:
+            return _failed(
+                FailureClass.AGENT, f"{self._continuations} answers in a row reached their length limit."
+            )
+        if answer.calls:
+            self._say(await self._carry_out(answer.calls, is_last_cut=is_cut and _ends_with_call(answer)))
+            if self._toolbox.report:
+                return self._toolbox.report.outcome()
+        elif is_cut:
+            self._say([{"type": "text", "text": CONTINUE}])
+        elif answer.stop_reason != "pause_turn":  # else the model goes on from its own words
+            return self._remind(answer)
+        self._bound()
+        return None
+
+    async def _carry_out(self, calls: Sequence[Block], *, is_last_cut: bool) -> list[Block]:
+        """Answer every call; one that was cut off is not carried out."""
+        whole = calls[:-1] if is_last_cut else calls
+        results = await self._toolbox.call_all([Call(call["name"], call["input"]) for call in whole])
+        answers = [(result.text, result.is_error) for result in results]
+        answers += [(CONTINUE, True)] * is_last_cut
+        return [
+            {"type": "tool_result", "tool_use_id": call["id"], "content": text, "is_error": is_error}
+            for call, (text, is_error) in zip(calls, answers, strict=True)
+        ]
+
+    def _remind(self, answer: Answer) -> Outcome | None:
+        """The model stopped without a report: tell it once, then give up."""
+        if self._reminders == _REMINDERS_MAX:
+            return _failed(FailureClass.AGENT, "The model ended its turn without a report.", said=answer.text)
+        self._reminders += 1
+        self._say([{"type": "text", "text": REMINDER}])
+        return None
+
+    def _measure(self, answer: Answer) -> None:
+        tokens = answer.tokens
+        self._size = (
+            tokens.input_tokens + tokens.cache_read_tokens + tokens.cache_write_tokens + tokens.output_tokens
+        )
+        if answer.cleared_tokens:
+            self._transcript.write("note", f"{answer.cleared_tokens:,} tokens of old tool results cleared.\n")
+
+    def _bound(self) -> None:
+        """Where clearing does not help, ask for what a new conversation needs to know."""
+        if self._size >= self._tokens_max * 3 // 2:
+            self._is_handing_over = True
+            self._say([{"type": "text", "text": HAND_OVER}])
+
+    def _hand_over(self, answer: Answer) -> None:
+        """Begin a new conversation with the task and what the model of the old one says of it."""
+        self._is_handing_over = False
+        self._transcript.write("note", f"The conversation of {self._size:,} tokens is handed over.\n")
+        self._size = 0
+        self._messages = []
+        self._say([self._task, {"type": "text", "text": handed_over(answer.text)}])
+
+    def _say(self, blocks: list[Block]) -> None:
+        """Add to our side; two messages of one side in a row are one message."""
+        if self._messages and self._messages[-1]["role"] == "user":
+            self._messages[-1]["content"] += blocks
+        else:
+            self._messages.append({"role": "user", "content": list(blocks)})
+
+
+def _clearing(tokens_max: int) -> dict[str, Any]:
+    """Return what asks the service to clear old tool results, at least a fifth, so that it pays to do so."""
+    edit = {
+        "type": "clear_tool_uses_20250919",
+        "trigger": {"type": "input_tokens", "value": tokens_max},
+        "keep": {"type": "tool_uses", "value": _CALLS_KEPT},
+        "clear_at_least": {"type": "input_tokens", "value": tokens_max // 5},
+    }
+    return {
+        "extra_headers": {"anthropic-beta": _CLEARING},
+        "extra_body": {"context_management": {"edits": [edit]}},
+    }
+
+
+def _ends_with_call(answer: Answer) -> bool:
+    return bool(answer.blocks[-1]["type"] == "tool_use")
+
+
+def _failed(failure_class: FailureClass, summary: str, *, said: str = "") -> Outcome:
+    detail = f"{summary}\n{said}"[:_DETAIL_CHARS] if said else summary
+    return Outcome(state=AttemptState.FAILED, failure_class=failure_class, summary=summary, detail=detail)
