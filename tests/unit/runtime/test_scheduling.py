@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import MarkStarted
+from orchestrator.core.commands import MarkStarted, SaveAnswer
 from orchestrator.core.limits import Limits
 from orchestrator.core.state import Policy
 from orchestrator.core.words import AttemptState, PlanState, TaskState
@@ -57,8 +57,13 @@ class MemoryPools:
 class Stage:
     """A scheduler with everything around it."""
 
-    def __init__(self, *infos: ExecutorInfo, settings: SchedulingSettings = SETTINGS) -> None:
-        self.store = WatchedStore()
+    def __init__(
+        self,
+        *infos: ExecutorInfo,
+        settings: SchedulingSettings = SETTINGS,
+        store: WatchedStore | None = None,
+    ) -> None:
+        self.store = store or WatchedStore()
         self.executors = MemoryExecutors()
         self.pools = MemoryPools(*infos)
         self.scheduling = Scheduling(
@@ -71,6 +76,10 @@ class Stage:
     def has_plan(self, plan_id: int, *task_ids: int, state: PlanState = PlanState.ACTIVE) -> None:
         tasks = [spec(task_id) for task_id in task_ids]
         self.store.tables.add_plan(replace(PLAN, plan_id=plan_id, state=state), tasks)
+
+    def answers_sent(self) -> int:
+        """Return how many answers of requests were sent to the tables."""
+        return sum(isinstance(row, SaveAnswer) for _, rows in self.store.sent for row in rows)
 
     async def sent(self, count: int) -> list[int]:
         await self.executors.signal.until(lambda: len(self.executors.started()) >= count)
@@ -302,6 +311,69 @@ async def test_a_repeated_key_gets_the_first_answer_and_a_refusal_to_try_again_i
             await ask("cancel_task", {"plan_id": 2, "task_id": 21}, "k3")
         driver._commits.is_away = False
         assert await ask("cancel_task", {"plan_id": 2, "task_id": 21}, "k3") == first
+
+
+async def test_two_that_ask_at_once_with_one_key_are_one_request() -> None:
+    stage = Stage()
+    stage.has_plan(1, 1)
+    async with running(stage):
+        await stage.store.signal.until(lambda: stage.scheduling.is_ready)
+        stage.store.may_commit.clear()
+        args = {"plan_id": 1, "task_id": 1}
+        both = [asyncio.create_task(stage.scheduling.request("cancel_task", args, "k1")) for _ in range(2)]
+        await stage.store.signal.until(lambda: stage.answers_sent() == 1)
+        stage.store.may_commit.set()
+        assert await asyncio.gather(*both) == [{"cancelled": 1, "cancelling": 0}] * 2
+        assert stage.answers_sent() == 1
+
+
+async def test_a_key_is_refused_to_another_request_at_once_and_later_too() -> None:
+    stage = Stage()
+    stage.has_plan(1, 1, 2)
+    async with running(stage):
+        await stage.store.signal.until(lambda: stage.scheduling.is_ready)
+        ask = stage.scheduling.request
+        stage.store.may_commit.clear()
+        first = asyncio.create_task(ask("cancel_task", {"plan_id": 1, "task_id": 1}, "k1"))
+        await stage.store.signal.until(lambda: stage.answers_sent() == 1)
+        with pytest.raises(Conflict, match="another request"):
+            await ask("cancel_task", {"plan_id": 1, "task_id": 2}, "k1")
+        stage.store.may_commit.set()
+        await first
+        with pytest.raises(Conflict, match="another request"):
+            await ask("hold_task", {"plan_id": 1, "task_id": 1}, "k1")
+        assert stage.store.states() == {1: "cancelled", 2: "ready"}
+
+
+async def test_a_key_is_its_tenant_s_own() -> None:
+    stage = Stage()
+    stage.has_plan(1, 1)
+    stage.store.tables.add_plan(
+        replace(PLAN, plan_id=2, tenant_id="y", state=PlanState.ACTIVE), [spec(2), spec(3)]
+    )
+    async with running(stage):
+        await stage.store.signal.until(lambda: stage.scheduling.is_ready)
+        ask = stage.scheduling.request
+        assert await ask("cancel_plan", {"plan_id": 1, "tenant_id": "local"}, "k1")
+        assert await ask("cancel_task", {"plan_id": 2, "task_id": 2, "tenant_id": "y"}, "k1")
+        assert stage.store.states() == {1: "cancelled", 2: "cancelled", 3: "ready"}
+
+
+async def test_a_refusal_stays_the_answer_of_its_key_and_the_next_scheduler_gives_it_too() -> None:
+    stage = Stage()
+    stage.has_plan(1, 1)
+    asked = ("release_task", {"plan_id": 1, "task_id": 1}, "k1")
+    async with running(stage):
+        await stage.store.signal.until(lambda: stage.scheduling.is_ready)
+        with pytest.raises(Conflict, match="is ready, not held"):
+            await stage.scheduling.request(*asked)
+        await stage.scheduling.request("hold_task", {"plan_id": 1, "task_id": 1}, "k2")
+    after = Stage(store=stage.store)
+    async with running(after):
+        await after.store.signal.until(lambda: after.scheduling.is_ready)
+        with pytest.raises(Conflict, match="is ready, not held"):
+            await after.scheduling.request(*asked)
+        assert after.store.states() == {1: "held"}
 
 
 async def test_pools_may_end_only_an_executor_on_which_nothing_runs() -> None:
