@@ -82,7 +82,7 @@ class AnthropicBackend:
             conversation = Conversation(
                 asker,
                 request=self._request(assignment),
-                task=task_prompt(assignment),
+                task=task_prompt(assignment, transcript),
                 toolbox=toolbox,
                 meter=meter,
                 transcript=transcript,

@@ -5,10 +5,11 @@ The role comes first and is the same for every task of an agent type, so that th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 
 from orchestrator.core.words import AttemptKind
-from orchestrator.ports import Assignment
+from orchestrator.ports import Assignment, Transcript
+from orchestrator.sessions.context import make_pack
 
 _ROLE = """\
 You are an agent of type {agent_type}. You carry out one task of a larger plan on your own: nobody answers \
@@ -57,15 +58,23 @@ def role_prompt(assignment: Assignment) -> str:
     return f"{rules}\n{assignment.prompt}\n" if assignment.prompt else rules
 
 
-def task_prompt(assignment: Assignment) -> str:
-    """Return the first message: the task, its acceptance criteria, and the feedback that is known."""
-    parts = [f"# Task {assignment.key}: {assignment.title}"]
-    if assignment.body:
-        parts.append(assignment.body)
-    if assignment.acceptance:
-        parts.append("## Acceptance criteria\n\n" + "\n".join(f"- {item}" for item in assignment.acceptance))
-    parts.extend(_review_parts(assignment) if _is_review(assignment) else _work_parts(assignment))
-    return "\n\n".join(parts)
+def task_prompt(assignment: Assignment, transcript: Transcript) -> str:
+    """Return the first message: the context pack, and for a review what the work reported.
+
+    The transcript gets its size, and what was left out.
+    """
+    around = assignment.surroundings
+    tokens_max = assignment.limits.context_tokens_max
+    if _is_review(assignment):
+        around = replace(around, failed=())
+        pack = make_pack(assignment, around, tokens_max=tokens_max, checks="Checks that passed")
+        prompt = f"{pack.text}\n\n## What the agent reported\n\n{assignment.feedback or 'Nothing.'}"
+    else:
+        pack = make_pack(assignment, around, tokens_max=tokens_max)
+        prompt = pack.text
+    left_out = f"; left out: {', '.join(pack.left_out)}" if pack.left_out else ""
+    transcript.write("note", f"Context pack of about {pack.tokens:,} tokens{left_out}.\n")
+    return prompt
 
 
 def handed_over(text: str) -> str:
@@ -75,21 +84,3 @@ def handed_over(text: str) -> str:
 
 def _is_review(assignment: Assignment) -> bool:
     return assignment.kind is AttemptKind.REVIEW
-
-
-def _work_parts(assignment: Assignment) -> Iterator[str]:
-    if assignment.verify:
-        yield f"## Checks that run afterwards\n\nEach of them must exit with 0.\n\n{_indented(assignment)}"
-    if assignment.feedback:
-        before = f"This is attempt {assignment.number}. What the attempt before ran into:"
-        yield f"## Feedback\n\n{before}\n\n{assignment.feedback}"
-
-
-def _review_parts(assignment: Assignment) -> Iterator[str]:
-    if assignment.verify:
-        yield f"## Checks that passed\n\n{_indented(assignment)}"
-    yield f"## What the agent reported\n\n{assignment.feedback or 'Nothing.'}"
-
-
-def _indented(assignment: Assignment) -> str:
-    return "\n".join(f"    {line}" for line in assignment.verify)

@@ -17,6 +17,7 @@ from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Outcome
 from orchestrator.sessions.anthropic import AnthropicBackend
 from orchestrator.sessions.config import SessionConfig
+from orchestrator.surroundings import FailedAttempt, Surroundings
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.messages_api import (
     API_KEY,
@@ -31,6 +32,8 @@ from tests.support.messages_api import (
     write_files,
 )
 from tests.support.sessions import MODEL, PRICES, Recorder, assignment, workspace
+
+FAILED = FailedAttempt(number=1, kind="gate", failure_class="gate", summary="no", detail="helo is wrong")
 
 
 class Session:
@@ -90,8 +93,8 @@ async def test_task_is_worked_with_all_tools_and_reported(session):
         title="Write greet",
         body="Say hello.",
         acceptance=("it greets",),
-        feedback="gate said: helo is wrong",
         number=2,
+        surroundings=Surroundings(failed=(FAILED,)),
     )
     assert outcome.state is AttemptState.SUCCEEDED
     assert outcome.summary == "Wrote it."
@@ -103,7 +106,7 @@ async def test_task_is_worked_with_all_tools_and_reported(session):
     assert session.results(1) == [("exit code 1\nseen\n", False)]
     assert session.results(2)[2] == ("1\tdef greet():\n2\t    return 'hello'", False)
     task = session.api.requests[0].task
-    for part in ("A.1: Write greet", "Say hello.", "- it greets", "attempt 2", "gate said: helo is wrong"):
+    for part in ("A.1: Write greet", "Say hello.", "- it greets", "gate 1 failed", "helo is wrong"):
         assert part in task
     system = session.api.requests[0].body["system"][0]
     assert "backend-development" in system["text"]

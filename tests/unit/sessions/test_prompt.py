@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from orchestrator.core.words import AttemptKind
 from orchestrator.sessions.prompt import role_prompt, task_prompt
-from tests.support.sessions import assignment
+from orchestrator.sessions.tokens import estimate_tokens
+from orchestrator.surroundings import FailedAttempt, Surroundings
+from tests.support.sessions import Recorder, assignment
+
+FAILED = FailedAttempt(number=1, kind="gate", failure_class="gate", summary="exit code 1", detail="No.")
 
 
 def test_the_role_is_our_rules_and_then_what_the_file_of_the_agent_type_says() -> None:
@@ -19,13 +23,20 @@ def test_the_role_is_the_same_for_every_task_of_an_agent_type() -> None:
 
 
 def test_the_task_is_told_with_its_criteria_its_checks_and_what_went_wrong_before() -> None:
+    transcript = Recorder()
     told = task_prompt(
         assignment(
-            body="Nicely.", acceptance=("It is short",), verify=("test -s a",), number=2, feedback="No."
-        )
+            body="Nicely.",
+            acceptance=("It is short",),
+            verify=("test -s a",),
+            number=2,
+            surroundings=Surroundings(failed=(FAILED,)),
+        ),
+        transcript,
     )
-    parts = ["Task A.1: Greet", "Nicely.", "- It is short", "    test -s a", "attempt 2", "No."]
+    parts = ["Task A.1: Greet", "Nicely.", "- It is short", "    test -s a", "gate 1 failed", "No."]
     assert [told.index(part) for part in parts] == sorted(told.index(part) for part in parts)
+    assert transcript.text("note") == f"Context pack of about {estimate_tokens(told)} tokens.\n"
 
 
 def test_a_reviewer_is_told_to_judge_and_what_the_agent_reported() -> None:
@@ -35,10 +46,11 @@ def test_a_reviewer_is_told_to_judge_and_what_the_agent_reported() -> None:
         verify=("test -s a",),
         number=2,
         feedback="I wrote a.",
+        surroundings=Surroundings(failed=(FAILED,)),
     )
     assert "Change nothing" in role_prompt(review)
     assert "Change nothing" not in role_prompt(assignment())
-    told = task_prompt(review)
+    told = task_prompt(review, Recorder())
     parts = [
         "Task A.1: Greet",
         "- It is short",
@@ -48,4 +60,4 @@ def test_a_reviewer_is_told_to_judge_and_what_the_agent_reported() -> None:
         "I wrote a.",
     ]
     assert [told.index(part) for part in parts] == sorted(told.index(part) for part in parts)
-    assert "attempt before" not in told
+    assert "Earlier attempts" not in told
