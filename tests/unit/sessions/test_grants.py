@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import Overloaded
-from orchestrator.ports import GovernorGateway, Grant, GrantDemand, Headroom, SessionLimits
+from orchestrator.grant_ports import GovernorGateway, Grant, GrantDemand, Headroom
+from orchestrator.ports import SessionLimits
 from orchestrator.sessions.grants import ExecutorGrants, GrantSettings, headroom_of, retry_after_s
 from orchestrator.sessions.watch import TimedOut, watched
 from tests.simulation.loop import VirtualLoop
