@@ -17,7 +17,7 @@ from actors.logs import log_json
 from actors.options import ActorConfig, governor_name
 from orchestrator import __version__
 from orchestrator.errors import Overloaded
-from orchestrator.ports import Grant, GrantDemand
+from orchestrator.grant_ports import Grant, GrantDemand
 from orchestrator.runtime.governor import Governor as Limits
 from orchestrator.runtime.governor import GovernorPolicy
 from orchestrator.settings import Settings
@@ -51,14 +51,14 @@ class Governor:
 
 
 class RayGovernor:
-    """Implements ports.GovernorGateway for one credential."""
+    """Implements grant_ports.GovernorGateway for one credential."""
 
     def __init__(self, credential: str) -> None:
         self._name = governor_name(credential)
         self._handle: Handle | None = None
 
     async def grant(self, demand: GrantDemand) -> Grant:
-        """Tell and ask; see ports.GovernorGateway."""
+        """Tell and ask; see grant_ports.GovernorGateway."""
         try:
             async with asyncio.timeout(ANSWER_S):
                 if self._handle is None:

@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.ports import Grant, GrantDemand, Headroom
+from orchestrator.grant_ports import Grant, GrantDemand, Headroom
 
 _MINUTE_MS = 60_000
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from orchestrator.core.retry import POLICIES
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
-from orchestrator.ports import Affinity, AffinityKey, EndedAttempt, OutcomeStore
+from orchestrator.outcome_ports import Affinity, AffinityKey, EndedAttempt, OutcomeStore
 
 EVENTS_MAX = 1000
 

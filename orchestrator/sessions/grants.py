@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import Overloaded
-from orchestrator.ports import GovernedRequest, GovernorGateway, Grant, GrantDemand, Headroom
+from orchestrator.grant_ports import GovernedRequest, GovernorGateway, Grant, GrantDemand, Headroom
 
 #: Requests that an executor begins without a governor before they follow each other at the safe rate.
 _ALONE_AT_ONCE = 4.0

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
-from orchestrator.ports import Affinity, AffinityKey, EndedAttempt, FoldOutcomes
+from orchestrator.outcome_ports import Affinity, AffinityKey, EndedAttempt, FoldOutcomes
 from orchestrator.store.hot import HotConnection
 
 _FIRST_SQL = """

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import Overloaded
-from orchestrator.ports import Grant, GrantDemand
+from orchestrator.grant_ports import Grant, GrantDemand
 from orchestrator.runtime.governor import Governor, GovernorPolicy
 from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
 from tests.simulation.loop import VirtualLoop

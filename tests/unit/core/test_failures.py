@@ -11,7 +11,7 @@ from orchestrator.core.commands import EndAttempt
 from orchestrator.core.leases import EXECUTOR_LOST, TIMED_OUT
 from orchestrator.core.state import Policy
 from orchestrator.core.words import AttemptKind, AttemptState, BreakerState, FailureClass
-from orchestrator.ports import AffinityKey, EndedAttempt
+from orchestrator.outcome_ports import AffinityKey, EndedAttempt
 from orchestrator.runtime.outcomes import verdict
 from tests.support.core import World, spec
 

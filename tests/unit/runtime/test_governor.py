@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from orchestrator.ports import Grant, GrantDemand, Headroom
+from orchestrator.grant_ports import Grant, GrantDemand, Headroom
 from orchestrator.runtime.governor import Governor, GovernorPolicy
 
 POLICY = GovernorPolicy(at_once_max=40, start_per_s=4.0, window_ms=1_000, grant_ms=2_000, silence_ms=5_000)

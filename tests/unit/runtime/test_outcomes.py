@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
-from orchestrator.ports import Affinity, AffinityKey, EndedAttempt
+from orchestrator.outcome_ports import Affinity, AffinityKey, EndedAttempt
 from orchestrator.runtime.outcomes import fold_outcomes, verdict
 
 KEY = AffinityKey(tenant_id="local", agent_type="a", task_type="test", domain="backend")
