@@ -40,11 +40,9 @@ class AnthropicBackend:
 
     async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
         """Converse until a report, a limit or an error; the usage is told in each case."""
-        model = assignment.model or self._config.model
-        meter = Meter(model, self._config)
-        if not meter.is_price_known:
-            note = f"No price is known for {model}: it is counted like the dearest model of the price list.\n"
-            transcript.write("note", note)
+        meter = Meter(assignment.model or self._config.model, self._config)
+        if meter.price_note:
+            transcript.write("note", meter.price_note)
         try:
             outcome = await self._converse(assignment, workspace, transcript, meter)
         except TimedOut as late:

@@ -16,12 +16,17 @@ class Meter:
     """Counts the answers of one conversation.
 
     Attributes:
-        is_price_known: the price list has the model; else it is counted like the dearest one.
+        price_note: for the transcript: what to know of the price; empty if the price list has the model.
     """
 
     def __init__(self, model: str, config: SessionConfig) -> None:
         self.usage = Usage()
-        self._price, self.is_price_known = price_of(model, config.prices)
+        self._price, is_known = price_of(model, config.prices)
+        self.price_note = (
+            ""
+            if is_known
+            else f"No price is known for {model}: it is counted like the dearest model of the price list.\n"
+        )
 
     def add(self, spent: Usage) -> None:
         """Count the tokens of one answer, whole or broken off."""
