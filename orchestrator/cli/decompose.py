@@ -66,7 +66,9 @@ def _require_same(client: Client, known: PlanView, path: Path) -> None:
     """Refuse a file that says something else than what is stored; no model is asked then."""
     from orchestrator.sync.files import PlanFiles
 
-    if PlanFiles(path).read() != dict(client.source(str(known.id)).files):
+    files = PlanFiles(path)
+    files.require_utf8()
+    if files.read() != dict(client.source(str(known.id)).files):
         raise Conflict(
             f"{path} and the stored plan {known.name!r} differ.",
             remedy=f"Make them agree by `orchestrator import {path}` or `orchestrator reconcile {path}`.",

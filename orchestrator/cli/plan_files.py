@@ -95,7 +95,7 @@ def stored_name(file: str) -> str:
 
 def request_for(plan: Plan, file: str, choices: Choices) -> SubmitRequest:
     """Return the request that hands the plan in. Relative folders are made absolute here, where they are."""
-    from orchestrator.plan.read import texts_of
+    from orchestrator.plan.files import texts_of
     from orchestrator.views import SubmitRequest
 
     path = Path.cwd() if file == STDIN else Path(file).absolute()

@@ -150,7 +150,7 @@ def reconcile(
 def revise(file: str, *, name: str, is_agreed: bool, output: Output) -> None:
     """Show what a file changes of the plan that it is of, and apply it if that is agreed."""
     from orchestrator.cli.home import connect
-    from orchestrator.plan.read import texts_of
+    from orchestrator.plan.files import texts_of
     from orchestrator.views import ReviseRequest
 
     texts = texts_of(Path(file))

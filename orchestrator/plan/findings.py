@@ -29,6 +29,7 @@ class Code(Enum):
     INVALID_FIELD = ("P109", "error", "A field of a JSON plan is unknown, missing or of a wrong type.")
     TOO_DEEP = ("P110", "error", "Tasks are nested too deeply in JSON.")
     STALE_COUNTS = ("P111", "warning", "The front matter counts tasks that are not there; the boxes hold.")
+    STRAY_BYTES = ("P112", "warning", "Bytes are no UTF-8; they are read as Windows-1252.")
 
     DUPLICATE_ID = ("P201", "warning", "Two tasks have the same id; the later one gets a number behind it.")
     RUN_ON_CONTAINER = ("P202", "error", "What contains tasks has work of its own, which nobody would do.")

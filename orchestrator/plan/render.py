@@ -6,11 +6,10 @@ padding, key order and remarks survive whatever is written.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from orchestrator.errors import InvariantViolation
-from orchestrator.plan.keys import hidden
+from orchestrator.plan.encoding import with_strays, without_loss
 from orchestrator.plan.model import Mark, MarkSpan, Notation
 
 _BOX = {
@@ -78,9 +77,6 @@ WRITTEN: Mapping[Notation, Mapping[Mark, str]] = {
     },
 }
 
-_LINE_END = re.compile(r"\r\n?|\n")
-_WORDS = re.compile(r"(?:[^\r\n]*[^\s])?")
-
 
 def write_marks(text: str, changes: Mapping[MarkSpan, Mark]) -> str:
     """Replace the marks at these spans.
@@ -105,26 +101,10 @@ def write_marks(text: str, changes: Mapping[MarkSpan, Mark]) -> str:
     return "".join([*parts, text[at:]])
 
 
-def write_ids(text: str, ids: Mapping[int, str]) -> str:
-    """Give lines without an id a hidden one: ` <!-- id: KEY -->` at their ends, before trailing blanks.
+def write_marks_into(content: bytes, changes: Mapping[MarkSpan, Mark]) -> bytes:
+    """Replace the marks of a file that is not UTF-16; every byte outside the spans stays as it is.
 
     Args:
-        text: one file of a plan, in Markdown.
-        ids: the lines of these tasks, counted from 1, and their keys.
-
-    Raises:
-        InvariantViolation: the text has no such line.
+        changes: spans in its text as `decode` reads it; see `write_marks`.
     """
-    parts, at, number = [], 0, 1
-    for line in sorted(ids):
-        while number < line:
-            end = _LINE_END.search(text, at)
-            if end is None:
-                raise InvariantViolation(f"The text has {number} lines, so there is no line {line}.")
-            parts.append(text[at : end.end()])
-            at, number = end.end(), number + 1
-        words = _WORDS.match(text, at)
-        place = words.end() if words else at
-        parts += [text[at:place], f" {hidden(ids[line])}"]
-        at = place
-    return "".join([*parts, text[at:]])
+    return without_loss(write_marks(with_strays(content), changes))

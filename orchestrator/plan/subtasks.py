@@ -19,7 +19,7 @@ from orchestrator.plan.diff import ChangeKind, diff_plans
 from orchestrator.plan.keys import find_key, hidden
 from orchestrator.plan.markdown_out import can_be_shown, fields_of, reads_as
 from orchestrator.plan.model import Plan, PlanTask
-from orchestrator.plan.read import read_files, read_plan
+from orchestrator.plan.read import read_files
 from orchestrator.proposals import Subtask
 
 #: Formats in which tasks are boxes that may stand below each other.
@@ -103,7 +103,7 @@ def with_subtasks(
     Raises:
         PlanError: below the task they would be read as something else.
     """
-    before = _read(files, format)
+    before = read_files(files, format=format)
     name = file_of(files, task)
     lines = _LINE.findall(files[name])
     place = _place(lines, task)
@@ -115,19 +115,13 @@ def with_subtasks(
         head[-1] += end
     added = [f"{line}{end}" for line in _lines(place, tasks, subtasks, keys, parent=task)]
     edited = {**files, name: "".join([*head, *added, *lines[place.at :]])}
-    _require_exact(before, _read(edited, format), task, tasks)
+    _require_exact(before, read_files(edited, format=format), task, tasks)
     return Edit(files=edited, keys=keys)
 
 
 def file_of(files: Mapping[str, str], task: PlanTask) -> str:
     """Return the path of the file in which a task stands."""
     return task.source if task.source in files else next(iter(files))
-
-
-def _read(files: Mapping[str, str], format_name: str) -> Plan:
-    if list(files) == [""]:
-        return read_plan(files[""], format=format_name)
-    return read_files(files, format=format_name)
 
 
 def _free_keys(key: str, taken: set[str]) -> Iterator[str]:

@@ -6,11 +6,15 @@ import ctypes
 import errno
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator.errors import PlanError
-from orchestrator.plan.model import Plan
-from orchestrator.plan.read import read_files, read_plan, texts_of
+from orchestrator.plan.encoding import decode, is_utf16
+from orchestrator.plan.files import contents_of, files_of
+from orchestrator.plan.model import Mark, MarkSpan, Plan
+from orchestrator.plan.read import read_files
+from orchestrator.plan.render import write_marks_into
 from orchestrator.text import storable
 
 _HERE = -100  # AT_FDCWD, linux/fcntl.h
@@ -27,44 +31,69 @@ class PlanFiles:
         """Return the texts by their paths below the folder; the only one by an empty path.
 
         Raises:
-            PlanError: there is none, it cannot be read, or it could not be written back as it is.
+            PlanError: there is none, it cannot be read, or no marks can be written into it.
         """
-        texts = texts_of(self.path)
-        for name, text in texts.items():
-            if storable(text).encode() != self._place(name).read_bytes():
+        contents = contents_of(self.path)
+        for name, content in contents.items():
+            if is_utf16(content):
                 raise PlanError(
-                    f"{self._place(name)} cannot be written back as it is.",
+                    f"{self._place(name)} is UTF-16, and marks are written into UTF-8 only.",
+                    remedy="Save it as UTF-8.",
+                )
+        return {name: _text(content, self._place(name)) for name, content in contents.items()}
+
+    def require_utf8(self) -> None:
+        """Refuse files into which more than marks could not be written without a change elsewhere.
+
+        Raises:
+            PlanError: there is one with bytes that are no UTF-8, or with NUL characters.
+        """
+        for name, content in contents_of(self.path).items():
+            if _text(content, self._place(name)).encode() != content:
+                raise PlanError(
+                    f"{self._place(name)} has bytes that are no UTF-8 text, so no lines can be added to it.",
                     remedy="Save it as UTF-8 without NUL characters.",
                 )
-        return texts
 
     def parsed(self, texts: dict[str, str], *, format: str) -> Plan:  # noqa: A002  the word of the CLI
         """Return the plan that the texts are."""
-        return (
-            read_plan(texts[""], format=format) if list(texts) == [""] else read_files(texts, format=format)
-        )
+        return read_files(texts, format=format)
+
+    def mark(self, name: str, marks: Mapping[MarkSpan, Mark], *, seen: str) -> bool:
+        """Write marks into a file in one step, and leave every other byte as it is.
+
+        Returns:
+            False, and nothing is written, if its text is no longer as it was seen.
+        """
+        return self._rewrite(name, lambda content: write_marks_into(content, marks), seen=seen)
 
     def write(self, name: str, text: str, *, seen: str) -> bool:
         """Replace a file in one step; False, and nothing is written, if it is no longer as it was seen."""
+        return self._rewrite(name, lambda _: text.encode(), seen=seen)
+
+    def _rewrite(self, name: str, new: Callable[[bytes], bytes], *, seen: str) -> bool:
         place = self._place(name).resolve()
+        content = place.read_bytes()
+        if _text(content, place) != seen:
+            return False
         temporary = place.with_name(f".{place.name}.{os.getpid()}")
         try:
             with temporary.open("wb") as file:
-                file.write(text.encode())
+                file.write(new(content))
                 file.flush()
                 os.fsync(file.fileno())
             shutil.copymode(place, temporary)
-            return replace_if(place, temporary, seen=seen.encode())
+            return replace_if(place, temporary, seen=content)
         finally:
             temporary.unlink(missing_ok=True)
 
     def _place(self, name: str) -> Path:
-        if name:
-            return self.path / name
-        if not self.path.is_dir():
-            return self.path
-        (only,) = (path for path in sorted(self.path.rglob("*.md")) if not path.name.startswith("."))
-        return only
+        return self.path / name if name else next(iter(files_of(self.path).values()))
+
+
+def _text(content: bytes, place: Path) -> str:
+    """The text of a file as the server stores it."""
+    return storable(decode(content, str(place)))
 
 
 def replace_if(place: Path, new: Path, *, seen: bytes) -> bool:

@@ -146,9 +146,7 @@ class Keeper:
     def _write(self, look: Look) -> bool:
         """Write the marks; False if somebody has edited a file meanwhile, who is to be looked at first."""
         return all(
-            self.files.write(name, text, seen=look.texts[name])
-            for name, text in look.merge.files.items()
-            if text != look.texts[name]
+            self.files.mark(name, marks, seen=look.texts[name]) for name, marks in look.merge.marks.items()
         )
 
     def _advance(self, look: Look) -> str:

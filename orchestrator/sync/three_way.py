@@ -42,19 +42,24 @@ class Merge:
     """What is to be done.
 
     Attributes:
-        files: the text of each file, the marks of the database written.
+        marks: those of the database that are to be written, by file.
+        files: the text of each file, these marks written.
         base: the texts that both sides agree on after that; as before at marks that are sent or in conflict.
-        written: how many marks of the database are written.
         missing: keys of the tasks that the files no longer have.
         sends: in the order of the files. Until the database agrees they are sent again with each merge.
     """
 
+    marks: Mapping[str, Mapping[MarkSpan, Mark]]
     files: Mapping[str, str]
     base: Mapping[str, str]
-    written: int
     missing: tuple[str, ...]
     sends: tuple[Sent, ...]
     conflicts: tuple[MarkConflict, ...]
+
+    @property
+    def written(self) -> int:
+        """How many marks of the database are to be written."""
+        return sum(map(len, self.marks.values()))
 
 
 def merge(
@@ -104,9 +109,12 @@ def merge(
                 )
             )
     return Merge(
-        files={name: write_marks(text, written[name]) for name, text in files.items()},
-        base={name: write_marks(text, {**written[name], **waiting[name]}) for name, text in files.items()},
-        written=sum(map(len, written.values())),
+        marks=written,
+        files={name: write_marks(text, written.get(name, {})) for name, text in files.items()},
+        base={
+            name: write_marks(text, {**written.get(name, {}), **waiting.get(name, {})})
+            for name, text in files.items()
+        },
         missing=tuple(key for key in known if key not in found_keys),
         sends=tuple(sends),
         conflicts=tuple(conflicts),

@@ -136,12 +136,11 @@ def test_http_refuses_a_plan_with_errors_and_stores_nothing(
 
 
 def test_a_plan_that_cannot_be_read_starts_nothing(cli: CommandLine) -> None:
-    latin = cli.folder / "latin.md"
-    latin.write_bytes(b"# Caf\xe9\n")
+    (cli.folder / "odd.md").write_bytes(b"\xff\xfe-")
     (cli.folder / "folder").mkdir()
     for name, words in {
         "absent.md": ("'absent.md' cannot be read: No such file", "Check the path and its permissions."),
-        "latin.md": ("is no UTF-8 text: byte 0xe9 in line 1.", "Save it as UTF-8."),
+        "odd.md": ("is no UTF-16 text: byte 2.", "Save it as UTF-8."),
         "folder": (
             "'folder' has no Markdown file and no plan of a tracker.",
             "Name a folder with Markdown files",

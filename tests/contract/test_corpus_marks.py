@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.plan.keys import hidden
 from orchestrator.plan.markdown_out import to_markdown
 from orchestrator.plan.model import DependencyKind, Mark, MarkSpan, Notation, Plan, PlanTask
 from orchestrator.plan.read import read_path, read_plan
-from orchestrator.plan.render import WRITTEN, write_ids, write_marks
+from orchestrator.plan.render import WRITTEN, write_marks
 
 REPOSITORY = Path(__file__).parents[2]
 CORPUS = Path(os.environ.get("ORCHESTRATOR_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
@@ -64,7 +65,7 @@ def test_nothing_to_write_changes_nothing(path: Path, end: str) -> None:
         for task, span in _spans(read_plan(text))
         if span.notation is Notation.BOX and text[span.start : span.end] != "X"
     }
-    assert write_marks(text, {}) == write_ids(text, {}) == text
+    assert write_marks(text, {}) == text
     assert write_marks(text, as_read) == text
 
 
@@ -91,8 +92,11 @@ def test_what_is_written_is_read_again(path: Path) -> None:
 def test_hidden_ids_keep_the_keys_of_tasks_without_one(path: Path) -> None:
     text = _text(path, "\r\n")
     plan = read_plan(text)
-    marked = write_ids(text, {task.line: task.key for task in plan.tasks if not task.has_own_key})
-    again = read_plan(marked)
+    lines = text.split("\r\n")
+    for task in plan.tasks:
+        if not task.has_own_key:
+            lines[task.line - 1] += f" {hidden(task.key)}"
+    again = read_plan("\r\n".join(lines))
     assert [(task.key, task.title, task.mark, task.parent) for task in again.tasks] == [
         (task.key, task.title, task.mark, task.parent) for task in plan.tasks
     ]

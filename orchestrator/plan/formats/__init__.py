@@ -31,7 +31,7 @@ FORMATS: tuple[Format, ...] = (
 )
 
 #: Those that read a folder as a whole; what none of them finds in it is read file by file.
-FOLDER_FORMATS: tuple[FolderFormat, ...] = (Backlog(), Beads())
+FOLDER_FORMATS: tuple[FolderFormat, ...] = (Backlog(), Beads(), TaskMaster())
 
 
 def choose_format(file: PlanFile, name: str = "auto") -> tuple[Format, str]:

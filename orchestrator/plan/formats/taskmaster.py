@@ -12,7 +12,7 @@ finished there, so it holds up nobody.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.errors import Finding
@@ -64,6 +64,14 @@ class TaskMaster:
         if any("id" in task for task in tasks):
             return Detection(confidence=0.7, reason="JSON with lists of tasks that have ids")
         return Detection(confidence=0.0, reason="no JSON with lists of tasks that have ids")
+
+    def files(self, names: Sequence[str]) -> list[str]:
+        """The task lists of a `.taskmaster` folder, or of its folder `tasks`."""
+        return [name for name in ("tasks/tasks.json", "tasks.json") if name in names][:1]
+
+    def read_folder(self, files: Sequence[PlanFile]) -> Draft:
+        """Read the task lists; they are one file."""
+        return self.read(files[0])
 
     def read(self, file: PlanFile, *, h1_is_title: bool = True) -> Draft:
         """Read the tasks of every tag. If several tags have some, each becomes a container of its tasks."""

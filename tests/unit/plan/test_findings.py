@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import orchestrator
+from orchestrator.plan.encoding import without_loss
 from orchestrator.plan.findings import Code
 from orchestrator.plan.read import read_path, read_plan
 from orchestrator.routing import Routing, checked_plan
@@ -27,6 +28,7 @@ _BACKLOG = "---\nid: A-1\ntitle: a\nstatus: Idea\nlabels: []\n---\n"
 #: Code → line of the finding, and a plan in which it is: a text, or the files of a folder.
 EXAMPLES: dict[Code, tuple[int, str | dict[str, str]]] = {
     Code.EMPTY_PLAN: (0, ""),
+    Code.STRAY_BYTES: (2, {"plan.md": "- [ ] a\n- [ ] it\udc92s\n"}),
     Code.NO_TASKS: (0, "# Only prose\n"),
     Code.REPLACED_CHARACTERS: (0, "- [ ] a\0\n"),
     Code.FRONT_MATTER: (1, "---\n- a\n---\n- [ ] a\n"),
@@ -105,7 +107,7 @@ def test_each_is_found_alone_with_its_line_and_remedy(code: Code, tmp_path: Path
     else:
         for name, content in text.items():
             (tmp_path / "plan" / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "plan" / name).write_text(content)
+            (tmp_path / "plan" / name).write_bytes(without_loss(content))
         read = read_path(tmp_path / "plan")
     plan = checked_plan(read, routing=Routing.from_settings(settings), settings=settings)
     assert [(found.code, found.number, found.line) for found in plan.findings] == [

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.words import TaskKind
-from orchestrator.errors import PlanError
 from orchestrator.plan.model import Mark, Plan
 from orchestrator.plan.read import read_path, read_plan
 
@@ -137,12 +136,16 @@ def test_other_line_ends_mixed_and_a_missing_last_one(end: str) -> None:
     assert plan.checkboxes.done == 2
 
 
-@pytest.mark.parametrize("byte", [b"\x92", b"\xa0"])
-def test_a_stray_byte_is_named_with_its_line(byte: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("byte", "character"), [(b"\x92", "’"), (b"\xa0", "\u00a0"), (b"\xe9", "é")])
+def test_stray_bytes_are_read_as_windows_1252_and_reported(
+    byte: bytes, character: str, tmp_path: Path
+) -> None:
     path = tmp_path / "plan.md"
-    path.write_bytes(b"- [ ] a\n- [ ] it" + byte + b"s\n")
-    with pytest.raises(PlanError, match=rf"byte 0x{byte.hex()} in line 2"):
-        read_path(path)
+    path.write_bytes("- [ ] ✅ a\n- [ ] it".encode() + byte + b"s\n- [ ] x" + byte + b"y\n")
+    plan = read_path(path)
+    assert [task.title for task in plan.tasks] == ["✅ a", f"it{character}s", f"x{character}y"]
+    assert _codes(plan) == [(2, "stray-bytes")]
+    assert plan.findings[0].message == f"2 bytes are no UTF-8 (0x{byte.hex()}) and read as Windows-1252."
 
 
 def test_replacement_characters_and_letters_read_in_a_wrong_alphabet_are_words() -> None:

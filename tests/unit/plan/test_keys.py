@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.plan.keys import alias_of, find_key, is_section_key, slug, split_number
+from orchestrator.plan.keys import (
+    alias_of,
+    find_key,
+    hidden,
+    id_of,
+    is_section_key,
+    numbered,
+    slug,
+    split_hidden_key,
+    split_number,
+)
 
 
 @pytest.mark.parametrize(
@@ -113,3 +123,13 @@ def test_slugs_are_words_of_any_language() -> None:
     assert slug("日本語 テスト") == "日本語-テスト"
     assert slug("🎉") == ""
     assert len(slug("word " * 50)) <= 48
+
+
+def test_hidden_keys_stand_at_the_end_of_a_line() -> None:
+    assert split_hidden_key(f"Build it {hidden('a b>c')}") == ("Build it", "a b>c")
+    assert split_hidden_key("Build it <!-- id: a --> now") == ("Build it <!-- id: a --> now", "")
+
+
+def test_a_number_behind_an_id_is_no_part_of_it() -> None:
+    assert numbered("A.1", 2) == "A.1~2"
+    assert [id_of(key) for key in ("A.1~2", "A.1", "a~b", "1.1~12")] == ["A.1", "A.1", "a~b", "1.1"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import PlanError
+from orchestrator.plan import files
 from orchestrator.plan import read as module
 from orchestrator.plan.model import Plan
 from orchestrator.plan.read import read_path, read_plan
@@ -73,12 +74,12 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unreadable_paths(tmp_path: Path) -> None:
-    (tmp_path / "latin.md").write_bytes(b"a\nb\n- [ ] it\x92s\n")
+    (tmp_path / "odd.md").write_bytes(b"\xff\xfe\x2d")
     (tmp_path / "empty").mkdir()
     os.mkfifo(tmp_path / "fifo")
     cases = {
         "missing.md": "No such file",
-        "latin.md": "byte 0x92 in line 3",
+        "odd.md": "no UTF-16 text",
         "empty": "no Markdown file",
         "fifo": "no ordinary file",
         "a\0b": "cannot be read",
@@ -98,7 +99,7 @@ def test_of_a_folder_the_file_that_cannot_be_read_is_named(tmp_path: Path) -> No
 
 def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "plan.md").write_text("- [ ] a\n" * 10)
-    monkeypatch.setattr(module, "PLAN_BYTES_MAX", 70)
+    monkeypatch.setattr(files, "PLAN_BYTES_MAX", 70)
     with pytest.raises(PlanError, match="larger than"):
         read_path(tmp_path / "plan.md")
     monkeypatch.setattr(module, "PLAN_LINES_MAX", 9)

@@ -1,4 +1,4 @@
-"""Marks and ids are written where they stand, and nothing else changes."""
+"""Marks are written where they stand, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from orchestrator.errors import InvariantViolation
 from orchestrator.plan.model import Mark, MarkSpan, Notation
 from orchestrator.plan.read import read_plan
-from orchestrator.plan.render import WRITTEN, write_ids, write_marks
+from orchestrator.plan.render import WRITTEN, write_marks
 
 MESSY = "\ufeff# Plan\r\n\r\n-\t[X]  one \r\n  * [] two\t\n1) [ ] three"
 
@@ -42,17 +42,3 @@ def test_spans_that_do_not_fit_the_text_are_our_own_fault() -> None:
 def test_every_notation_can_say_every_mark() -> None:
     assert set(WRITTEN) == set(Notation)
     assert all(set(written) == set(Mark) for written in WRITTEN.values())
-
-
-def test_hidden_ids_stand_at_the_ends_of_their_lines_and_are_keys() -> None:
-    text = "- [ ] Build it \r\n  - [x] Test it"
-    plan = read_plan(text)
-    changed = write_ids(text, {task.line: f"id-{task.line}" for task in plan.tasks})
-    assert changed == "- [ ] Build it <!-- id: id-1 --> \r\n  - [x] Test it <!-- id: id-2 -->"
-    again = read_plan(changed)
-    assert [(task.key, task.title, task.has_own_key) for task in again.tasks] == [
-        ("id-1", "Build it", True),
-        ("id-2", "Test it", True),
-    ]
-    assert again.format == "checklist"
-    assert write_ids(text, {}) == text

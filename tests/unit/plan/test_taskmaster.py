@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from orchestrator.core.words import TaskKind
 from orchestrator.plan.model import Mark, Plan
-from orchestrator.plan.read import read_plan
+from orchestrator.plan.read import read_path, read_plan
 from orchestrator.plan.render import write_marks
 
 
@@ -194,3 +195,17 @@ def test_only_the_status_is_written_back() -> None:
     (task,) = read_plan(text).tasks
     assert task.span is not None
     assert write_marks(text, {task.span: Mark.IN_PROGRESS}) == text.replace("pending", "in-progress")
+
+
+@pytest.mark.parametrize("named", [".taskmaster", ".taskmaster/tasks"])
+def test_its_folder_is_the_plan(tmp_path: Path, named: str) -> None:
+    for name, text in {
+        "tasks/tasks.json": json.dumps({"tasks": [_task(1), _task(2)]}),
+        "docs/prd.md": "- [ ] no task\n",
+        "config.json": "{}",
+        "reports/complexity.json": '{"tasks": []}',
+    }.items():
+        (tmp_path / ".taskmaster" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / ".taskmaster" / name).write_text(text)
+    plan = read_path(tmp_path / named)
+    assert (plan.format, [task.key for task in plan.tasks], plan.errors) == ("taskmaster", ["1", "2"], ())
