@@ -31,6 +31,7 @@ from orchestrator.sessions.config import session_config
 from orchestrator.sessions.registry import make_backends
 from orchestrator.settings import Settings
 from orchestrator.store.executors import Beats, ExecutorStore
+from orchestrator.store.notebook import PostgresNoteBook
 from orchestrator.workspace import tree
 from orchestrator.workspace.launcher import ProcessLauncher
 from orchestrator.workspace.shared import SharedWorkspaces
@@ -78,7 +79,11 @@ class Executor:
                 prompt=kind.prompt,
             ),
             leases=self._renewal,
-            backends=make_backends(session_config(settings), ProcessLauncher(records=config.records)),
+            backends=make_backends(
+                session_config(settings),
+                ProcessLauncher(records=config.records),
+                notes=PostgresNoteBook(config.service_url, name=f"orchestrator-notes-{name}"),
+            ),
             workspaces=SharedWorkspaces(root=config.workspaces),
             report=self._report,
         )

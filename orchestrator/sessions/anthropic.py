@@ -10,7 +10,15 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.core.words import AttemptState, FailureClass
-from orchestrator.ports import Assignment, Launcher, Outcome, SessionCancelled, Transcript, Workspace
+from orchestrator.ports import (
+    Assignment,
+    Launcher,
+    NoteBook,
+    Outcome,
+    SessionCancelled,
+    Transcript,
+    Workspace,
+)
 from orchestrator.sessions.api_errors import API_ERRORS, failure_of
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.conversation import Conversation
@@ -29,13 +37,15 @@ class AnthropicBackend:
     Args:
         config: key, address, model and prices.
         launcher: for the tools that run programs. The key never reaches its children.
+        notes: for the tool of that name.
     """
 
     name = "anthropic"
 
-    def __init__(self, config: SessionConfig, launcher: Launcher) -> None:
+    def __init__(self, config: SessionConfig, launcher: Launcher, *, notes: NoteBook) -> None:
         self._config = config
         self._launcher = launcher
+        self._notes = notes
         self._client = SharedClient(config)
 
     async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
@@ -64,6 +74,7 @@ class AnthropicBackend:
             self._client.use() as client,
             Toolbox(
                 self._launcher,
+                notes=self._notes,
                 assignment=assignment,
                 workspace=workspace,
                 transcript=transcript,

@@ -152,8 +152,8 @@ def _own_parts(task: Described, around: Surroundings, checks: str) -> Iterable[s
 
 def _sections(around: Surroundings) -> Iterable[Section]:
     nearest = tuple(reversed(around.ancestors))
-    direct = tuple(_outcome(each) for each in around.dependencies if not each.within)
-    below = tuple(_outcome(each) for each in around.dependencies if each.within)
+    direct = tuple(outcome_line(each) for each in around.dependencies if not each.within)
+    below = tuple(outcome_line(each) for each in around.dependencies if each.within)
     notes, decisions = (
         tuple(note_line(note) for note in around.notes if note.kind is kind) for kind in NoteKind
     )
@@ -173,8 +173,8 @@ def _goal(ancestor: Ancestor) -> str:
     return f"- {one_line(ancestor.title)}: {goal}" if goal else ""
 
 
-def _outcome(task: TaskOutcome) -> str:
-    """One line: what it was, what came of it, what it left behind."""
+def outcome_line(task: TaskOutcome) -> str:
+    """Return on one line what a task was, what came of it, and what it left behind."""
     said = one_line(task.summary, chars_max=_SUMMARY_CHARS)
     line = f"- {task.key} {one_line(task.title)} ({task.state})" + (f": {said}" if said else "")
     if task.files:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from orchestrator.ports import Backend, Launcher
+from orchestrator.ports import Backend, Launcher, NoteBook
 from orchestrator.sessions.command import CommandBackend
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.simulated import SimulatedBackend
 
 
-def make_backends(config: SessionConfig, launcher: Launcher) -> dict[str, Backend]:
+def make_backends(config: SessionConfig, launcher: Launcher, *, notes: NoteBook) -> dict[str, Backend]:
     """Make every backend that can work: `anthropic` only where there is a key."""
     backends: list[Backend] = [CommandBackend(launcher), SimulatedBackend(seed=config.seed)]
     if config.api_key:
         # A second of imports, for those who use it.
         from orchestrator.sessions.anthropic import AnthropicBackend
 
-        backends.append(AnthropicBackend(config, launcher))
+        backends.append(AnthropicBackend(config, launcher, notes=notes))
     return {backend.name: backend for backend in backends}

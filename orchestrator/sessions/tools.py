@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.core.words import AttemptKind
 from orchestrator.errors import EnvironmentFault
-from orchestrator.ports import Assignment, Launcher, Transcript, Workspace
+from orchestrator.ports import Assignment, Launcher, NoteBook, Transcript, Workspace
 from orchestrator.sessions.files import UNSEARCHED, Files, ToolRefused
+from orchestrator.sessions.note_tool import Notes, use_notes
 from orchestrator.sessions.output import Excerpt
 from orchestrator.sessions.persistent_shell import PersistentShell
 from orchestrator.sessions.report import Report, Review
@@ -103,10 +104,11 @@ _TO_WORK: Tools = MappingProxyType(
         "write_file": WriteFile,
         "edit_file": EditFile,
         "insert_lines": InsertLines,
+        "notes": Notes,
         "report": Report,
     }
 )
-_TO_REVIEW: Tools = MappingProxyType({"bash": Bash, **_READERS, "report": Review})
+_TO_REVIEW: Tools = MappingProxyType({"bash": Bash, **_READERS, "notes": Notes, "report": Review})
 
 
 class Call(NamedTuple):
@@ -150,6 +152,7 @@ class Toolbox:
 
     Args:
         launcher: starts the programs.
+        notes: of the plan.
         assignment: whose tools, token and limits hold.
         workspace: their folder and environment.
         transcript: gets a line per call, and what programs print.
@@ -163,12 +166,15 @@ class Toolbox:
         self,
         launcher: Launcher,
         *,
+        notes: NoteBook,
         assignment: Assignment,
         workspace: Workspace,
         transcript: Transcript,
         touch: Callable[[], None],
     ) -> None:
         self._launcher = launcher
+        self._notes = notes
+        self._token = assignment.token
         self._surroundings: dict[str, Any] = {
             "assignment": assignment,
             "workspace": workspace,
@@ -238,10 +244,17 @@ class Toolbox:
                 return files.replace(path, old=old, new=new)
             case InsertLines(path=path, after_line=after_line, text=text):
                 return files.insert(path, after_line=after_line, text=text)
+            case Notes():
+                return await self._use_notes(request)
             case Report() | Review():
                 self.report = request
                 return "The report is recorded."
         raise AssertionError(f"no way to carry out {type(request).__name__}")
+
+    async def _use_notes(self, request: Notes) -> str:
+        excerpt = Excerpt(head_max=_RESULT_CHARS, tail_max=0)
+        excerpt.add(await use_notes(request, self._notes, token=self._token))
+        return excerpt.text
 
     async def _bash(self, request: Bash) -> str:
         excerpt = Excerpt(head_max=_RESULT_CHARS // 2, tail_max=_RESULT_CHARS // 2)
@@ -249,11 +262,11 @@ class Toolbox:
             ran = await self._shell.run(request.command, excerpt=excerpt, timeout_s=request.timeout_s)
         except TimeoutError:
             raise ToolRefused(
-                f"The command was ended: it took longer than {request.timeout_s:g} s."
-                f" The shell ended with it; the next command gets a new one, in the workspace.\n{excerpt.text}"
+                f"The command was ended: it took longer than {request.timeout_s:g} s. The shell"
+                f" ended with it; the next command gets a new one, in the workspace.\n{excerpt.text}"
             ) from None
         new = "[a new shell, in the workspace: the one before has ended]\n" if ran.is_new_shell else ""
-        ended = "\n[the command ended the shell; the next one gets a new one]" if ran.has_ended_shell else ""
+        ended = "\n[the shell has ended; the next command gets a new one]" if ran.has_ended_shell else ""
         return f"{new}exit code {ran.code}\n{excerpt.text}{ended}"
 
     async def _grep(self, request: Grep) -> str:

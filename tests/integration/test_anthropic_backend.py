@@ -18,6 +18,7 @@ from orchestrator.ports import Outcome
 from orchestrator.sessions.anthropic import AnthropicBackend
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.surroundings import FailedAttempt, Surroundings
+from orchestrator.views import NoteKind
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.messages_api import (
     API_KEY,
@@ -31,6 +32,7 @@ from tests.support.messages_api import (
     thinking,
     write_files,
 )
+from tests.support.notes import MemoryNoteBook
 from tests.support.sessions import MODEL, PRICES, Recorder, assignment, workspace
 
 FAILED = FailedAttempt(number=1, kind="gate", failure_class="gate", summary="no", detail="helo is wrong")
@@ -43,6 +45,7 @@ class Session:
         self.api = api
         self.folder = folder
         self.transcript = Recorder()
+        self.notes = MemoryNoteBook()
         self.config = {
             "api_key": API_KEY, "base_url": api.base_url, "model": MODEL, "prices": PRICES, "retries_max": 0,
         }  # fmt: skip
@@ -51,7 +54,8 @@ class Session:
         if replies:
             self.api.scenario = script(*replies)
         launcher = ProcessLauncher(records=self.folder.parent / "records")
-        backend = AnthropicBackend(SessionConfig(**{**self.config, **(config or {})}), launcher)
+        given_config = SessionConfig(**{**self.config, **(config or {})})
+        backend = AnthropicBackend(given_config, launcher, notes=self.notes)
         given = assignment(backend="anthropic", **values)
         return await backend.run(given, workspace(self.folder), self.transcript)
 
@@ -372,3 +376,42 @@ def test_the_server_runs_by_itself():
         assert "anthropic-version" in answer.stdout
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+async def test_notes_are_written_and_read_and_other_tasks_recalled(session):
+    await session.notes.write(7, kind=NoteKind.NOTE, text="rows are sorted")
+    outcome = await session.run(
+        Reply(
+            [
+                call("notes", action="write", text="UTC everywhere", kind="decision"),
+                call("notes", action="read"),
+                call("notes", action="read", task="A.7"),
+                call("notes", action="read", task="Z.9"),
+                call("notes", action="write"),
+            ]
+        ),
+        Reply([done("Wrote it.")]),
+    )
+    assert outcome.state is AttemptState.SUCCEEDED
+    written, all_of_them, recalled, unknown, empty = session.results(1)
+    assert written == ("The decision is written.", False)
+    assert all_of_them[0].splitlines() == [
+        "- poet on A.41: UTC everywhere (decision)",
+        "- poet on A.7: rows are sorted (note)",
+    ]
+    assert "- A.7 Greet (done): said hello" in recalled[0]
+    assert "rows are sorted" in recalled[0]
+    assert "UTC" not in recalled[0]
+    assert unknown == ("The plan has no task 'Z.9'.", True)
+    assert "needs `text`" in empty[0]
+    assert empty[1]
+
+
+async def test_who_is_over_writes_no_note(session):
+    session.notes.over.add(41)
+    await session.run(
+        Reply([call("notes", action="write", text="late")]),
+        Reply([done("Wrote it.")]),
+    )
+    assert session.results(1) == [("This attempt is over: nothing more can be written for it.", True)]
+    assert await session.notes.read(41) == ()

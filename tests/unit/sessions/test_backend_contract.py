@@ -21,6 +21,7 @@ from orchestrator.sessions.simulated import LABEL
 from orchestrator.workspace import tree
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, by_text, call, done, script
+from tests.support.notes import MemoryNoteBook
 from tests.support.sessions import BASE, MODEL, PRICES, Recorder, assignment, workspace
 
 HANG = "setsid sleep 300 & echo begun; sleep 300"
@@ -88,7 +89,7 @@ def bench(request, tmp_path: Path) -> Iterator[Bench]:
     records = tmp_path / "records"
     with MessagesApi() as api:
         config = SessionConfig(api_key=API_KEY, base_url=api.base_url, model=MODEL, prices=PRICES)
-        backends = make_backends(config, ProcessLauncher(records=records))
+        backends = make_backends(config, ProcessLauncher(records=records), notes=MemoryNoteBook())
         yield Bench(backends[request.param], folder, records, Recorder(), api)
         assert api.problems == []
     assert tree.confirm_gone(records, BASE.token)
@@ -178,7 +179,7 @@ async def test_sessions_run_side_by_side(bench: Bench):
 
 
 def test_without_a_key_there_is_no_model_backend(tmp_path: Path):
-    backends = make_backends(SessionConfig(), ProcessLauncher(records=tmp_path))
+    backends = make_backends(SessionConfig(), ProcessLauncher(records=tmp_path), notes=MemoryNoteBook())
     assert sorted(backends) == ["command", "simulated"]
     assert {name: backend.name for name, backend in backends.items()} == {name: name for name in backends}
 
