@@ -35,7 +35,7 @@ down: .venv/installed ## stop it
 	@$(BIN)/orchestrator down
 
 lock: ## resolve requirements.lock again from pyproject.toml (needs uv)
-	@uv pip compile --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml \
+	@uv pip compile --universal --generate-hashes --python-version 3.11 --group dev --all-extras pyproject.toml \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet -o requirements.lock
 
 clean: ## remove .venv and everything else that these commands made here

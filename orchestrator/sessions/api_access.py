@@ -1,0 +1,128 @@
+"""What one attempt may ask of the Messages API through the proxy, and what has become of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anthropic
+import httpx2
+
+from orchestrator.ports import Usage
+from orchestrator.sessions.meter import Meter
+
+#: Estimate for an answer that broke off before it said how long it was.
+_CHARS_PER_TOKEN = 4
+
+#: Our names of what the service counts.
+_COUNTS = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cache_read_tokens": "cache_read_input_tokens",
+    "cache_write_tokens": "cache_creation_input_tokens",
+}
+
+
+class Access:
+    """One attempt's way to the API.
+
+    Args:
+        meter: counts what its requests use.
+        cost_micros_max: once the meter is there, nothing more is asked.
+        touch: called at every sign of life of an answer.
+
+    Attributes:
+        key: what its process presents in place of the real key; good for nothing but this attempt.
+        turn: held while a request is under way, so that spend exceeds its cap by one answer at most.
+        was_refused: a request came after the cap was reached.
+        failure: what became of the last request, if it failed.
+        answer: what the last answer said of itself.
+    """
+
+    def __init__(self, meter: Meter, *, cost_micros_max: int, touch: Callable[[], None]) -> None:
+        self.key = f"sk-attempt-{secrets.token_hex(24)}"
+        self.turn = asyncio.Lock()
+        self.was_refused = False
+        self.failure: anthropic.APIError | httpx2.HTTPError | None = None
+        self.answer = AnswerReader()
+        self.meter = meter
+        self.touch = touch
+        self._cost_micros_max = cost_micros_max
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the cap is reached."""
+        return self.meter.usage.cost_micros >= self._cost_micros_max
+
+    def begin(self) -> None:
+        """A request is sent: what became of the one before does not count any more."""
+        self.failure, self.answer = None, AnswerReader()
+
+    def end(self) -> None:
+        """The request is over, however it ended: count what it used."""
+        tokens = self.answer.tokens
+        if tokens is not None:
+            self.meter.add(tokens)
+
+
+class AnswerReader:
+    """Reads along in one answer that is passed on, streamed or whole.
+
+    Attributes:
+        stop_reason, stop_details: of the message; empty until it is whole.
+        error: the event that broke a stream off.
+    """
+
+    def __init__(self) -> None:
+        self.stop_reason = ""
+        self.stop_details: Mapping[str, Any] = {}
+        self.error: Mapping[str, Any] | None = None
+        self._counts: dict[str, int] = {}
+        self._chars = 0
+        self._unread = b""
+
+    @property
+    def tokens(self) -> Usage | None:
+        """What the answer used; None if the service did not take the request."""
+        if not self._counts:
+            return None
+        counts = {ours: self._counts.get(theirs, 0) for ours, theirs in _COUNTS.items()}
+        if not self.stop_reason:
+            counts["output_tokens"] = max(counts["output_tokens"], self._chars // _CHARS_PER_TOKEN)
+        return Usage(**counts)
+
+    def read_stream(self, chunk: bytes) -> None:
+        """Take the next piece of a stream of events."""
+        *lines, self._unread = (self._unread + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._take(json.loads(line[len(b"data:") :]))
+
+    def read_whole(self, body: bytes) -> None:
+        """Take an answer that was not streamed."""
+        message = json.loads(body)
+        if message.get("type") == "message":
+            self._end(message, message.get("usage"))
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        match event["type"]:
+            case "message_start":
+                self._count(event["message"].get("usage"))
+            case "content_block_delta":
+                self._chars += max(len(piece) for piece in event["delta"].values() if isinstance(piece, str))
+            case "message_delta":
+                self._end(event["delta"], event.get("usage"))
+            case "error":
+                self.error = event
+
+    def _end(self, ending: Mapping[str, Any], usage: Mapping[str, Any] | None) -> None:
+        self.stop_reason = ending.get("stop_reason") or ""
+        self.stop_details = ending.get("stop_details") or {}
+        self._count(usage)
+
+    def _count(self, usage: Mapping[str, Any] | None) -> None:
+        """Counts are totals of the answer: later ones replace what came before."""
+        self._counts.update({name: n for name, n in (usage or {}).items() if isinstance(n, int)})

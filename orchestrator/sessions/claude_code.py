@@ -1,0 +1,277 @@
+"""The backend `claude-code`: Claude Code works on the task, to a report of our shape.
+
+The program asks the model through the proxy of this executor, which adds the key, counts and keeps to the
+budget. Rule: only a valid report ends a session well; else the failure class follows from what the API
+answered, not from what the program makes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import httpx2
+from claude_agent_sdk import (
+    AssistantMessage,
+    ClaudeAgentOptions,
+    ClaudeSDKError,
+    HookMatcher,
+    ResultMessage,
+    TextBlock,
+    ThinkingBlock,
+    query,
+)
+from claude_agent_sdk.types import EffortLevel, HookContext, HookEvent, HookInput, HookJSONOutput
+
+from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
+from orchestrator.errors import EnvironmentFault
+from orchestrator.ports import (
+    MICROS,
+    Assignment,
+    Launcher,
+    Outcome,
+    SessionCancelled,
+    SessionLimits,
+    Transcript,
+    Workspace,
+)
+from orchestrator.sessions.api_access import Access
+from orchestrator.sessions.api_proxy import ApiProxy
+from orchestrator.sessions.claude_code_cli import LaunchedCli
+from orchestrator.sessions.claude_code_outcome import Ending, outcome_of
+from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.meter import Meter
+from orchestrator.sessions.output import Excerpt
+from orchestrator.sessions.prompt import role_prompt, task_prompt
+from orchestrator.sessions.report import Report, Review
+from orchestrator.sessions.watch import TimedOut, effective_limits, watched
+
+#: Tools of the program, none of which starts other agents; who reviews changes no files.
+_READING = ("Bash", "Glob", "Grep", "Read")
+_CHANGING = ("Edit", "Write")
+
+#: Name of the tool that takes the report.
+_REPORT_TOOL = "StructuredOutput"
+
+#: Who says what the program itself says, such as that the API failed.
+_NO_MODEL = "<synthetic>"
+
+_RESULT_CHARS = 4_000
+
+#: What a session of ours is not to do by itself: to ask other servers or other models, to go on in the
+#: background, to ask again unstreamed, to give up on an answer before our own clocks do.
+_ENVIRONMENT = {
+    "CLAUDE_CODE_ENTRYPOINT": "sdk-py",
+    "CLAUDE_CODE_SDK_READS_SESSION_STATE": "1",  # the SDK waits for it before it ends the input
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
+    "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
+    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
+    "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
+    "CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1",
+    "CLAUDE_CODE_NO_MODEL_FALLBACK": "1",
+    "API_FORCE_IDLE_TIMEOUT": "0",
+    "CLAUDE_ENABLE_BYTE_WATCHDOG": "0",
+}
+
+
+class ClaudeCodeBackend:
+    """Implements `ports.Backend` with the program that the Claude Agent SDK brings.
+
+    Args:
+        config: key, address, model and prices.
+        launcher: starts the program. The key never reaches it.
+    """
+
+    name = "claude-code"
+
+    def __init__(self, config: SessionConfig, launcher: Launcher) -> None:
+        self._config = config
+        self._launcher = launcher
+        self._proxy = ApiProxy(config, httpx2.create_ssl_context())
+
+    async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
+        """Let Claude Code work until a report, a limit or an error; the usage is told in each case."""
+        meter = Meter(assignment.model or self._config.model, self._config)
+        if meter.price_note:
+            transcript.write("note", meter.price_note)
+        try:
+            outcome = await self._work(assignment, workspace, transcript, meter)
+        except TimedOut as late:
+            outcome = Outcome(
+                state=AttemptState.TIMED_OUT, failure_class=FailureClass.TIMEOUT, summary=str(late)
+            )
+        except EnvironmentFault as fault:
+            outcome = Outcome(
+                state=AttemptState.FAILED, failure_class=FailureClass.INFRASTRUCTURE, summary=str(fault)
+            )
+        except asyncio.CancelledError as cancel:
+            raise SessionCancelled(meter.usage) from cancel
+        return replace(outcome, usage=meter.usage)
+
+    async def _work(
+        self, assignment: Assignment, workspace: Workspace, transcript: Transcript, meter: Meter
+    ) -> Outcome:
+        limits = effective_limits(assignment.limits)
+        model = assignment.model or self._config.model
+        async with watched(limits) as touch:
+            access = Access(meter, cost_micros_max=limits.cost_micros_max, touch=touch)
+            async with self._proxy.admit(access) as base_url:
+                with _private_folder(workspace) as folder:
+                    session = _Session(
+                        assignment,
+                        options=_options(self._config, assignment, limits, model=model),
+                        transcript=transcript,
+                        touch=touch,
+                    )
+                    env = {
+                        "HOME": str(folder),
+                        **workspace.env,
+                        **_environment(self._config, limits, model=model, folder=folder),
+                        "ANTHROPIC_BASE_URL": base_url,
+                        "ANTHROPIC_API_KEY": access.key,
+                    }
+                    ending = await session.run(self._launcher, cwd=workspace.path, env=env)
+        return outcome_of(ending, access, limits, report=_report_of(assignment))
+
+
+class _Session:
+    """One run of the program."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        *,
+        options: ClaudeAgentOptions,
+        transcript: Transcript,
+        touch: Callable[[], None],
+    ) -> None:
+        self._assignment = assignment
+        self._transcript = transcript
+        self._touch = touch
+        events: tuple[HookEvent, ...] = ("PreToolUse", "PostToolUse", "PostToolUseFailure")
+        hooks = {event: [HookMatcher(hooks=[self._on_tool])] for event in events}
+        self._options = replace(options, hooks=hooks)
+
+    async def run(self, launcher: Launcher, *, cwd: Path, env: Mapping[str, str]) -> Ending:
+        """Start the program, give it the task, follow it to its end.
+
+        Raises:
+            EnvironmentFault: it could not be started.
+        """
+        cli = LaunchedCli(
+            launcher,
+            options=self._options,
+            cwd=cwd,
+            env=env,
+            token=self._assignment.token,
+            grace_s=self._assignment.limits.grace_s,
+            on_stderr=lambda text: self._transcript.write("stderr", text),
+        )
+        result, error = None, ""
+        try:
+            prompt = task_prompt(self._assignment, self._transcript)
+            talk = query(prompt=prompt, options=self._options, transport=cli)
+            async with aclosing(talk) as messages:  # type: ignore[type-var]
+                async for message in messages:
+                    self._touch()
+                    if isinstance(message, AssistantMessage):
+                        self._show(message)
+                    elif isinstance(message, ResultMessage):
+                        result = message
+        except ClaudeSDKError as broken:
+            error = str(broken)
+        finally:
+            await cli.close()
+        return Ending(result=result, error=error)
+
+    def _show(self, message: AssistantMessage) -> None:
+        stream = "note" if message.model == _NO_MODEL else "model"
+        for block in message.content:
+            if isinstance(block, TextBlock):
+                self._transcript.write(stream, f"{block.text}\n")
+            elif isinstance(block, ThinkingBlock) and block.thinking:
+                self._transcript.write(stream, f"{block.thinking}\n")
+
+    async def _on_tool(self, event: HookInput, _: str | None, __: HookContext) -> HookJSONOutput:
+        """A tool of the program begins or has ended: tell so."""
+        self._touch()
+        told = cast("dict[str, Any]", event)
+        match told["hook_event_name"]:
+            case "PreToolUse":
+                self._transcript.write("tool", f"{told['tool_name']}: {_headline(told['tool_input'])}\n")
+            case "PostToolUse" if told["tool_name"] == "Bash":
+                for stream in ("stdout", "stderr"):
+                    if printed := told["tool_response"][stream]:
+                        self._transcript.write(stream, _shortened(printed))
+            case "PostToolUseFailure":
+                self._transcript.write("tool", f"error: {_shortened(told['error'])}")
+        return {}
+
+
+def _report_of(assignment: Assignment) -> type[Report | Review]:
+    return Review if assignment.kind is AttemptKind.REVIEW else Report
+
+
+def _options(
+    config: SessionConfig, assignment: Assignment, limits: SessionLimits, *, model: str
+) -> ClaudeAgentOptions:
+    """What the program may do. `dontAsk` works for every user, root too: what is not allowed is refused."""
+    is_review = assignment.kind is AttemptKind.REVIEW
+    changing = () if is_review else _CHANGING
+    return ClaudeAgentOptions(
+        model=model,
+        effort=cast("EffortLevel | None", config.effort or None),
+        system_prompt={
+            "type": "preset",
+            "preset": "claude_code",
+            "append": role_prompt(assignment).replace("`report`", f"`{_REPORT_TOOL}`"),
+        },
+        output_format={"type": "json_schema", "schema": _report_of(assignment).model_json_schema()},
+        tools=[*_READING, *changing],
+        allowed_tools=[*_READING, *(f"{tool}(./**)" for tool in changing)],
+        permission_mode="dontAsk",
+        max_turns=limits.turns_max,
+        max_budget_usd=limits.cost_micros_max / MICROS,
+        verbatim_prompts=True,  # the text of a plan neither names files to read nor commands to run
+        setting_sources=[],
+        skills=[],
+        strict_mcp_config=True,
+    )
+
+
+def _environment(config: SessionConfig, limits: SessionLimits, *, model: str, folder: Path) -> dict[str, str]:
+    return {
+        **_ENVIRONMENT,
+        "CLAUDE_CONFIG_DIR": str(folder),
+        "CLAUDE_CODE_TMPDIR": str(folder),
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(config.max_output_tokens),
+        "CLAUDE_CODE_MAX_RETRIES": str(config.retries_max),
+        "ANTHROPIC_DEFAULT_HAIKU_MODEL": model,  # what it does beside the task has the same price
+        "API_TIMEOUT_MS": str(round(limits.total_timeout_s * 1000)),
+    }
+
+
+@contextmanager
+def _private_folder(workspace: Workspace) -> Iterator[Path]:
+    """Give the program a folder of its own for its configuration; nothing of it outlives the attempt."""
+    with tempfile.TemporaryDirectory(
+        prefix="claude-code-", dir=workspace.env.get("TMPDIR"), ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder)
+
+
+def _headline(arguments: Mapping[str, Any]) -> str:
+    """The first argument says what the call is about: the command, the path, the status."""
+    return str(next(iter(arguments.values()), ""))
+
+
+def _shortened(text: str) -> str:
+    excerpt = Excerpt(head_max=_RESULT_CHARS // 2, tail_max=_RESULT_CHARS // 2)
+    excerpt.add(text)
+    return f"{excerpt.text}\n"

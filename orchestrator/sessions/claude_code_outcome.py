@@ -1,0 +1,68 @@
+"""What a session of Claude Code came to, in our words."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from claude_agent_sdk import ResultMessage
+from pydantic import ValidationError
+
+from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.ports import MICROS, Outcome, SessionLimits
+from orchestrator.sessions.api_access import Access
+from orchestrator.sessions.api_errors import failure_of
+from orchestrator.sessions.report import Report, Review
+from orchestrator.sessions.tools import explain
+
+_SUMMARY_CHARS = 300
+_DETAIL_CHARS = 20_000
+
+
+class Ending(NamedTuple):
+    """How the program ended: its last word, if it came to one, and what the SDK complains about."""
+
+    result: ResultMessage | None
+    error: str
+
+
+def outcome_of(
+    ending: Ending, access: Access, limits: SessionLimits, *, report: type[Report | Review]
+) -> Outcome:
+    """Return the outcome: the report, else why there is none. The usage is added by the backend."""
+    result = ending.result
+    if result is not None and result.structured_output is not None:
+        try:
+            return report.model_validate(result.structured_output).outcome()
+        except ValidationError as error:
+            return _failed(FailureClass.AGENT, f"The report is not valid: {explain(error)}")
+    subtype = result.subtype if result is not None else ""
+    if access.was_refused or subtype == "error_max_budget_usd":
+        cap = f"${limits.cost_micros_max / MICROS:.2f}"
+        return _failed(FailureClass.BUDGET, f"The session reached its cap of {cap}.")
+    if access.failure is not None:
+        return failure_of(access.failure, has_begun=access.meter.usage.requests > 0)
+    if access.answer.stop_reason == "refusal":
+        why = access.answer.stop_details.get("explanation") or "no reason given"
+        return _failed(FailureClass.AGENT, f"The model refused the task: {why}.")
+    if result is None:
+        return _failed(FailureClass.INFRASTRUCTURE, f"Claude Code ended without a result. {ending.error}")
+    return _failed(FailureClass.AGENT, *_no_report(result, limits))
+
+
+def _no_report(result: ResultMessage, limits: SessionLimits) -> tuple[str, str]:
+    """Return why there is no report, and what was said instead."""
+    said = result.result or "; ".join(result.errors or ())
+    match result.subtype:
+        case "error_max_turns":
+            return f"There was no report after {limits.turns_max} turns.", ""
+        case "error_max_structured_output_retries":
+            return "The model gave no valid report.", said
+    if result.is_error:
+        return f"Claude Code gave up: {said}", ""
+    return "The model ended its turn without a report.", said
+
+
+def _failed(failure_class: FailureClass, summary: str, said: str = "") -> Outcome:
+    one_line = " ".join(summary.split())[:_SUMMARY_CHARS]
+    detail = f"{summary}\n{said}"[:_DETAIL_CHARS] if said else summary[:_DETAIL_CHARS]
+    return Outcome(state=AttemptState.FAILED, failure_class=failure_class, summary=one_line, detail=detail)
