@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from orchestrator.core.words import AttemptState, TaskState
+from orchestrator.core.words import AttemptState, RetryLost, TaskState
 from orchestrator.errors import DatabaseUnavailable
 from orchestrator.ports import Fate, Outcome, SessionLimits
 from orchestrator.store.executors import ExecutorStore
@@ -105,6 +105,28 @@ async def test_a_task_comes_as_it_was_left(stage: Stage) -> None:
     )
     rows.all("UPDATE attempts SET cost_micros = 42")
     assert [p.plan.spent_micros async for p in stage.store.load_plan(plan_id)] == [42]
+
+
+async def test_a_task_comes_with_the_rules_that_its_author_gave_and_else_with_those_of_the_settings(
+    stage: Stage,
+) -> None:
+    given = {
+        "attempts": "5",
+        "timeout": "2 min",
+        "start timeout": "90 s",
+        "retry lost": "never",
+        "review": "r",
+    }
+    for options, expected in (
+        (given, (5, 120_000, 90_000, RetryLost.NEVER, "r")),
+        ({}, (3, 0, 0, RetryLost.PROVEN, "")),
+    ):
+        plan_id, _ = stage.rows.plan(1, options=options, state="active")
+        (rules,) = [part.tasks[0].rules async for part in stage.store.load_plan(plan_id)]
+        assert expected == (
+            *(rules.attempts_max, rules.timeout_ms, rules.start_timeout_ms),
+            *(rules.retry_lost, rules.review_agent),
+        )
 
 
 # --- history and state
