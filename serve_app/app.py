@@ -16,6 +16,7 @@ from orchestrator.settings import Http
 from serve_app import (
     errors,
     routes_analysis,
+    routes_context,
     routes_controls,
     routes_events,
     routes_health,
@@ -65,8 +66,9 @@ def create_app(open_service: OpenService, *, token: str, http: Http) -> FastAPI:
 def _add_routes(app: FastAPI) -> None:
     app.include_router(routes_health.probes)
     guarded = APIRouter(prefix="/api/v1", dependencies=[Depends(require_token)])
-    modules = (routes_events, routes_analysis, routes_plans, routes_tasks, routes_controls, routes_health)
-    for module in modules:  # routes_plans takes every path below /plans that nobody else does
+    # routes_plans takes every path below /plans that nobody else does, routes_tasks below /tasks
+    first = (routes_events, routes_analysis, routes_context)
+    for module in (*first, routes_plans, routes_tasks, routes_controls, routes_health):
         guarded.include_router(module.router)
     app.include_router(guarded)
     app.include_router(_documentation(app))

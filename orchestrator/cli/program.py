@@ -15,6 +15,7 @@ from orchestrator.cli import (
     deps,
     imports,
     lint,
+    orient,
     plans,
     stack,
     sync,
@@ -44,7 +45,7 @@ Exit codes:
 _COMMANDS = (
     *(plans.run, plans.submit, plans.watch, imports.import_, lint.lint, sync.reconcile),
     *(analysis.graph, analysis.forecast, analysis.export),
-    *(tasks.tasks, tasks.show, tasks.logs),
+    *(tasks.tasks, tasks.show, tasks.logs, orient.orient, orient.notes),
     *(changes.hold, changes.release, changes.approve, changes.reject),
     *(changes.finish, changes.skip, changes.cancel, changes.retry, changes.reopen),
     *(deps.deps, decompose.decompose),

@@ -20,9 +20,12 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.proposals import Proposal
 from orchestrator.status_views import StatusView
 from orchestrator.views import (
+    ContextPackView,
     EventView,
     LogView,
     NewLimits,
+    NewNote,
+    NoteView,
     Page,
     PlanDependencyView,
     PlanView,
@@ -118,6 +121,22 @@ class AsyncClient:
     async def task(self, ref: str, *, plan_id: int | None = None) -> TaskDetail:
         """Return a task by id or key."""
         return await self._send(calls.task(ref, plan_id=plan_id))
+
+    async def orient(
+        self, *, task_id: int | None = None, plan_id: int | None = None, tokens: int = 0
+    ) -> ContextPackView:
+        """Return what a task is about, or a plan; within so many tokens, if any are named."""
+        return await self._send(calls.orient(task_id=task_id, plan_id=plan_id, tokens=tokens))
+
+    async def notes(
+        self, plan_id: int, *, task: str = "", kind: str = "", after: str = "", limit: int = 100
+    ) -> Page[NoteView]:
+        """Return one page of a plan's notes, the newest first."""
+        return await self._send(calls.notes(plan_id, task=task, kind=kind, after=after, limit=limit))
+
+    async def write_note(self, plan_id: int, new: NewNote, *, idempotency_key: str = "") -> NoteView:
+        """Leave a note on a task or on a plan."""
+        return await self._send(calls.write_note(plan_id, new, idempotency_key=idempotency_key))
 
     async def decompose(self, task_id: int) -> Proposal:
         """Have a model propose subtasks for a task; nothing is changed by that."""

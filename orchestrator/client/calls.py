@@ -18,9 +18,12 @@ from orchestrator.errors import RequestRefused
 from orchestrator.proposals import Proposal
 from orchestrator.status_views import StatusView
 from orchestrator.views import (
+    ContextPackView,
     EventView,
     LogView,
     NewLimits,
+    NewNote,
+    NoteView,
     Page,
     PlanDependencyView,
     PlanView,
@@ -155,6 +158,33 @@ def ready(plan_id: int, *, limit: int = 50) -> Call[tuple[TaskView, ...]]:
 def task(ref: str, *, plan_id: int | None = None) -> Call[TaskDetail]:
     """Read a task by id or key."""
     return _get(f"/tasks/{_part(ref)}", TaskDetail, plan=plan_id or 0)
+
+
+def orient(
+    *, task_id: int | None = None, plan_id: int | None = None, tokens: int = 0
+) -> Call[ContextPackView]:
+    """Read what a task is about, or a plan; within so many tokens, if any are named."""
+    path = f"/plans/{plan_id}/context" if task_id is None else f"/tasks/{task_id}/context"
+    return _get(path, ContextPackView, tokens=tokens)
+
+
+def notes(
+    plan_id: int, *, task: str = "", kind: str = "", after: str = "", limit: int = 100
+) -> Call[Page[NoteView]]:
+    """List notes of a plan, the newest first."""
+    path = f"/plans/{plan_id}/notes"
+    return _get(path, Page[NoteView], task=task, kind=kind, after=after, limit=limit)
+
+
+def write_note(plan_id: int, new: NewNote, *, idempotency_key: str = "") -> Call[NoteView]:
+    """Leave a note. Without a key one is made, so that sending again stores nothing twice."""
+    return Call(
+        method="POST",
+        path=f"/plans/{plan_id}/notes",
+        read=NoteView.model_validate_json,
+        headers=_json_headers(idempotency_key),
+        body=new.model_dump_json().encode(),
+    )
 
 
 def decompose(task_id: int) -> Call[Proposal]:

@@ -22,6 +22,7 @@ from orchestrator.proposals import Proposal
 from orchestrator.routing import Routing
 from orchestrator.routing.backends import SIMULATED, backend_note
 from orchestrator.runtime.decomposition import Decompositions
+from orchestrator.runtime.orientation import Orientation
 from orchestrator.runtime.outlook import forecast_of, graph_of
 from orchestrator.runtime.revision import Revisions
 from orchestrator.runtime.status import limits_of_tenant
@@ -35,9 +36,12 @@ from orchestrator.store.past_attempts import past_attempts
 from orchestrator.store.whole_plans import read_whole
 from orchestrator.views import (
     BUDGET_MICROS_MAX,
+    ContextPackView,
     EventView,
     LogView,
     NewLimits,
+    NewNote,
+    NoteView,
     Page,
     PlanDependencyView,
     PlanView,
@@ -109,6 +113,7 @@ class Service:
         self._decompositions = Decompositions(
             transaction=self._transaction, routing=routing, settings=settings, tenant_id=tenant_id
         )
+        self._orientation = Orientation(transaction=self._transaction, settings=settings, tenant_id=tenant_id)
         self._revisions = Revisions(
             transaction=self._transaction,
             scheduler=scheduler,
@@ -314,6 +319,26 @@ class Service:
     async def decompose(self, task_id: int) -> Proposal:
         """Have a model propose subtasks for a task; see Decompositions.propose."""
         return await self._decompositions.propose(task_id)
+
+    async def orient(
+        self, ref: str = "", *, plan_id: int | None = None, tokens_max: int = 0
+    ) -> ContextPackView:
+        """Return the context pack of a task, or without one the brief of a plan; see Orientation."""
+        if plan_id is not None and not ref:
+            return await self._orientation.of_plan(plan_id, tokens_max=tokens_max)
+        return await self._orientation.of_task(ref, plan_id=plan_id, tokens_max=tokens_max)
+
+    async def notes(
+        self, plan_id: int, *, task: str = "", kind: str = "", after: str = "", limit: int = 100
+    ) -> Page[NoteView]:
+        """Return notes of a plan, the newest first; see Orientation.notes."""
+        return await self._orientation.notes(
+            plan_id, task=task, kind=kind, after=after, limit=min(limit, _PAGE_MAX)
+        )
+
+    async def write_note(self, plan_id: int, new: NewNote, *, idempotency_key: str = "") -> NoteView:
+        """Record a note of a person; see Orientation.write."""
+        return await self._orientation.write(plan_id, new, idempotency_key=idempotency_key)
 
     async def logs(self, task_id: int, *, token: int | None = None) -> tuple[LogView, ...]:
         """Return what the attempts of a task said; `token` keeps one attempt. Raises NotFound."""

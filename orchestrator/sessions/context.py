@@ -27,8 +27,8 @@ _PATHS_MAX = 8
 _HEAD_CHARS, _TAIL_CHARS = 800, 1_600
 
 _HOW_TO_GET = (
-    "The tool `notes` reads them: with the key of a task what is known of it, without one all notes."
-    " People use `orchestrator show TASK` and `orchestrator notes PLAN`."
+    "The tool `notes` reads them: with the key of a task what is known of it, without one all notes;"
+    " for people do `orchestrator show TASK` and `orchestrator notes PLAN`."
 )
 
 
@@ -90,11 +90,16 @@ def make_pack(
             of it.
         checks: heading of the lines that verify the task.
     """
-    return fill(tuple(_own_parts(task, around, checks)), tuple(_sections(around)), tokens_max=tokens_max)
+    own, sections = tuple(_own_parts(task, around, checks)), tuple(_sections(around))
+    return fill(own, sections, tokens_max=tokens_max, how_to_get=_HOW_TO_GET)
 
 
-def fill(own: Sequence[str], sections: Sequence[Section], *, tokens_max: int) -> ContextPack:
-    """Return the parts whole and of the sections what there is room for, each in its place."""
+def fill(own: Sequence[str], sections: Sequence[Section], *, tokens_max: int, how_to_get: str) -> ContextPack:
+    """Return the parts whole and of the sections what there is room for, each in its place.
+
+    Args:
+        how_to_get: said at the end if something is left out.
+    """
     text = "\n\n".join(own)
     room = max(tokens_max - estimate_tokens(text), int(tokens_max * _SHARE_AROUND)) - _CLOSING
     taken: dict[str, list[str]] = {}
@@ -110,7 +115,7 @@ def fill(own: Sequence[str], sections: Sequence[Section], *, tokens_max: int) ->
     parts = [*own, *_told(sections, taken)]
     left_out = tuple(_left_out(sections, taken))
     if left_out:
-        parts.append(f"Left out, to stay within {tokens_max:,} tokens: {', '.join(left_out)}. {_HOW_TO_GET}")
+        parts.append(f"Left out, to stay within {tokens_max:,} tokens: {', '.join(left_out)}. {how_to_get}")
     text = "\n\n".join(parts)
     return ContextPack(text=text, tokens=estimate_tokens(text), left_out=left_out)
 

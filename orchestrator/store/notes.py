@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Select, func, insert, select, true
 
 from orchestrator.store.engine import Connection
-from orchestrator.store.surroundings import SURROUNDINGS_SQL, surroundings_of
+from orchestrator.store.surroundings import NOTES_MAX, SURROUNDINGS_SQL, surroundings_of
 from orchestrator.store.tables import attempts, notes, tasks
 from orchestrator.surroundings import Surroundings
 from orchestrator.text import id_in, storable
@@ -47,6 +47,14 @@ async def note_page(
     )
     found = await _views(connection, query)
     return Page(items=tuple(found[:limit]), next=str(found[limit - 1].id) if len(found) > limit else "")
+
+
+async def shared_notes(connection: Connection, plan_id: int) -> Sequence[NoteView]:
+    """Return the newest decisions of a plan and notes on it as a whole, the newest first."""
+    n = notes.c
+    is_shared = (n.kind == NoteKind.DECISION) | n.task_id.is_(None)
+    query = _listed().where(n.plan_id == plan_id, is_shared).order_by(n.id.desc()).limit(NOTES_MAX)
+    return await _views(connection, query)
 
 
 def _listed() -> Select[tuple[int, str, str, str, str, object]]:
