@@ -62,6 +62,7 @@ class Conversation:
         self._transcript = transcript
         self._tokens_max = tokens_max
         self._can_clear = True
+        self._is_long = False
         self._size = 0  # tokens of the conversation up to the last answer, as the service counts
         self._is_handing_over = False
         self._reminders = 0
@@ -86,7 +87,7 @@ class Conversation:
         request = {**self._request, "messages": self._messages}
         if self._is_handing_over:
             return await self._asker.ask({**request, "tool_choice": {"type": "none"}})
-        if not self._can_clear or self._size < self._tokens_max:
+        if not (self._is_long and self._can_clear):
             return await self._asker.ask(request)
         try:
             return await self._asker.ask({**request, **_clearing(self._tokens_max)})
@@ -151,6 +152,7 @@ class Conversation:
         self._size = (
             tokens.input_tokens + tokens.cache_read_tokens + tokens.cache_write_tokens + tokens.output_tokens
         )
+        self._is_long |= self._size >= self._tokens_max  # for good: our side of it stays long
         if answer.cleared_tokens:
             self._transcript.write("note", f"{answer.cleared_tokens:,} tokens of old tool results cleared.\n")
 
@@ -164,7 +166,7 @@ class Conversation:
         """Begin a new conversation with the task and what the model of the old one says of it."""
         self._is_handing_over = False
         self._transcript.write("note", f"The conversation of {self._size:,} tokens is handed over.\n")
-        self._size = 0
+        self._size, self._is_long = 0, False
         self._messages = []
         self._say([self._task, {"type": "text", "text": handed_over(answer.text)}])
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.core.words import AttemptState, FailureClass
-from orchestrator.ports import Outcome
-from orchestrator.sessions.anthropic import AnthropicBackend
-from orchestrator.sessions.config import SessionConfig
 from orchestrator.surroundings import FailedAttempt, Surroundings
 from orchestrator.views import NoteKind
-from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.messages_api import (
     API_KEY,
     MessagesApi,
@@ -32,50 +24,19 @@ from tests.support.messages_api import (
     thinking,
     write_files,
 )
-from tests.support.notes import MemoryNoteBook
-from tests.support.sessions import MODEL, PRICES, Recorder, assignment, workspace
+from tests.support.model_session import ModelSession, expect_failure
+from tests.support.sessions import MODEL, PRICES
 
 FAILED = FailedAttempt(number=1, kind="gate", failure_class="gate", summary="no", detail="helo is wrong")
 
 
-class Session:
-    """A backend, its server and its workspace, ready to run."""
-
-    def __init__(self, api: MessagesApi, folder: Path) -> None:
-        self.api = api
-        self.folder = folder
-        self.transcript = Recorder()
-        self.notes = MemoryNoteBook()
-        self.config = {
-            "api_key": API_KEY, "base_url": api.base_url, "model": MODEL, "prices": PRICES, "retries_max": 0,
-        }  # fmt: skip
-
-    async def run(self, *replies: Reply, config: dict | None = None, **values) -> Outcome:
-        if replies:
-            self.api.scenario = script(*replies)
-        launcher = ProcessLauncher(records=self.folder.parent / "records")
-        given_config = SessionConfig(**{**self.config, **(config or {})})
-        backend = AnthropicBackend(given_config, launcher, notes=self.notes)
-        given = assignment(backend="anthropic", **values)
-        return await backend.run(given, workspace(self.folder), self.transcript)
-
-    def results(self, request: int) -> list[tuple[str, bool]]:
-        return [(result["content"], result["is_error"]) for result in self.api.requests[request].results]
-
-
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
+def session(tmp_path: Path) -> Iterator[ModelSession]:
     folder = tmp_path / "work"
     folder.mkdir()
     with MessagesApi() as api:
-        yield Session(api, folder)
+        yield ModelSession(api, folder)
         assert api.problems == [], "a request of ours was refused"
-
-
-def check(outcome: Outcome, failure_class: FailureClass, words: str) -> None:
-    assert outcome.state is AttemptState.FAILED
-    assert outcome.failure_class is failure_class
-    assert re.search(words, outcome.summary), outcome.summary
 
 
 async def test_task_is_worked_with_all_tools_and_reported(session):
@@ -136,14 +97,18 @@ async def test_usage_and_cost_are_those_of_all_requests(session):
 
 
 async def test_requests_carry_what_is_configured_and_nothing_refused(session):
-    await session.run(Reply([done()]), config={"effort": "low", "max_output_tokens": 99})
-    body = session.api.requests[0].body
+    await session.run(Reply([done()]))
+    assert not {"thinking", "output_config"} & set(session.api.requests[0].body)
+    await session.run(
+        Reply([done()]), config={"effort": "low", "thinking": "adaptive", "max_output_tokens": 99}
+    )
+    body = session.api.requests[1].body
     assert body["output_config"] == {"effort": "low"}
-    assert "thinking" not in body
+    assert body["thinking"] == {"type": "adaptive"}
     assert (body["max_tokens"], body["model"], body["stream"]) == (99, MODEL, True)
     assert "tool_choice" not in body
     assert sorted(tool["name"] for tool in body["tools"]) == [
-        "bash", "edit_file", "glob", "grep", "insert_lines", "read_file", "report", "write_file",
+        "bash", "edit_file", "glob", "grep", "insert_lines", "notes", "read_file", "report", "write_file",
     ]  # fmt: skip
 
 
@@ -183,7 +148,7 @@ async def test_a_bad_call_is_told_to_the_model_and_ends_nothing(session, tmp_pat
 
 async def test_without_a_report_there_is_one_reminder_and_no_success(session):
     outcome = await session.run(Reply([text("I am done, trust me.")]))
-    check(outcome, FailureClass.AGENT, "without a report")
+    expect_failure(outcome, FailureClass.AGENT, "without a report")
     assert "trust me" in outcome.detail
     assert len(session.api.requests) == 2
     assert "call the tool `report`" in session.api.requests[1].last
@@ -200,7 +165,7 @@ async def test_an_empty_answer_is_reminded_too(session):
 @pytest.mark.parametrize(("status", "summary"), [("failed", "failed: No."), ("blocked", "blocked: No.")])
 async def test_a_report_of_failure_is_a_failure(session, status, summary):
     outcome = await session.run(Reply([call("report", status=status, summary="No.")]))
-    check(outcome, FailureClass.AGENT, re.escape(summary))
+    expect_failure(outcome, FailureClass.AGENT, re.escape(summary))
     assert outcome.report is not None
 
 
@@ -211,7 +176,7 @@ async def test_answers_cut_by_their_length_go_on_but_not_for_ever(session):
     assert session.results(1)[0][1], "a call that may be cut is not carried out"
     assert not (session.folder / "half").exists()
     outcome = await session.run(Reply([text("endless")], stop_reason="max_tokens"))
-    check(outcome, FailureClass.AGENT, "6 answers in a row reached their length limit")
+    expect_failure(outcome, FailureClass.AGENT, "6 answers in a row reached their length limit")
 
 
 async def test_a_paused_turn_goes_on_from_its_own_words(session):
@@ -235,40 +200,14 @@ async def test_a_paused_turn_goes_on_from_its_own_words(session):
     ],
 )
 async def test_stop_reasons_that_end_the_session(session, reply, words):
-    check(await session.run(reply), FailureClass.AGENT, words)
-
-
-def refused(status: int, error_type: str, **headers: str) -> Reply:
-    return Reply(status=status, error_type=error_type, headers=headers, extra={"message": "because"})
-
-
-@pytest.mark.parametrize(
-    ("reply", "failure_class", "words"),
-    [
-        (refused(429, "rate_limit_error", **{"retry-after": "7"}), FailureClass.RATE_LIMITED, "wait 7 s"),
-        (refused(529, "overloaded_error"), FailureClass.RATE_LIMITED, "529 overloaded_error: because"),
-        (refused(403, "permission_error"), FailureClass.INFRASTRUCTURE, "Check the API key"),
-        (refused(402, "billing_error"), FailureClass.INFRASTRUCTURE, "Check the credit"),
-        (refused(404, "not_found_error"), FailureClass.PLAN_DEFECT, "Name a model that exists"),
-        (
-            refused(400, "invalid_request_error"),
-            FailureClass.PLAN_DEFECT,
-            "400 invalid_request_error: because",
-        ),
-        (refused(500, "api_error"), FailureClass.INFRASTRUCTURE, "500 api_error"),
-        (Reply([text("x")], stream_error="overloaded_error"), FailureClass.RATE_LIMITED, "overloaded_error"),
-        (Reply([text("x")], stream_error="api_error"), FailureClass.INFRASTRUCTURE, "api_error"),
-        (Reply([text("x")], events_max=4), FailureClass.INFRASTRUCTURE, "RemoteProtocolError"),
-        (Reply([text("x")], events_max=0), FailureClass.INFRASTRUCTURE, "RemoteProtocolError"),
-    ],
-)
-async def test_errors_of_the_api_are_charged_to_whom_they_belong(session, reply, failure_class, words):
-    check(await session.run(reply), failure_class, words)
+    expect_failure(await session.run(reply), FailureClass.AGENT, words)
 
 
 async def test_usage_of_a_failed_attempt_is_recorded(session):
-    outcome = await session.run(Reply([call("bash", command="true")]), refused(400, "invalid_request_error"))
-    check(outcome, FailureClass.AGENT, "400")
+    outcome = await session.run(
+        Reply([call("bash", command="true")]), Reply(status=400, error_type="invalid_request_error")
+    )
+    expect_failure(outcome, FailureClass.AGENT, "400")
     assert outcome.usage.requests == 1
     assert outcome.usage.cost_micros > 0
     outcome = await session.run(Reply([text("x")], events_max=4))
@@ -276,28 +215,70 @@ async def test_usage_of_a_failed_attempt_is_recorded(session):
     assert outcome.usage.input_tokens > 0
 
 
-async def test_a_wrong_key_is_named_with_its_remedy(session):
-    outcome = await session.run(config={"api_key": "wrong"})
-    check(outcome, FailureClass.INFRASTRUCTURE, "401 authentication_error.*Check the API key")
+#: Tells of 2,000 tokens.
+PRINT = Reply([thinking("It is long."), call("bash", command="head -c 8000 /dev/zero | tr '\\0' x; echo")])
 
 
-async def test_nobody_listening_is_infrastructure(session):
-    outcome = await session.run(config={"base_url": "http://127.0.0.1:1"})
-    check(outcome, FailureClass.INFRASTRUCTURE, "Check the network and the base URL")
+def size_of(request) -> int:
+    return len(json.dumps(request.body["messages"]))
 
 
-async def test_a_stream_that_breaks_off_is_asked_for_again(session):
-    outcome = await session.run(Reply([text("x")], events_max=4), Reply([done()]), config={"retries_max": 1})
+async def test_old_tool_results_of_a_long_session_are_cleared_by_the_service(session):
+    outcome = await session.run(*[PRINT] * 16, Reply([done()]), config={"conversation_tokens": 16_000})
     assert outcome.state is AttemptState.SUCCEEDED
-    assert "asking again in 0.5 s" in session.transcript.text("note")
-    assert outcome.usage.requests == 2
+    is_asked = ["context_management" in request.body for request in session.api.requests]
+    assert is_asked == sorted(is_asked), "once it is long, with each request"
+    assert 4 <= sum(is_asked) <= 12
+    assert "tokens of old tool results cleared" in session.transcript.text("note")
+    assert size_of(session.api.requests[-1]) > 16 * 8_000, "the history stays whole on our side"
+    assert session.api.requests[-1].turn == 16
+
+
+async def test_a_session_that_clearing_does_not_help_is_handed_over(session):
+    """Six results stay in any case, and are too much: what goes on knows the task and the hand-over."""
+    hand_over = Reply([text("Half of it is done, in a.txt.")])
+    replies = iter([*[PRINT] * 3, hand_over, Reply([call("bash", command="echo on")]), Reply([done()])])
+    session.api.scenario = lambda request: next(replies)
+    outcome = await session.run(title="Long work", config={"conversation_tokens": 4_000})
+    assert outcome.state is AttemptState.SUCCEEDED
+    asked, fresh = session.api.requests[3:5]
+    assert asked.body["tool_choice"] == {"type": "none"}
+    assert "This conversation has become too long" in asked.last
+    assert len(fresh.body["messages"]) == 1
+    assert "Long work" in fresh.task
+    assert "Half of it is done, in a.txt." in fresh.task
+    assert "tool_choice" not in fresh.body
+    assert "is handed over" in session.transcript.text("note")
+    assert outcome.usage.requests == 6
+
+
+async def test_an_endpoint_that_cannot_clear_is_asked_without(session):
+    def refuse_clearing(request):
+        if "context_management" in request.body:
+            extra = {"message": "context_management: Extra inputs are not permitted"}
+            return Reply(status=400, error_type="invalid_request_error", extra=extra)
+        return Reply([done()]) if request.turn == 3 else PRINT
+
+    session.api.scenario = refuse_clearing
+    outcome = await session.run(config={"conversation_tokens": 5_500})
+    assert outcome.state is AttemptState.SUCCEEDED
+    assert "Old tool results are not cleared" in session.transcript.text("note")
+    assert sum("context_management" in request.body for request in session.api.requests) == 1
+
+
+async def test_what_cannot_be_sent_back_is_left_out(session):
+    """A thought that was cut off has no signature, and empty text is refused by the service."""
+    half = {"type": "thinking", "thinking": "I was about to", "signature": ""}
+    outcome = await session.run(Reply([half, text(" ")], stop_reason="max_tokens"), Reply([text(""), done()]))
+    assert outcome.state is AttemptState.SUCCEEDED
+    assert [message["role"] for message in session.api.requests[1].body["messages"]] == ["user"]
 
 
 async def test_caps_on_turns_and_spend(session):
     outcome = await session.run(Reply([call("bash", command="true")]), limits={"turns_max": 3})
-    check(outcome, FailureClass.AGENT, "no report after 3 turns")
+    expect_failure(outcome, FailureClass.AGENT, "no report after 3 turns")
     outcome = await session.run(Reply([call("bash", command="true")]), limits={"cost_micros_max": 1})
-    check(outcome, FailureClass.BUDGET, "reached its cap")
+    expect_failure(outcome, FailureClass.BUDGET, "reached its cap")
     assert outcome.usage.requests == 1
 
 
@@ -322,60 +303,8 @@ async def test_scenarios_by_text(session):
     session.api.scenario = by_text(
         {r"fail please": script(Reply([call("report", status="failed", summary="As asked.")]))}
     )
-    check(await session.run(title="fail please"), FailureClass.AGENT, "As asked")
+    expect_failure(await session.run(title="fail please"), FailureClass.AGENT, "As asked")
     assert (await session.run(title="write x: y")).state is AttemptState.SUCCEEDED
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"temperature": 0.5}, "temperature"),
-        ({"max_tokens": None}, "max_tokens"),
-        ({"tool_choice": {"type": "any"}}, "forced tool use"),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, "first message must use the user role"),
-        ({"messages": [{"role": "user", "content": "x"}] * 2}, "roles must alternate"),
-        ({"messages": [{"role": "user", "content": ""}]}, "non-whitespace"),
-        (
-            {
-                "messages": [
-                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": ""}]}
-                ]
-            },
-            "tool_result for",
-        ),
-    ],
-)
-def test_the_server_refuses_what_the_service_refuses(change, words):
-    httpx2 = pytest.importorskip("httpx2")
-    body = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}], **change}
-    body = {name: value for name, value in body.items() if value is not None}
-    with (
-        MessagesApi(script(Reply([text("hi")]))) as api,
-        httpx2.Client(base_url=api.base_url, timeout=60) as client,
-    ):
-        headers = {"x-api-key": API_KEY, "anthropic-version": "2026-10-21"}
-        answer = client.post("/v1/messages", json=body, headers=headers)
-        assert answer.status_code == 400
-        assert words in answer.json()["error"]["message"]
-        good = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
-        assert client.post("/v1/messages", json=good, headers=headers).json()["content"] == [text("hi")]
-        assert client.post("/v1/messages", json=good, headers={"x-api-key": "no"}).status_code == 401
-
-
-def test_the_server_runs_by_itself():
-    argv = [sys.executable, "-m", "tests.support.messages_api", "--port", "0"]
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(argv, cwd=root, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
-        curl = ["curl", "-s", "-d", json.dumps({"model": "m"}), f"{address}/v1/messages"]
-        answer = subprocess.run(
-            [*curl, "-H", f"x-api-key: {API_KEY}"], capture_output=True, text=True, check=True
-        )
-        assert "anthropic-version" in answer.stdout
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
 
 
 async def test_notes_are_written_and_read_and_other_tasks_recalled(session):

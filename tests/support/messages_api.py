@@ -3,6 +3,7 @@
     with MessagesApi(script(Reply([call("write_file", path="a", content="b")]), Reply([done()]))) as api:
         ... base_url=api.base_url, api_key=api.api_key ... api.requests[0].body
 
+It holds threads and clears old tool results like the real one (tests/support/messages_memory.py).
 A scenario is a function from the request to the reply. `python -m tests.support.messages_api --port 0` serves
 `write_files`: one `write_file` call per line `write FILE: TEXT` of the task, then a report; it prints its
 address and ends at SIGTERM or SIGINT.
@@ -17,15 +18,15 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support.messages_memory import ThreadRefused, Threads, cleared, tokens_of
 from tests.support.messages_schema import blocks_of, problem_of
 
 API_KEY = "sk-ant-test-0000"
-CHARS_PER_TOKEN = 4
 PIECE_CHARS = 7  # deltas cut words and JSON anywhere
 
 Block = dict[str, Any]
@@ -109,6 +110,15 @@ def done(summary: str = "All done.", **more: Any) -> Block:
     return call("report", **{"status": "done", "summary": summary, **more})
 
 
+def rate_limits(*, remaining: int, reset: str = "2026-11-21T00:00:00Z", **limits: int) -> dict[str, str]:
+    """Return the headers that tell limits a minute, by kind: `requests`, `input_tokens`, `output_tokens`."""
+    headers = {}
+    for kind, limit in limits.items():
+        name = f"anthropic-ratelimit-{kind.replace('_', '-')}"
+        headers |= {f"{name}-limit": str(limit), f"{name}-remaining": str(remaining), f"{name}-reset": reset}
+    return headers
+
+
 def script(*replies: Reply) -> Scenario:
     """Give these replies one after the other, the last one again and again."""
     left = list(replies)
@@ -159,6 +169,7 @@ class MessagesApi:
         self.api_key = api_key
         self.requests: list[Request] = []
         self.problems: list[str] = []
+        self.threads = Threads()
         self._cached: set[str] = set()
         self._stopping = threading.Event()
         self._server = _Server(self, port)
@@ -188,7 +199,11 @@ class MessagesApi:
             body = json.loads(raw)
         except ValueError:
             body = None
-        problem = self.problem(body)
+        try:
+            body = self.threads.whole(body) if isinstance(body, dict) else None
+        except ThreadRefused as why:
+            return _error(why.status, why.error_type, str(why), error_code=why.code), {}
+        problem = self.problem(body, betas=_betas(headers))
         if problem:
             self.problems.append(problem)
             return _error(400, "invalid_request_error", problem), {}
@@ -198,9 +213,9 @@ class MessagesApi:
         self._stopping.wait(reply.delay_s)
         return reply, body
 
-    def problem(self, body: object) -> str | None:
+    def problem(self, body: object, *, betas: Collection[str]) -> str | None:
         """Return what is wrong with a request body; see messages_schema."""
-        return problem_of(body)
+        return problem_of(body, betas=betas)
 
     def _refusal(self, headers: Mapping[str, str]) -> Reply | None:
         key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
@@ -213,15 +228,14 @@ class MessagesApi:
     def usage(self, body: dict[str, Any], content: Sequence[Block]) -> dict[str, int]:
         """Count as the service does: what came before in the same words is read from the cache."""
         prefix = json.dumps([body.get("system"), body.get("tools")])
-        turns = json.dumps(body["messages"])
         is_cached = prefix in self._cached
         self._cached.add(prefix)
-        prefix_tokens = len(prefix) // CHARS_PER_TOKEN
+        prefix_tokens = tokens_of(prefix)
         return {
-            "input_tokens": len(turns) // CHARS_PER_TOKEN,
+            "input_tokens": tokens_of(cleared(body)[0]),
             "cache_creation_input_tokens": 0 if is_cached else prefix_tokens,
             "cache_read_input_tokens": prefix_tokens if is_cached else 0,
-            "output_tokens": len(json.dumps(list(content))) // CHARS_PER_TOKEN,
+            "output_tokens": tokens_of(list(content)),
         }
 
 
@@ -239,8 +253,13 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-def _error(status: int, error_type: str, message: str) -> Reply:
-    return Reply(status=status, error_type=error_type, extra={"message": message})
+def _error(status: int, error_type: str, message: str, *, error_code: str = "") -> Reply:
+    details = {"details": {"error_code": error_code}} if error_code else {}
+    return Reply(status=status, error_type=error_type, extra={"message": message, **details})
+
+
+def _betas(headers: Mapping[str, str]) -> set[str]:
+    return {name.strip() for name in headers.get("anthropic-beta", "").split(",")}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -266,9 +285,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, _message(self.server.api, reply, body), **reply.headers)
 
     def _send_error(self, reply: Reply) -> None:
-        words = reply.extra.get("message", reply.error_type)
-        error = {"type": "error", "error": {"type": reply.error_type, "message": words}}
-        self._send(reply.status, error, **reply.headers)
+        error = {"type": reply.error_type, "message": reply.error_type, **reply.extra}
+        self._send(reply.status, {"type": "error", "error": error}, **reply.headers)
 
     def _send(self, status: int, body: object, **headers: str) -> None:
         raw = json.dumps(body).encode()
@@ -296,7 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _message(api: MessagesApi, reply: Reply, body: dict[str, Any]) -> dict[str, Any]:
     has_calls = any(block["type"] == "tool_use" for block in reply.content)
-    return {
+    message = {
         "id": f"msg_{next(_numbers):08}",
         "type": "message",
         "role": "assistant",
@@ -307,12 +325,17 @@ def _message(api: MessagesApi, reply: Reply, body: dict[str, Any]) -> dict[str, 
         "usage": api.usage(body, reply.content),
         **reply.extra,
     }
+    if "context_management" in body:
+        message["context_management"] = {"applied_edits": cleared(body)[1]}
+    api.threads.keep(body, message)
+    return message
 
 
 def events_of(reply: Reply, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Take a message apart into the events of a stream."""
     usage = message["usage"]
     start = {**message, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
+    start.pop("context_management", None)  # known at the end only
     yield {"type": "message_start", "message": start}
     yield {"type": "ping"}
     for index, block in enumerate(message["content"]):
@@ -325,7 +348,9 @@ def events_of(reply: Reply, message: dict[str, Any]) -> Iterator[dict[str, Any]]
             yield {"type": "error", "error": {"type": reply.stream_error, "message": "in mid-stream"}}
             return
     ending = {name: message.get(name) for name in ("stop_reason", "stop_sequence", "stop_details")}
-    yield {"type": "message_delta", "delta": ending, "usage": {"output_tokens": usage["output_tokens"]}}
+    edits = {name: message[name] for name in ("context_management",) if name in message}
+    total = {"output_tokens": usage["output_tokens"]}
+    yield {"type": "message_delta", "delta": ending, "usage": total, **edits}
     yield {"type": "message_stop"}
 
 

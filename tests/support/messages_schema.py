@@ -6,13 +6,17 @@ from the SDK's types: it must be able to catch what the SDK lets through.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 FIELDS = {
     "model", "max_tokens", "messages", "system", "tools", "tool_choice", "stream", "metadata",
     "stop_sequences", "thinking", "output_config", "cache_control", "service_tier",
 }  # fmt: skip
+BETA_FIELDS = {
+    "context_management": "context-management-2025-06-27",
+    "thread": "message-threads-2026-08-12",
+}
 GONE = {"temperature", "top_p", "top_k"}
 EFFORTS = {"low", "medium", "high", "xhigh", "max"}
 THINKING = {"adaptive", "enabled", "disabled", "between_tools"}
@@ -32,16 +36,21 @@ BREAKPOINTS_MAX = 4
 Body = dict[str, Any]
 
 
-def problem_of(body: object) -> str | None:
-    """Return what is wrong with a request body, in the order in which the service looks."""
+def problem_of(body: object, *, betas: Collection[str] = ()) -> str | None:
+    """Return what is wrong with a request body, in the order in which the service looks.
+
+    Args:
+        betas: features that the caller named; their fields are unknown to all others.
+    """
     if not isinstance(body, dict):
         return "the body must be a JSON object"
-    return next(_problems(body), None)
+    named = {field for field, beta in BETA_FIELDS.items() if beta in betas}
+    return next(_problems(body, FIELDS | named), None)
 
 
-def _problems(body: Body) -> Iterator[str]:
+def _problems(body: Body, fields: Collection[str]) -> Iterator[str]:
     yield from (f"{name}: sampling parameters are not supported" for name in sorted(GONE & set(body)))
-    yield from (f"{name}: Extra inputs are not permitted" for name in sorted(set(body) - FIELDS))
+    yield from (f"{name}: Extra inputs are not permitted" for name in sorted(set(body) - set(fields)))
     yield from (f"{name}: Field required" for name in ("model", "max_tokens", "messages") if name not in body)
     if not isinstance(body["max_tokens"], int) or body["max_tokens"] < 1:
         yield "max_tokens: Input should be a positive integer"

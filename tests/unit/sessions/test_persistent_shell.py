@@ -1,11 +1,11 @@
-"""One shell for all commands of a session, with real processes: what stays, what is lost, and that it is said."""
+"""One shell for all commands of a session, with real processes: what stays, and what is lost and said."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,13 @@ class Bench:
 
     def is_all_gone(self) -> bool:
         return tree.confirm_gone(self.records, BASE.token)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for what other processes do."""
+    async with asyncio.timeout(60):
+        while not is_so():  # noqa: ASYNC110 - no event of ours tells of it
+            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -159,9 +166,7 @@ async def test_a_command_that_ends_the_shell_is_told_so(bench: Bench, line: str,
 
 async def test_a_shell_that_died_between_commands_is_replaced(bench: Bench) -> None:
     await bench.run("(sleep 0.1; kill -9 $$) & true")
-    async with asyncio.timeout(60):
-        while not bench.is_all_gone():
-            await asyncio.sleep(0.02)
+    await until(bench.is_all_gone)
     ran, said = await bench.run("echo again")
     if ran.has_ended_shell:  # its end had not been heard of yet
         assert (ran.code, said) == (-9, "")
@@ -171,9 +176,7 @@ async def test_a_shell_that_died_between_commands_is_replaced(bench: Bench) -> N
 
 async def test_what_the_background_prints_between_commands_blocks_nobody(bench: Bench) -> None:
     await bench.run("(seq 1 300000; echo finished > done) & true")
-    async with asyncio.timeout(60):
-        while not (bench.folder / "done").exists():
-            await asyncio.sleep(0.02)
+    await until((bench.folder / "done").exists)
     assert (await bench.run("echo still"))[0] == WELL
 
 

@@ -1,0 +1,48 @@
+"""A session of the backend `anthropic` against the local Messages API, in a folder of its own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.ports import Outcome
+from orchestrator.sessions.anthropic import AnthropicBackend
+from orchestrator.sessions.config import SessionConfig
+from orchestrator.workspace.launcher import ProcessLauncher
+from tests.support.messages_api import API_KEY, MessagesApi, Reply, script
+from tests.support.notes import MemoryNoteBook
+from tests.support.sessions import MODEL, PRICES, Recorder, assignment, workspace
+
+
+class ModelSession:
+    """A backend, its server and its workspace, ready to run."""
+
+    def __init__(self, api: MessagesApi, folder: Path) -> None:
+        self.api = api
+        self.folder = folder
+        self.transcript = Recorder()
+        self.notes = MemoryNoteBook()
+        self.config: dict[str, Any] = {
+            "api_key": API_KEY, "base_url": api.base_url, "model": MODEL, "prices": PRICES, "retries_max": 0,
+        }  # fmt: skip
+
+    async def run(self, *replies: Reply, config: dict[str, Any] | None = None, **values: Any) -> Outcome:
+        if replies:
+            self.api.scenario = script(*replies)
+        launcher = ProcessLauncher(records=self.folder.parent / "records")
+        given_config = SessionConfig(**{**self.config, **(config or {})})
+        backend = AnthropicBackend(given_config, launcher, notes=self.notes)
+        given = assignment(backend="anthropic", **values)
+        return await backend.run(given, workspace(self.folder), self.transcript)
+
+    def results(self, request: int) -> list[tuple[str, bool]]:
+        return [(result["content"], result["is_error"]) for result in self.api.requests[request].results]
+
+
+def expect_failure(outcome: Outcome, failure_class: FailureClass, words: str) -> None:
+    """Hold an outcome against what it must be; `words` are a regular expression."""
+    assert outcome.state is AttemptState.FAILED
+    assert outcome.failure_class is failure_class
+    assert re.search(words, outcome.summary), outcome.summary
