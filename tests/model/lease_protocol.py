@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -41,7 +41,7 @@ from orchestrator.core.words import LIVE, AttemptState, TaskState
 from orchestrator.errors import Fenced, InvariantViolation
 from orchestrator.ports import Fate
 from tests.model.interning import Interned
-from tests.model.parts import NOW_MS, TASK, check_core, check_tables, normalise, settled
+from tests.model.parts import NOW_MS, TASK, check_core, check_tables, list_idle, normalise, settled
 from tests.model.search import Violation
 from tests.model.world import (
     OUTCOMES,
@@ -110,7 +110,7 @@ class LeaseProtocol:
             if scheduler.is_deposed:
                 yield from self._look_once_more(world, scheduler)
             elif scheduler.core == -1:
-                yield self._recover(world, scheduler)
+                yield from self._recover(world, scheduler)
             elif scheduler.batch == -1:
                 yield from self._decide(world, scheduler)
             else:
@@ -182,19 +182,28 @@ class LeaseProtocol:
             schedulers = (*world.schedulers, Scheduler(epoch=seen + 1))
             yield f"take-term {epoch}", world._replace(tables=tables, schedulers=schedulers)
 
-    def _recover(self, world: World, scheduler: Scheduler) -> tuple[str, World]:
-        alive = [executor.name for executor in world.executors]
-        key = (world.tables, scheduler.epoch, *alive)
-        if key not in self._recovered:
-            core = SchedulerState(policy=POLICY)
-            events = self._rows_as_events(self.tables[world.tables], scheduler.epoch, alive)
-            commands = [command for event in events for command in core.handle(event)]
-            normalise(core)
-            self._recovered[key] = self.cores.put(core), self._batch(commands)
-        number, batch = self._recovered[key]
-        return f"recover {scheduler.epoch}", self._decided(world, scheduler, batch, core=number)
+    def _recover(self, world: World, scheduler: Scheduler) -> Steps:
+        alive = {executor.name for executor in world.executors}
+        for first in self._candidates(world, alive):
+            order = (first, *sorted(alive - {first}))
+            key = (world.tables, scheduler.epoch, *order)
+            if key not in self._recovered:
+                core = SchedulerState(policy=POLICY)
+                events = self._rows_as_events(self.tables[world.tables], scheduler.epoch, order)
+                commands = [command for event in events for command in core.handle(event)]
+                normalise(core)
+                self._recovered[key] = self.cores.put(core), self._batch(commands)
+            number, batch = self._recovered[key]
+            yield f"recover {scheduler.epoch}", self._decided(world, scheduler, batch, core=number)
 
-    def _rows_as_events(self, tables: MemoryTables, epoch: int, alive: list[str]) -> Iterator[AnyEvent]:
+    def _candidates(self, world: World, names: Collection[str]) -> list[str]:
+        """The executors that may be preferred where several have room; of those that nothing ran on, one."""
+        rows = self.tables[world.tables].attempts.values()
+        used = {row.executor for row in rows}
+        new = sorted(name for name in names if name not in used)
+        return [*sorted(used & set(names)), *(new if self._is_whole else new[:1])]
+
+    def _rows_as_events(self, tables: MemoryTables, epoch: int, alive: Iterable[str]) -> Iterator[AnyEvent]:
         left = self._bounds.attempts - len(tables.attempts)
         if left:
             first = 1 + (epoch - 1) * self._bounds.attempts
@@ -215,15 +224,30 @@ class LeaseProtocol:
     def _decide(self, world: World, scheduler: Scheduler) -> Steps:
         for name, event in self._events(world, scheduler):
             key: Hashable = name if isinstance(event, e.BeatsRead) else event
-            number, batch = self.cores.step(scheduler.core, key, partial(self._handle, event=event))
             inbox = frozenset(told for told in scheduler.inbox if told != replace(event, at_ms=NOW_MS))
-            if (number, batch, inbox) != (scheduler.core, -1, scheduler.inbox):
+            favourites = self._candidates(world, self.cores[scheduler.core].executors) or [""]
+            for number, batch in {
+                self._take(scheduler.core, key, event, favourite) for favourite in favourites
+            }:
+                if (number, batch, inbox) == (scheduler.core, -1, scheduler.inbox):
+                    continue
                 after = self._decided(world, scheduler, batch, core=number, inbox=inbox)
                 is_cancel = isinstance(event, e.Requested)
                 yield f"{name} by {scheduler.epoch}", after._replace(cancel="asked") if is_cancel else after
 
-    def _handle(self, core: SchedulerState, *, event: AnyEvent) -> int:
+    def _take(self, core: int, key: Hashable, event: AnyEvent, favourite: str) -> tuple[int, Any]:
+        handle = partial(self._handle, event=event, favourite=favourite)
+        return self.cores.step(core, (key, favourite), handle)
+
+    def _handle(self, core: SchedulerState, *, event: AnyEvent, favourite: str) -> int:
+        """Let the core take an event while the favourite, if it has room, has the most."""
+        executor = core.executors.get(favourite)
+        if executor is not None:
+            executor.slots += 1
+            list_idle(core)
         commands = core.handle(event)
+        if executor is not None:
+            executor.slots -= 1
         normalise(core)
         return self._batch(commands)
 

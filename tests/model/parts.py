@@ -60,8 +60,7 @@ def normalise(core: SchedulerState) -> None:
     core.executors = dict(sorted(core.executors.items()))
     for pool in core.pools.values():
         pool.executors = dict(sorted(pool.executors.items()))
-        pool.idle = sorted((-x.free, x.name) for x in pool.executors.values() if x.free)
-        pool.listed = set(pool.idle)
+    list_idle(core)
     if not any(task.ticket for task in core.tasks.values()):
         core.ticket = 0
     for attempt in core.attempts.values():
@@ -70,6 +69,13 @@ def normalise(core: SchedulerState) -> None:
         attempt.prove_since_ms = min(attempt.prove_since_ms, NOW_MS)
         attempt.prove_at_ms = min(attempt.prove_at_ms, NOW_MS)
         attempt.is_resent = False
+
+
+def list_idle(core: SchedulerState) -> None:
+    """Order anew which executors have room."""
+    for pool in core.pools.values():
+        pool.idle = sorted((-x.free, x.name) for x in pool.executors.values() if x.free > 0)
+        pool.listed = set(pool.idle)
 
 
 def _backs_off(core: SchedulerState, at_ms: int, task_id: int) -> bool:
