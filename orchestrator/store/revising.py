@@ -1,7 +1,12 @@
 """Taking a revision, as the scheduler does: the rows of a plan become those of its new text.
 
-States and attempts are not touched, so it cannot meet the committer over a row; what follows for them is
-decided by the core once it has read the rows. Taken twice is taken once.
+States and attempts are not touched; what follows for them is decided by the core once it has read the rows.
+Taken twice is taken once.
+
+The committer writes meanwhile, and neither may wait for the other in a circle. So first comes what it never
+waits for: rows that it does not write, and nothing of their keys, because no new attempt can refer to a row
+whose key changes. What both write comes after the row of the term is locked: with that the committer begins
+each transaction, so it holds nothing while it waits.
 """
 
 from __future__ import annotations
@@ -11,7 +16,9 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from sqlalchemy import Table, UniqueConstraint
 
+from orchestrator.errors import Fenced
 from orchestrator.store.tables import metadata
 
 _FOUND_SQL = """
@@ -20,7 +27,14 @@ SELECT r.plan_id, r.tenant_id, r.state, r.content, r.digest, r.base_digest = p.s
 FROM plan_revisions AS r JOIN plans AS p ON p.id = r.plan_id WHERE r.id = %(id)s FOR UPDATE OF r
 """
 
+_TERM_SQL = "SELECT epoch FROM scheduler_term WHERE epoch = %(epoch)s AND NOT is_released FOR UPDATE"
+
 _ENDED_SQL = "UPDATE plan_revisions SET state = %(state)s, reason = %(reason)s WHERE id = %(id)s"
+
+_RENAMED_SQL = """
+UPDATE tasks AS t SET key = u.key FROM json_to_recordset(%(tasks)s::json) AS u (id bigint, key text)
+WHERE t.id = u.id AND t.key <> u.key
+"""
 
 #: Its key is free for another; its place is behind all that is in the plan.
 _REMOVED_SQL = """
@@ -41,58 +55,98 @@ WHERE plan_id = %(plan)s AND (evidence NOT LIKE 'by hand%%'
                               OR task_id = ANY(%(removed)s) OR on_task_id = ANY(%(removed)s))
 """
 
-_DECIDED_SQL = "SELECT task_id, on_task_id FROM task_dependencies WHERE plan_id = %(plan)s"
+_DECIDED_SQL = """
+SELECT task_id, on_task_id, kind FROM task_dependencies
+WHERE plan_id = %(plan)s AND evidence LIKE 'by hand%%'
+"""
 
 _NO_FILES_SQL = "DELETE FROM plan_files WHERE plan_id = %(plan)s"
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 
 
-async def take_revision(connection: Connection, revision_id: int) -> bool:
+async def take_revision(connection: Connection, revision_id: int, *, epoch: int) -> bool:
     """Write the rows of a revision in this transaction; False if it was refused.
 
-    It is when another one came first, or when the plan was cancelled.
+    It is when another one came first, when people have decided on dependencies since the text was compared,
+    or when the plan was cancelled.
+
+    Raises:
+        Fenced: another scheduler holds the term; nothing may be committed.
     """
     cursor = await connection.execute(_FOUND_SQL, {"id": revision_id})
     found = await cursor.fetchone()
     assert found is not None, "revisions are never deleted"
     if found["state"] != "submitted":
         return bool(found["state"] != "refused")
-    if found["is_cancelled"] or not found["is_next"]:
-        reason = "the plan is cancelled" if found["is_cancelled"] else "the plan was revised meanwhile"
+    decided = await _decided(connection, found["plan_id"])
+    if reason := _reason_to_refuse(found, decided):
         await connection.execute(_ENDED_SQL, {"id": revision_id, "state": "refused", "reason": reason})
         return False
-    content = found["content"]
     await connection.execute("SET CONSTRAINTS uq_tasks_tenant_id_plan_id_key DEFERRED")
-    await connection.execute(_REMOVED_SQL, {"removed": content["removed"]})
     await connection.execute(_NO_FILES_SQL, {"plan": found["plan_id"]})
     for name in ("tasks", "task_states", "routing_decisions", "plan_files"):
-        await _upsert(connection, name, content[name], tenant_id=found["tenant_id"])
-    await _relink(connection, found, content)
-    plan = content["plan"]
-    values = {"plan": found["plan_id"], "digest": found["digest"], "meta": json.dumps(plan["meta"])}
+        await _upsert(connection, name, found["content"][name], tenant_id=found["tenant_id"])
+    cursor = await connection.execute(_TERM_SQL, {"epoch": epoch})
+    if await cursor.fetchone() is None:
+        raise Fenced(f"Epoch {epoch} no longer holds the scheduler's term.")
+    await _write_shared(connection, found, decided)
     await connection.execute(_ENDED_SQL, {"id": revision_id, "state": "stored", "reason": ""})
-    # Last, because the committer writes this row too.
-    await connection.execute(_PLAN_SQL, {**values, "title": plan["title"], "format": plan["format"]})
     return True
 
 
-async def _relink(connection: Connection, found: dict[str, Any], content: dict[str, Any]) -> None:
-    """Write the dependencies of the text, if they are new ones."""
+async def _decided(connection: Connection, plan_id: int) -> set[tuple[int, int, str]]:
+    """Return what people have decided of the plan's dependencies: (task, on, kind)."""
+    cursor = await connection.execute(_DECIDED_SQL, {"plan": plan_id})
+    return {(row["task_id"], row["on_task_id"], row["kind"]) for row in await cursor.fetchall()}
+
+
+def _reason_to_refuse(found: dict[str, Any], decided: set[tuple[int, int, str]]) -> str:
+    if found["is_cancelled"]:
+        return "the plan is cancelled"
+    if not found["is_next"]:
+        return "the plan was revised meanwhile"
+    if {tuple(decision) for decision in found["content"]["decided"]} != decided:
+        return "dependencies were decided on by hand meanwhile"
+    return ""
+
+
+async def _write_shared(
+    connection: Connection, found: dict[str, Any], decided: set[tuple[int, int, str]]
+) -> None:
+    """Write what the committer may be waiting to refer to, or to write as well."""
+    content, plan = found["content"], found["content"]["plan"]
+    await connection.execute(_RENAMED_SQL, {"tasks": json.dumps(content["tasks"])})
+    await connection.execute(_REMOVED_SQL, {"removed": content["removed"]})
+    await _relink(connection, found, decided)
+    await connection.execute(
+        _PLAN_SQL,
+        {
+            "plan": found["plan_id"],
+            "digest": found["digest"],
+            "meta": json.dumps(plan["meta"]),
+            "title": plan["title"],
+            "format": plan["format"],
+        },
+    )
+
+
+async def _relink(connection: Connection, found: dict[str, Any], decided: set[tuple[int, int, str]]) -> None:
+    """Write the dependencies of the text, if they are new ones, but for pairs that people have decided on."""
+    content = found["content"]
     if content["task_dependencies"] is None:
         return
     values = {"plan": found["plan_id"], "removed": content["removed"]}
     await connection.execute(_UNLINKED_SQL, values)
-    cursor = await connection.execute(_DECIDED_SQL, values)
-    decided = {(row["task_id"], row["on_task_id"]) for row in await cursor.fetchall()}
+    pairs = {(task_id, on_id) for task_id, on_id, _ in decided}
     edges = [
-        edge for edge in content["task_dependencies"] if (edge["task_id"], edge["on_task_id"]) not in decided
+        edge for edge in content["task_dependencies"] if (edge["task_id"], edge["on_task_id"]) not in pairs
     ]
     await _upsert(connection, "task_dependencies", edges, tenant_id=found["tenant_id"])
 
 
 async def _upsert(connection: Connection, name: str, rows: list[dict[str, Any]], *, tenant_id: str) -> None:
-    """Insert rows, or give those that are there these values."""
+    """Insert rows, or give those that are there these values, but for what makes up their keys."""
     if not rows:
         return
     rows = [{"tenant_id": tenant_id, **row} for row in rows]
@@ -110,10 +164,17 @@ async def _upsert(connection: Connection, name: str, rows: list[dict[str, Any]],
         ),
         keys=_names(keys),
         values=sql.SQL(", ").join(
-            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column)) for column in columns
+            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column))
+            for column in columns
+            if column not in _key_columns(table)
         ),
     )
     await connection.execute(statement, (json.dumps(rows),))
+
+
+def _key_columns(table: Table) -> set[str]:
+    unique = (each for each in table.constraints if isinstance(each, UniqueConstraint))
+    return {column.name for each in (table.primary_key, *unique) for column in each.columns}
 
 
 def _names(columns: list[str]) -> sql.Composed:

@@ -208,6 +208,9 @@ def _content(stored: StoredPlan, new: NewPlan, ids: Mapping[str, int], added: se
     decisions = [row for row in _rows(decision_columns(new, ids=ids)) if row["task_id"] in changed]
     return {
         "plan": {"title": new.plan.title, "format": new.plan.format, "meta": dict(new.plan.meta)},
+        "decided": [
+            (edge["task_id"], edge["on_task_id"], edge["kind"]) for edge in stored.edges if is_decided(edge)
+        ],
         "removed": removed,
         "tasks": tasks,
         "task_states": states,

@@ -139,7 +139,7 @@ class PostgresSchedulerStore(Committer):
     async def store_revision(self, revision_id: int) -> bool:
         """Make the rows of the plan those of the revision; False if it was refused."""
         async with self._side.use() as connection:
-            is_taken = await take_revision(connection, revision_id)
+            is_taken = await take_revision(connection, revision_id, epoch=self.epoch)
             await connection.commit()
             return is_taken
 

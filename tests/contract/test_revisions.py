@@ -11,10 +11,10 @@ import pytest
 from orchestrator.core.words import AttemptState
 from orchestrator.errors import Conflict, PlanError
 from orchestrator.store.urls import DatabaseUrls
-from orchestrator.views import Revised, ReviseRequest, SubmitRequest
+from orchestrator.views import Revised, ReviseRequest
 from tests.support.rows import make_store
-from tests.support.scheduled import World
-from tests.support.service import execute, open_service
+from tests.support.scheduled import World, open_world
+from tests.support.service import execute
 
 pytestmark = pytest.mark.postgres
 
@@ -31,14 +31,8 @@ PLAN = """\
 
 @pytest.fixture
 async def world(database: DatabaseUrls, tmp_path: Path) -> AsyncIterator[World]:
-    made = World(database)
-    async with open_service(database, tmp_path, scheduler=made) as service:  # type: ignore[arg-type]
-        made.service = service
-        await service.submit(SubmitRequest(text=PLAN, backend="simulated"))
-        try:
-            yield made
-        finally:
-            await made.close()
+    async with open_world(database, tmp_path, PLAN) as made:
+        yield made
 
 
 async def revise(world: World, text: str, *, is_applied: bool = True, base: str = "") -> Revised:
@@ -152,16 +146,33 @@ async def test_of_two_at_once_one_is_refused(world: World) -> None:
     assert states == {"applied", "refused"}
 
 
+DECIDE = (
+    "INSERT INTO task_dependencies (tenant_id, plan_id, task_id, on_task_id, kind, is_explicit, evidence)"
+    " SELECT task.tenant_id, task.plan_id, task.id, other.id, 'blocks', true, 'by hand'"
+    " FROM tasks task, tasks other"
+    " WHERE task.key = 'A.1' AND other.key = 'write-the-words'"
+)
+
+
+async def test_a_text_that_was_compared_before_a_decision_is_compared_again(world: World) -> None:
+    text = PLAN.replace("Write the words\n", "Write the words\n  - depends: A.2\n")
+    revising = asyncio.create_task(revise(world, text))
+    async with asyncio.timeout(30):
+        while not world.revisions():  # noqa: ASYNC110  rows tell nobody
+            await asyncio.sleep(0.02)
+    execute(world.urls, DECIDE)
+    await world.begin()
+    revised = await revising
+    assert (revised.state, revised.reason) == ("refused", "dependencies were decided on by hand meanwhile")
+    assert (await world.service.source("Shop")).files == {"": PLAN}
+    with pytest.raises(Conflict, match="wait for each other"):
+        await revise(world, text)
+
+
 async def test_a_text_that_contradicts_a_decision_is_refused_with_the_cycle(
     world: World, database: DatabaseUrls
 ) -> None:
-    insert = (
-        "INSERT INTO task_dependencies (tenant_id, plan_id, task_id, on_task_id, kind, is_explicit, evidence)"
-        " SELECT task.tenant_id, task.plan_id, task.id, other.id, 'blocks', true, 'by hand'"
-        " FROM tasks task, tasks other"
-        " WHERE task.key = 'A.1' AND other.key = 'write-the-words'"
-    )
-    execute(database, insert)
+    execute(database, DECIDE)
     text = PLAN.replace("Write the words\n", "Write the words\n  - depends: A.2\n")
     with pytest.raises(Conflict, match=r"A\.1 → write-the-words → A\.2 → A\.1") as refused:
         await revise(world, text, is_applied=False)
@@ -171,7 +182,7 @@ async def test_a_text_that_contradicts_a_decision_is_refused_with_the_cycle(
 
 async def test_errors_of_the_text_refuse_it(world: World) -> None:
     with pytest.raises(PlanError):
-        await revise(world, PLAN + "- [ ] **A.1** Twice\n")
+        await revise(world, PLAN + "- [ ] **A.3** Box\n  - run: `true`\n  - [ ] **A.3.1** In it\n")
     assert world.revisions() == []
 
 
@@ -188,6 +199,7 @@ async def test_a_scheduler_that_dies_at_any_step_loses_nothing(world: World, ste
             await asyncio.sleep(0.02)
     if step != "submitted":
         store = make_store(world.urls.direct)
+        await store.take_term(incarnation="i1", is_starting=True, patience_s=0.1)
         assert await store.store_revision(1)
         assert await store.store_revision(1)
         await store.close()
