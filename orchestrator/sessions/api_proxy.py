@@ -17,6 +17,7 @@ import anthropic
 import httpx2
 
 from orchestrator.sessions.api_access import Access
+from orchestrator.sessions.api_errors import judgement_of
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.loopback_http import CutOff, Exchange, LoopbackServer
 
@@ -123,6 +124,7 @@ async def _pass_on(response: httpx2.Response, exchange: Exchange, access: Access
             access.answer.read_whole(body)
         else:
             access.failure = _failure(response, body)
+            headers.append(("x-should-retry", str(judgement_of(access.failure).may_pass).lower()))
         await exchange.answer(response.status_code, headers, body)
         return
     await exchange.begin(response.status_code, headers)

@@ -206,9 +206,8 @@ class _Session:
             case "PreToolUse":
                 self._transcript.write("tool", f"{told['tool_name']}: {_headline(told['tool_input'])}\n")
             case "PostToolUse" if told["tool_name"] == "Bash":
-                for stream in ("stdout", "stderr"):
-                    if printed := told["tool_response"][stream]:
-                        self._transcript.write(stream, _shortened(printed))
+                if printed := told["tool_response"]["stdout"]:  # with what went to stderr
+                    self._transcript.write("stdout", _shortened(printed))
             case "PostToolUseFailure":
                 self._transcript.write("tool", f"error: {_shortened(told['error'])}")
         return {}
