@@ -16,12 +16,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.support.extent import EXTENT
+from tests.support.processes import NO_RAY_UNASKED
 
 TESTS = Path(__file__).parent
 CLOSED = ("unit", "property")
 LOOPBACK = ("127.", "::1", "localhost")
 
 _getaddrinfo = socket.getaddrinfo
+
+os.environ |= NO_RAY_UNASKED
 
 settings.register_profile("bounded", max_examples=50, deadline=None)
 settings.register_profile("full", max_examples=2_000, deadline=None)

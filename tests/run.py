@@ -58,6 +58,9 @@ CHECKS = (
     Group(name="types", command=(f"{BIN}/mypy",), modules=("mypy",), paths=PACKAGES),
     Group(name="imports", command=(f"{BIN}/lint-imports",), modules=("importlinter",), paths=PACKAGES),
 )
+#: Compiled modules are kept: hundreds of processes import the same ones, three times as fast.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
 #: Two files of a group side by side.
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
 
@@ -93,7 +96,8 @@ def run(group: Group, *, report: Path) -> Ending:
     print(f"\n==> {group.name}", flush=True)
     reporting = (f"--junitxml={report}", "-o", "junit_family=xunit1") if group in TESTS else ()
     started_s = time.monotonic()
-    ended = subprocess.run((*group.command, *reporting), cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
+    command = (*group.command, *reporting)
+    ended = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, stdin=subprocess.DEVNULL, check=False)
     return Ending(
         name=group.name,
         word="FAILED" if ended.returncode else "passed",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.command_line import CommandLine, own_command_line
+from tests.support.command_line import CommandLine, own_command_line, running_stack
 
 
 @pytest.fixture
@@ -18,9 +18,6 @@ def cli() -> Iterator[CommandLine]:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[CommandLine]:
-    """The command line of a stack that is up; `down` must leave no process."""
-    with own_command_line() as found:
-        found.run("up")
+    """The command line of a stack that is up."""
+    with running_stack() as found:
         yield found
-        found.run("down")
-        found.assert_nothing_is_left()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,9 @@ from orchestrator.client import Client
 from orchestrator.runtime.service import TASK_REQUESTS
 from orchestrator.stack import TOKEN_FILE
 from orchestrator.store.urls import DatabaseUrls
-from tests.support.served import served_home
 from tests.support.service import PLAN, RememberingScheduler, commit_events, execute
 
-pytestmark = pytest.mark.postgres
-
-
-@pytest.fixture
-def scheduler() -> RememberingScheduler:
-    return RememberingScheduler()
-
-
-@pytest.fixture(autouse=True)
-def home(
-    database: DatabaseUrls, tmp_path: Path, scheduler: RememberingScheduler, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
-    with served_home(database, tmp_path / "home", scheduler=scheduler) as home:
-        monkeypatch.setenv("ORCHESTRATOR_HOME", str(home))
-        yield home
+pytestmark = [pytest.mark.postgres, pytest.mark.usefixtures("home")]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,8 +16,7 @@ from orchestrator.proposals import Proposal
 from orchestrator.store.urls import DatabaseUrls
 from orchestrator.views import Revised, ReviseRequest, SubmitRequest
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, Request, call, script
-from tests.support.scheduled import World
-from tests.support.served import served_home
+from tests.support.scheduled import World, open_world
 from tests.support.service import RememberingScheduler, execute, open_service
 
 pytestmark = pytest.mark.postgres
@@ -64,14 +64,8 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[MessagesApi]:
 
 @pytest.fixture
 async def world(database: DatabaseUrls, tmp_path: Path, api: MessagesApi) -> AsyncIterator[World]:
-    made = World(database)
-    async with open_service(database, tmp_path, scheduler=made) as service:  # type: ignore[arg-type]
-        made.service = service
-        await service.submit(SubmitRequest(text=PLAN, backend="simulated"))
-        try:
-            yield made
-        finally:
-            await made.close()
+    async with open_world(database, tmp_path, PLAN) as made:
+        yield made
 
 
 async def propose(world: World, key: str = "A.1") -> Proposal:
@@ -160,6 +154,50 @@ async def test_what_cannot_be_used_is_paid_for_and_recorded(world: World, api: M
     assert cost > 0
 
 
+async def test_what_was_proposed_is_given_again_while_the_task_is_as_it_was(
+    world: World, api: MessagesApi
+) -> None:
+    await world.begin()
+    first = await propose(world, "A.2")
+    longer = PLAN + "- [ ] **A.5** Sell it\n"
+    await world.service.revise("Shop", ReviseRequest(text=longer), is_applied=True)
+    kept = await propose(world, "A.2")
+    assert (first.is_new, kept.is_new, kept.id, kept.keys) == (True, False, first.id, first.keys)
+    assert (kept.cost_micros, len(api.requests)) == (first.cost_micros, 1)
+    assert kept.base_digest == (await world.service.source("Shop")).digest
+    changed = longer.replace("Build it\n", "Build it of brick\n")
+    await world.service.revise("Shop", ReviseRequest(text=changed), is_applied=True)
+    assert (await propose(world, "A.2")).is_new
+    assert len(api.requests) == 2
+
+
+async def test_a_model_is_asked_once_by_one_key(world: World, api: MessagesApi) -> None:
+    plan_id = await world.service.plan_id("Shop")
+    ids = [(await world.service.task(key, plan_id=plan_id)).id for key in ("A.1", "A.2")]
+
+    async def ask(task_id: int, key: str) -> int:
+        return (await world.service.decompose(task_id, again=True, idempotency_key=key)).id
+
+    assert len({*await asyncio.gather(ask(ids[0], "k1"), ask(ids[0], "k1")), await ask(ids[0], "k1")}) == 1
+    assert len(api.requests) == 1
+    with pytest.raises(Conflict, match="used for another request"):
+        await ask(ids[1], "k1")
+    assert await ask(ids[0], "k2") != await ask(ids[0], "k1")
+    assert len(api.requests) == 2
+
+
+async def test_it_counts_for_the_plan_whose_budget_it_may_not_exceed(world: World, api: MessagesApi) -> None:
+    execute(world.urls, "UPDATE plans SET budget_micros = 1")
+    proposal = await propose(world)
+    plan = await world.service.plan("Shop")
+    assert (plan.cost_micros, plan.input_tokens) == (proposal.cost_micros, proposal.input_tokens)
+    assert not (await propose(world)).is_new
+    with pytest.raises(Conflict, match="is used up") as refused:
+        await propose(world, "A.2")
+    assert "orchestrator budget Shop" in refused.value.remedy
+    assert len(api.requests) == 1
+
+
 async def test_a_proposal_for_an_older_text_is_refused(world: World) -> None:
     proposal = await propose(world)
     await world.begin()
@@ -183,16 +221,12 @@ async def test_without_a_key_the_remedy_is_told(
 
 
 @pytest.fixture
-def plan_file(
-    database: DatabaseUrls, tmp_path: Path, api: MessagesApi, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def plan_file(api: MessagesApi, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "shop.md"
     path.write_text(PLAN)
     monkeypatch.setattr("orchestrator.runtime.revision._PATIENCE_S", 0.1)  # there is nobody to take it
-    with served_home(database, tmp_path / "home", scheduler=RememberingScheduler()) as home:
-        monkeypatch.setenv("ORCHESTRATOR_HOME", str(home))
-        assert run(["submit", str(path)]) == 0
-        yield path
+    assert run(["submit", str(path)]) == 0
+    return path
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
@@ -214,6 +248,16 @@ def test_the_command_shows_and_leaves_all_as_it_is(
         "Nothing was changed.\n"
     )  # nobody agrees
     assert plan_file.read_text() == PLAN
+
+
+def test_what_was_shown_is_applied_and_nobody_asked_again(
+    plan_file: Path, api: MessagesApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(capsys, str(plan_file), "A.1")
+    said = command(capsys, str(plan_file), "A.1", "--yes")
+    assert "proposed before, --again asks anew" in said
+    assert plan_file.read_text() == EDITED
+    assert len(api.requests) == 1
 
 
 def test_applied_it_is_a_revision_and_in_the_file(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from orchestrator.core.commands import SaveDependency
 from orchestrator.core.words import DependencyDecision
 from orchestrator.errors import Conflict
 from orchestrator.store.urls import DatabaseUrls
-from tests.support.served import served_home
 from tests.support.service import RememberingScheduler, execute
 from tests.support.stores import PostgresStores
 
@@ -34,20 +32,11 @@ name: bridge
 """
 
 
-@pytest.fixture
-def scheduler() -> RememberingScheduler:
-    return RememberingScheduler()
-
-
 @pytest.fixture(autouse=True)
-def home(
-    database: DatabaseUrls, tmp_path: Path, scheduler: RememberingScheduler, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
-    with served_home(database, tmp_path / "home", scheduler=scheduler) as home:
-        monkeypatch.setenv("ORCHESTRATOR_HOME", str(home))
-        (tmp_path / "bridge.md").write_text(PLAN)
-        assert run(["submit", str(tmp_path / "bridge.md")]) == 0
-        yield home
+def plan(home: Path, tmp_path: Path) -> None:
+    """The plan is stored."""
+    (tmp_path / "bridge.md").write_text(PLAN)
+    assert run(["submit", str(tmp_path / "bridge.md")]) == 0
 
 
 def _json(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:

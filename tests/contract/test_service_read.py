@@ -10,20 +10,9 @@ import pytest
 from orchestrator.core.limits import Overrides
 from orchestrator.errors import Conflict, NotFound, Overloaded
 from orchestrator.views import BUDGET_MICROS_MAX, NewLimits, SubmitRequest
-from tests.support.service import PLAN, RememberingScheduler, commit_events, execute, open_service
+from tests.support.service import PLAN, commit_events, execute, open_service
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest.fixture
-def scheduler():
-    return RememberingScheduler()
-
-
-@pytest.fixture
-async def service(database, tmp_path, scheduler):
-    async with open_service(database, tmp_path, scheduler=scheduler) as service:
-        yield service
 
 
 @pytest.fixture

@@ -6,20 +6,9 @@ import pytest
 
 from orchestrator.errors import Conflict, DatabaseUnavailable, Overloaded, PlanError
 from orchestrator.views import SubmitRequest
-from tests.support.service import PLAN, RememberingScheduler, execute, open_service
+from tests.support.service import PLAN, execute, open_service
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest.fixture
-def scheduler():
-    return RememberingScheduler()
-
-
-@pytest.fixture
-async def service(database, tmp_path, scheduler):
-    async with open_service(database, tmp_path, scheduler=scheduler) as service:
-        yield service
 
 
 def rows_count(urls):

@@ -19,10 +19,10 @@ import pytest
 
 from orchestrator.stack import TOKEN_FILE
 from orchestrator.store.embedded import attach
-from tests.support.command_line import CommandLine, own_command_line, read_until
+from tests.support.command_line import CommandLine, read_until, running_stack
 from tests.support.extent import EXTENT, IS_FULL
 from tests.support.host import wait_until
-from tests.support.ray_stack import ROOT, foreign_environment
+from tests.support.processes import ROOT, foreign_environment
 from tests.support.rows import Rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.faults, pytest.mark.timeout(600)]
@@ -105,11 +105,8 @@ LARGE: Mapping[str, tuple[tuple[bytes, str], int, tuple[str, ...]]] = {
 
 @pytest.fixture(scope="module")
 def cli() -> Iterator[CommandLine]:
-    with own_command_line() as found:
-        found.run("up")
+    with running_stack() as found:
         yield found
-        found.run("down")
-        found.assert_nothing_is_left()
 
 
 @pytest.fixture(scope="module")

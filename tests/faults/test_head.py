@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.store.embedded import attach
 from orchestrator.workspace.launcher_main import descendants, living_processes
-from tests.support.command_line import CommandLine, own_command_line
+from tests.support.command_line import CommandLine, running_stack
 from tests.support.extent import EXTENT, IS_FULL, only_in_full
 from tests.support.history import EffectLog, check_history
 from tests.support.host import is_alive, kill, pid_of, pids_of, postmaster_pid, wait_until
@@ -36,11 +36,8 @@ STUCK_ONCE = "test $ORCHESTRATOR_ATTEMPT -gt 1 || sleep 300"
 
 @pytest.fixture
 def cli() -> Iterator[CommandLine]:
-    with own_command_line() as found:
-        found.run("up")
+    with running_stack() as found:
         yield found
-        found.run("down")
-        found.assert_nothing_is_left()
 
 
 @pytest.fixture

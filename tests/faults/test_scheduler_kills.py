@@ -24,7 +24,8 @@ from tests.support.plans import threes
 from tests.support.rebuilding import differences, picture, rebuild
 from tests.support.rows import Rows
 
-KILLS = 200 if IS_FULL else 10
+#: Bounded, each point once.
+KILLS = 200 if IS_FULL else len(POINTS)
 
 pytestmark = [
     pytest.mark.ray,

@@ -82,19 +82,6 @@ def test_ctrl_c_stops_in_good_order_and_the_next_run_goes_on(cli: CommandLine) -
     assert cli.data("run", str(plan))["plan"]["state"] == "done"
 
 
-def test_a_killed_command_line_leaves_nothing_and_loses_nothing(cli: CommandLine) -> None:
-    plan = cli.plan(LONG)
-    process = cli.start("run", str(plan))
-    read_until(process, r"A\.2 +work \d+ started")
-    process.kill()
-    process.communicate(timeout=TIMEOUT_S)
-    cli.assert_nothing_is_left()
-    (cli.folder / "work" / "word").touch()
-    data = cli.data("run", str(plan))
-    assert data["plan"]["state"] == "done"
-    assert data["plan"]["attempts"] == 3
-
-
 def test_a_killed_host_is_told_and_the_next_run_goes_on(cli: CommandLine) -> None:
     plan = cli.plan(LONG)
     process = cli.start("run", str(plan))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.stack import TOKEN_FILE
-from tests.support.command_line import CommandLine, own_command_line
+from tests.support.command_line import CommandLine, running_stack
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
@@ -31,11 +31,8 @@ workdir: work
 
 @pytest.fixture(scope="module")
 def cli() -> Iterator[CommandLine]:
-    with own_command_line() as found:
-        found.run("up")
+    with running_stack() as found:
         yield found
-        found.run("down")
-        found.assert_nothing_is_left()
 
 
 def test_up_again_is_harmless(cli: CommandLine) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ray_stack import ROOT, foreign_environment
+from tests.support.processes import ROOT, foreign_environment
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 

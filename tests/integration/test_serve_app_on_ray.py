@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator.store.embedded import purge
 from tests.support.postgres import private_home
-from tests.support.ray_stack import ROOT, TOKEN, foreign_environment, ray_stack
+from tests.support.processes import ROOT, foreign_environment
+from tests.support.ray_stack import TOKEN, ray_stack
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.client import Client
 from orchestrator.stack import TOKEN_FILE
-from tests.support.command_line import CommandLine, own_command_line
+from tests.support.command_line import CommandLine, running_stack
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(900)]
 
@@ -35,11 +35,8 @@ PLAN = """\
 
 @pytest.fixture(scope="module")
 def cli() -> Iterator[CommandLine]:
-    with own_command_line() as found:
-        found.run("up")
+    with running_stack() as found:
         yield found
-        found.run("down")
-        found.assert_nothing_is_left()
 
 
 def submit(cli: CommandLine, text: str, name: str) -> Path:

@@ -10,10 +10,7 @@ names begin with `op_`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,17 +18,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cluster.ray_environment import apply_ray_environment
 from orchestrator.errors import OrchestratorError
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.migrate import prepare
 from orchestrator.store.urls import DatabaseUrls
-from tests.support.ray_stack import RAY_TOKEN, ROOT, foreign_environment
-
-if TYPE_CHECKING:
-    from actors.options import ActorConfig
+from tests.support.actor_config import actor_config
+from tests.support.processes import ROOT, foreign_environment, ray_token_file
 
 SETTINGS = {
     "retry": {"backoff_ms": [100]},
@@ -117,7 +113,7 @@ class Operations:
             routing=Routing.from_settings(settings),
             settings=settings,
         )
-        self.config = _config(home, urls, settings)
+        self.config = actor_config(home, urls, settings)
         self.start_actors()
 
     def start_actors(self) -> None:
@@ -130,6 +126,10 @@ class Operations:
         config = self.config
         made = [ensure_scheduler(config), ensure_pools(config), ensure_node(config, node_id)]
         ray.get([actor.ping.remote() for actor in made], timeout=240)
+
+    async def close(self) -> None:
+        """Let go of what this process holds."""
+        await self.service.close()
 
     async def op_submit(self, text: str, name: str, workdir: str, backend: str) -> Any:
         from orchestrator.views import SubmitRequest
@@ -181,29 +181,8 @@ class Operations:
         return await asyncio.to_thread(names, prefix)
 
     async def op_actors(self) -> Any:
-        import ray
-        from ray.util.state import list_actors
-
-        address = ray.get_runtime_context().gcs_address  # others may run a Ray on this machine
-        found = await asyncio.to_thread(list_actors, address=address, detail=True)
-        return [[a.name, a.repr_name, a.ray_namespace, a.is_detached, a.state] for a in found]
-
-
-def _config(home: Path, urls: DatabaseUrls, settings: Settings) -> ActorConfig:
-    from actors.options import ActorConfig
-
-    config = ActorConfig(
-        settings=settings,
-        service_url=urls.service,
-        direct_url=urls.direct,
-        api_url=urls.api,
-        cluster_id="test",
-        records=home / "records",
-        workspaces=home / "workspaces",
-    )
-    for folder in (config.records, config.workspaces):
-        folder.mkdir()
-    return config
+        """Return name, shown name, namespace, whether it is detached, and state of every actor."""
+        return await asyncio.to_thread(_actors)
 
 
 async def serve(stack: Operations) -> None:
@@ -219,20 +198,16 @@ async def serve(stack: Operations) -> None:
         except Exception as error:  # noqa: BLE001 - it is the caller's
             answer = {"error": [type(error).__name__, str(error).partition("\n")[0]]}
         print(json.dumps(answer), flush=True)
-    await stack.service.close()
+    await stack.close()
 
 
-def ray_environment(home: Path) -> dict[str, str]:
-    """Make a token for Ray; return the variables that Ray reads when it is imported."""
-    token_file = home / "ray-token"
-    token_file.write_text(RAY_TOKEN)
-    token_file.chmod(0o600)
-    return {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token_file),
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
+def _actors() -> list[tuple[str, str, str, bool, str]]:
+    from ray._private.state import state  # the public call needs the dashboard
+    from ray.core.generated.gcs_pb2 import ActorTableData
+
+    rows = map(ActorTableData.FromString, state._connect_and_get_accessor().get_actor_table(None, None))
+    names = ActorTableData.ActorState.Name
+    return [(a.name, a.repr_name, a.ray_namespace, a.is_detached, names(a.state)) for a in rows]
 
 
 @contextmanager
@@ -247,29 +222,35 @@ def own_database(home: Path) -> Iterator[DatabaseUrls]:
         postgres.stop()
 
 
+@contextmanager
+def _own_ray(home: Path) -> Iterator[None]:
+    """The Ray that the product starts, without the dashboard, at which nobody looks here."""
+    apply_ray_environment(token_file=ray_token_file(home))
+    from cluster.ray_head import HeadOptions, RayHead
+
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        tables = folder / "gcs"
+        tables.mkdir()
+        head = RayHead(
+            HeadOptions(
+                folder=folder,
+                gcs_folder=tables,
+                object_store_bytes=100 * 2**20,
+                num_cpus=2,
+                resources={"executor": 16},
+            )
+        )
+        try:
+            head.start()
+            yield
+        finally:
+            head.stop()
+
+
 def main(home: Path, settings: Mapping[str, object], operations: type[Operations] = Operations) -> None:
     """Run until stdin ends."""
-    os.environ |= ray_environment(home)
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
-        urls = stack.enter_context(own_database(home))
-        import ray
-
-        from actors.options import NAMESPACE
-
-        stack.callback(ray.shutdown)
-        ray.init(
-            num_cpus=2,
-            include_dashboard=True,
-            dashboard_port=0,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
-            namespace=NAMESPACE,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            resources={"executor": 16},
-            object_store_memory=100 * 2**20,
-        )
+    with own_database(home) as urls, _own_ray(home):
         asyncio.run(serve(operations(home, urls, load_settings(home, settings))))
 
 

@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from actors.joining import access_environment
 from orchestrator.settings import load_settings
 from orchestrator.store.urls import DatabaseUrls
 from tests.support.actor_stack import (
@@ -29,9 +30,9 @@ from tests.support.actor_stack import (
     Operations,
     actor_stack,
     own_database,
-    ray_environment,
     serve,
 )
+from tests.support.processes import ray_token_file
 
 #: How Ray watches its nodes: one that answers nothing is declared dead after about 9 s.
 _HEALTH_CHECKS = {
@@ -147,7 +148,7 @@ def _running_cluster(environment: Mapping[str, str]) -> Iterator[Any]:
 
 
 def _main(home: Path, wishes: Mapping[str, Any]) -> None:
-    os.environ |= ray_environment(home)
+    os.environ |= access_environment(ray_token_file(home)) | {"RAY_USAGE_STATS_ENABLED": "0"}
     with own_database(home) as urls, _running_cluster(wishes["head_environment"]) as cluster:
         asyncio.run(serve(ClusterOperations(cluster, home, urls, load_settings(home, wishes["settings"]))))
 

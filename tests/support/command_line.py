@@ -136,6 +136,16 @@ def own_command_line() -> Iterator[CommandLine]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def running_stack() -> Iterator[CommandLine]:
+    """The command line of a stack that is up; `down` must leave no process."""
+    with own_command_line() as found:
+        found.run("up")
+        yield found
+        found.run("down")
+        found.assert_nothing_is_left()
+
+
 def read_until(process: subprocess.Popen[str], pattern: str) -> str:
     """Read the stdout of a command up to the line with `pattern`; return that line.
 

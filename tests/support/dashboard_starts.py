@@ -15,17 +15,14 @@ from pathlib import Path
 
 from cluster.ray_environment import apply_ray_environment
 from orchestrator.errors import EnvironmentFault
-from tests.support.ray_stack import RAY_TOKEN
+from tests.support.processes import ray_token_file
 
 _MEBIBYTE = 2**20
 
 
 def main(folder: Path, delays_s: list[float]) -> None:
     """Start and stop once for each delay."""
-    token_file = folder / "ray-token"
-    token_file.touch(mode=0o600)
-    token_file.write_text(RAY_TOKEN)
-    apply_ray_environment(token_file=token_file)
+    apply_ray_environment(token_file=ray_token_file(folder))
     for number, delay_s in enumerate(delays_s):
         print(f"{_goes_on_s(folder, number, delay_s):.1f}", flush=True)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 from orchestrator.core import events as e
 from orchestrator.core.limits import Limits
@@ -15,9 +17,10 @@ from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, Scheduling
 from orchestrator.runtime.service import Service
 from orchestrator.store.executors import ExecutorStore
 from orchestrator.store.urls import DatabaseUrls
+from orchestrator.views import SubmitRequest
 from tests.support.memory import MemoryExecutors
 from tests.support.rows import make_store
-from tests.support.service import execute
+from tests.support.service import execute, open_service
 
 SETTINGS = SchedulingSettings(
     policy=Policy(),
@@ -122,3 +125,15 @@ class World:
         finally:
             await store.close()
         await self.nudge()
+
+
+@asynccontextmanager
+async def open_world(urls: DatabaseUrls, home: Path, text: str) -> AsyncIterator[World]:
+    """A world whose scheduler has not begun, with a plan that nothing real works on."""
+    world = World(urls)
+    async with open_service(urls, home, scheduler=world) as world.service:
+        await world.service.submit(SubmitRequest(text=text, backend="simulated"))
+        try:
+            yield world
+        finally:
+            await world.close()

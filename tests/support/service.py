@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.ports import SchedulerPort
 from orchestrator.routing import Routing
 from orchestrator.runtime.service import Service
 from orchestrator.settings import load_settings
@@ -68,7 +69,7 @@ class RememberingScheduler:
 
 @asynccontextmanager
 async def open_service(
-    urls: DatabaseUrls, home: Path, *, scheduler: RememberingScheduler, tenant_id: str = "local"
+    urls: DatabaseUrls, home: Path, *, scheduler: SchedulerPort, tenant_id: str = "local"
 ) -> AsyncIterator[Service]:
     """A Service that connects as the role `api`."""
     settings = load_settings(home)

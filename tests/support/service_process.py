@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from orchestrator.core.words import Proof
 from orchestrator.settings import load_settings
 from orchestrator.store.urls import DatabaseUrls
+from tests.support.actor_config import actor_config
 from tests.support.own_server import OwnServer
-from tests.support.ray_stack import ROOT, foreign_environment
+from tests.support.processes import ROOT, foreign_environment
 
 if TYPE_CHECKING:
     from actors.options import ActorConfig
@@ -71,10 +72,6 @@ class Answer:
     body: Mapping[str, Any]
 
 
-#: Whoever asks Ray for anything here is told so. Ray would else start, or join any Ray of this machine.
-_WITHOUT_RAY = {"RAY_ENABLE_AUTO_CONNECT": "0"}
-
-
 class ServiceProcess:
     """The parent's end. The port outlives the process, so a killed one can be started again behind it."""
 
@@ -107,7 +104,7 @@ class ServiceProcess:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=foreign_environment() | _WITHOUT_RAY,
+                env=foreign_environment(),
                 cwd=ROOT,
                 pass_fds=[descriptor],
             )
@@ -323,23 +320,12 @@ def _main() -> None:
     import uvicorn
 
     from actors.logs import log_json
-    from actors.options import ActorConfig
     from serve_app.app import create_app
 
     home, urls = Path(wishes["home"]), DatabaseUrls(**wishes["urls"])
     settings = load_settings(home, wishes["settings"])
     log_json(settings)
-    config = ActorConfig(
-        settings=settings,
-        service_url=urls.service,
-        direct_url=urls.direct,
-        api_url=urls.api,
-        cluster_id="test",
-        records=home / "records",
-        workspaces=home / "workspaces",
-    )
-    for folder in (config.records, config.workspaces):
-        folder.mkdir(exist_ok=True)
+    config = actor_config(home, urls, settings)
     app = create_app(lambda: _open_service(config), token=TOKEN, http=settings.http)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
 

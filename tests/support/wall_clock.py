@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.support.ray_stack import ROOT
+from tests.support.processes import ROOT
 
 
 class WallClock:

@@ -1,0 +1,30 @@
+"""What the actors of a stack under test are made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.settings import Settings
+from orchestrator.store.urls import DatabaseUrls
+
+if TYPE_CHECKING:
+    from actors.options import ActorConfig
+
+
+def actor_config(home: Path, urls: DatabaseUrls, settings: Settings) -> ActorConfig:
+    """Return it, its folders made. Imports Ray, which reads its environment when it is imported."""
+    from actors.options import ActorConfig
+
+    config = ActorConfig(
+        settings=settings,
+        service_url=urls.service,
+        direct_url=urls.direct,
+        api_url=urls.api,
+        cluster_id="test",
+        records=home / "records",
+        workspaces=home / "workspaces",
+    )
+    for folder in (config.records, config.workspaces):
+        folder.mkdir(exist_ok=True)
+    return config
