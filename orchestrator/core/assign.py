@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from orchestrator.core import breaker, fairness
+from orchestrator.core import breaker, budget, fairness
 from orchestrator.core.commands import LeaseAttempt, ReserveTokens, StartAttempt
-from orchestrator.core.fairness import MODEL_BACKENDS
 from orchestrator.core.moving import move_task
 from orchestrator.core.ready import Entry
 from orchestrator.core.state import Attempt, Executor, Plan, Pool, State
 from orchestrator.core.task import Task
-from orchestrator.core.words import AttemptKind, AttemptState, HoldReason, TaskState
+from orchestrator.core.words import AttemptKind, AttemptState, TaskState
 
 
 def assign(s: State, *, at_ms: int) -> None:
@@ -27,8 +26,8 @@ def assign(s: State, *, at_ms: int) -> None:
             break
         plan, entry, executor = found
         task = entry[3]
-        if not fairness.is_affordable(s, plan, entry):
-            move_task(s, task, TaskState.HELD, reason=HoldReason.BUDGET.value)
+        if not budget.is_affordable(s, plan, task):
+            move_task(s, task, TaskState.HELD, reason=budget.reason_to_hold(s, plan).value)
             continue
         plan.queue.discard(task)
         _lease(s, plan, task, executor, at_ms=at_ms)
@@ -67,6 +66,7 @@ def _idle(pool: Pool) -> Executor | None:
 
 def _lease(s: State, plan: Plan, task: Task, executor: Executor, *, at_ms: int) -> None:
     kind, backend, token = task.wants, task.next_backend, s.take_token()
+    reserved_micros = (budget.share(s, plan, task) or 0) if budget.is_paid(task) else 0
     task.not_before_ms = 0
     if kind is AttemptKind.WORK:
         move_task(s, task, TaskState.RUNNING)
@@ -82,7 +82,7 @@ def _lease(s: State, plan: Plan, task: Task, executor: Executor, *, at_ms: int) 
         state=AttemptState.LEASED,
         leased_at_ms=at_ms,
         beat_at_ms=at_ms,
-        reserved_micros=s.policy.attempt_cost_micros if backend in MODEL_BACKENDS else 0,
+        reserved_micros=0 if reserved_micros == budget.UNCAPPED else reserved_micros,
     )
     register(s, plan, task, attempt)
     breaker.note_start(s, attempt)
@@ -99,6 +99,7 @@ def _lease(s: State, plan: Plan, task: Task, executor: Executor, *, at_ms: int) 
             agent_type=attempt.agent_type,
             backend=backend,
             executor=executor.name,
+            reserved_micros=attempt.reserved_micros,
         )
     )
     s.record("attempt.leased", plan, task_id=task.task_id, token=token, payload=attempt_payload(attempt))
@@ -123,7 +124,7 @@ def register(s: State, plan: Plan, task: Task, attempt: Attempt) -> None:
     s.pool(attempt.agent_type).live += 1
     s.tenant(plan.tenant_id).live += 1
     plan.live += 1
-    plan.reserved_micros += attempt.reserved_micros
+    budget.reserve(s, plan, attempt)
     s.touched.add(plan.plan_id)
     executor = s.executors.get(attempt.executor)
     if executor is not None:
@@ -131,13 +132,17 @@ def register(s: State, plan: Plan, task: Task, attempt: Attempt) -> None:
         note_idle(s, executor)
 
 
-def unregister(s: State, attempt: Attempt) -> Task:
-    """Undo `register`: the attempt has ended. Return its task."""
+def unregister(s: State, attempt: Attempt, *, cost_micros: int | None) -> int:
+    """Undo `register`: the attempt has ended, and has spent so much; None if nobody knows.
+
+    Returns:
+        What of its reservation counts as spent.
+    """
     del s.attempts[attempt.token]
     s.pools[attempt.agent_type].live -= 1
     plan = s.plans[attempt.plan_id]
     plan.live -= 1
-    plan.reserved_micros -= attempt.reserved_micros
+    kept_micros = budget.settle(s, plan, attempt, cost_micros)
     s.touched.add(plan.plan_id)
     tenant = s.tenant(plan.tenant_id)
     tenant.live -= 1
@@ -145,13 +150,14 @@ def unregister(s: State, attempt: Attempt) -> Task:
         fairness.offer_all(s, plan)
     if tenant.is_parked:
         fairness.offer_tenant(s, plan.tenant_id)
+    if s.is_short and attempt.reserved_micros:
+        fairness.offer_everybody(s)
     executor = s.executors.get(attempt.executor)
     if executor is not None:
         executor.tokens.discard(attempt.token)
         note_idle(s, executor)
-    task = s.tasks[attempt.task_id]
-    task.token = 0
-    return task
+    s.tasks[attempt.task_id].token = 0
+    return kept_micros
 
 
 def note_idle(s: State, executor: Executor) -> None:

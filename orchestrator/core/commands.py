@@ -49,12 +49,13 @@ class ReleaseTask(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavePlan(Command):
-    """Write the state of a plan, its scope and its budget."""
+    """Write the state of a plan, its scope, its budget and what it has spent without progress."""
 
     plan_id: int
     state: PlanState
     until_task: int
     budget_micros: int
+    fruitless_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class EndRevision(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseAttempt(Command):
-    """Insert an attempt and its lease."""
+    """Insert an attempt and its lease. `reserved_micros`: what it may spend; 0 = no bound."""
 
     token: int
     tenant_id: str
@@ -77,6 +78,7 @@ class LeaseAttempt(Command):
     agent_type: str
     backend: str
     executor: str
+    reserved_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +90,19 @@ class MarkStarted(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndAttempt(Command):
-    """Write the end of an attempt. `has_result`: take outcome and usage from its stored result."""
+    """Write the end of an attempt.
+
+    Attributes:
+        has_result: take outcome and usage from its stored result.
+        kept_micros: what of its reservation counts as spent, because nobody knows better.
+    """
 
     token: int
     state: AttemptState
     end_reason: str
     failure_class: FailureClass | None
     has_result: bool
+    kept_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ Every event carries `at_ms`: database time in milliseconds at the scheduler's st
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.core.limits import Limits, Overrides
 from orchestrator.core.task import Task
@@ -30,6 +30,7 @@ class PlanSpec:
     budget_micros: int
     spent_micros: int
     until_task: int  #: work only for this task; 0 = the whole plan
+    fruitless_micros: int = 0  #: spent since a task of it was last done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class LiveAttempt:
     Attributes:
         state: `leased`, `started`, or `lost` for a fenced one, whose task knows nothing of it yet.
         started_at_ms: 0 if it has not started.
+        reserved_micros: what it may spend; 0 = no bound.
         end_reason: why it was fenced.
     """
 
@@ -52,6 +54,7 @@ class LiveAttempt:
     state: AttemptState
     cancel_reason: str
     started_at_ms: int = 0
+    reserved_micros: int = 0
     end_reason: str = ""
 
 
@@ -103,6 +106,7 @@ class LimitsSet(Event):
 
     limits: Limits
     has_credentials: bool
+    not_installed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +121,19 @@ class BreakerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlsRead(Event):
-    """What people set while an earlier scheduler ran, and the breakers that it tripped."""
+    """What people set while an earlier scheduler ran, the breakers that it tripped, and what was spent.
+
+    Attributes:
+        spent: by tenant, in all its plans; `spent_today`: by everybody since midnight, UTC; both by attempts
+            whose end is written.
+    """
 
     is_paused: bool
     pause_reason: str = ""
     overrides: Overrides
     breakers: tuple[BreakerRow, ...] = ()
+    spent: Mapping[str, int] = field(default_factory=dict)
+    spent_today: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

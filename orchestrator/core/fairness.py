@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from heapq import heappop, heappush, heapreplace
 
+from orchestrator.core import budget
 from orchestrator.core.ready import Entry
 from orchestrator.core.state import Plan, Pool, State
-from orchestrator.core.words import AttemptKind, PlanState
-
-#: Backends that cannot run without a model's credentials, and cost money.
-MODEL_BACKENDS = frozenset({"anthropic"})
+from orchestrator.core.words import PlanState
 
 
 def offer(s: State, plan: Plan, pool_name: str) -> None:
@@ -45,7 +43,8 @@ def offer_tenant(s: State, tenant_id: str) -> None:
 
 
 def offer_everybody(s: State) -> None:
-    """Limits have changed: whoever was left out may have a turn again."""
+    """Limits have changed, or a shared budget: whoever was left out may have a turn again."""
+    s.is_short = False
     for plan in s.plans.values():
         if plan.is_parked:
             offer_all(s, plan)
@@ -120,17 +119,8 @@ def _startable(s: State, plan: Plan, pool_name: str) -> Entry | None:
     if entry is None:
         return None
     is_full = plan.live >= s.bounds.of_plan(plan.plan_id)
-    if is_full or (plan.reserved_micros and not is_affordable(s, plan, entry)):
-        plan.is_parked = True  # until one of its attempts has ended
+    if is_full or (not budget.is_affordable(s, plan, entry[3]) and budget.may_settle(s, plan, entry[3])):
+        plan.is_parked = True  # until one of its attempts has ended, or one that shares its budget
+        s.is_short |= budget.is_short_of_shared(s, plan)
         return None
     return entry
-
-
-def is_affordable(s: State, plan: Plan, entry: Entry) -> bool:
-    """Tell whether the plan's budget bears one more attempt of the task."""
-    task = entry[3]
-    if not plan.budget_micros or task.next_backend not in MODEL_BACKENDS or task.wants is AttemptKind.GATE:
-        return True
-    return (
-        plan.spent_micros + plan.reserved_micros + max(1, s.policy.attempt_cost_micros) <= plan.budget_micros
-    )

@@ -151,6 +151,22 @@ def counts_are_true(s: State) -> Iterator[str]:
             yield f"plan {plan.plan_id} counts {plan.live} live attempts"
 
 
+def reservations_are_true(s: State) -> Iterator[str]:
+    by_plan: Counter[int] = Counter()
+    by_tenant: Counter[str] = Counter()
+    for attempt in s.attempts.values():
+        by_plan[attempt.plan_id] += attempt.reserved_micros
+        by_tenant[s.plans[attempt.plan_id].tenant_id] += attempt.reserved_micros
+    for plan in s.plans.values():
+        if plan.purse.reserved != by_plan[plan.plan_id]:
+            yield f"plan {plan.plan_id} counts {plan.purse.reserved} reserved, it is {by_plan[plan.plan_id]}"
+    for tenant_id, tenant in s.tenants.items():
+        if tenant.purse.reserved != by_tenant[tenant_id]:
+            yield f"tenant {tenant_id} counts {tenant.purse.reserved} reserved, it is {by_tenant[tenant_id]}"
+    if s.today.reserved != sum(by_plan.values()):
+        yield f"today counts {s.today.reserved} reserved, it is {sum(by_plan.values())}"
+
+
 def executors_hold_what_they_run(s: State) -> Iterator[str]:
     for executor in s.executors.values():
         tokens = {a.token for a in s.attempts.values() if a.executor == executor.name}
@@ -194,6 +210,7 @@ INVARIANTS: tuple[Callable[[State], Iterator[str]], ...] = (
     startable_tasks_are_queued_once,
     whoever_can_start_has_a_turn,
     counts_are_true,
+    reservations_are_true,
     executors_hold_what_they_run,
     free_slots_are_listed,
     half_open_breakers_have_one_probe,

@@ -1,4 +1,4 @@
-"""How many attempts may be live at once: in total, per agent type, per tenant and per plan.
+"""How many attempts may be live at once, in total, per agent type, tenant and plan; and what all may spend.
 
 The settings give the limits; people override them while the scheduler runs, and the overrides outlive it.
 """
@@ -19,7 +19,12 @@ K = TypeVar("K")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits of the settings. `agent_sessions_max` and `tenant_sessions_max` name exceptions."""
+    """The limits of the settings. `agent_sessions_max` and `tenant_sessions_max` name exceptions.
+
+    Attributes:
+        tenant_budget_micros: what a tenant may spend in all its plans; 0 = no bound.
+        day_budget_micros: what everybody may spend in a day, by UTC; 0 = no bound.
+    """
 
     sessions_max: int = 16
     agent_default_max: int = 16
@@ -27,6 +32,8 @@ class Limits:
     tenant_default_max: int = 0
     tenant_sessions_max: Mapping[str, int] = field(default_factory=dict)
     plan_default_max: int = 0
+    tenant_budget_micros: int = 0
+    day_budget_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +44,8 @@ class Overrides:
     agents: Mapping[str, int] = field(default_factory=dict)
     tenants: Mapping[str, int] = field(default_factory=dict)
     plans: Mapping[int, int] = field(default_factory=dict)
+    tenant_budgets: Mapping[str, int] = field(default_factory=dict)
+    day_budget: int | None = None
 
     def merged(self, newer: Overrides) -> Overrides:
         """Return these with the newer ones on top; a newer 0 means: back to the settings."""
@@ -45,12 +54,15 @@ class Overrides:
             agents=_merged(self.agents, newer.agents),
             tenants=_merged(self.tenants, newer.tenants),
             plans=_merged(self.plans, newer.plans),
+            tenant_budgets=_merged(self.tenant_budgets, newer.tenant_budgets),
+            day_budget=self.day_budget if newer.day_budget is None else newer.day_budget or None,
         )
 
     def values(self) -> list[int]:
         """Return every number that is set."""
-        total = [] if self.sessions_max is None else [self.sessions_max]
-        return [*total, *self.agents.values(), *self.tenants.values(), *self.plans.values()]
+        single = [value for value in (self.sessions_max, self.day_budget) if value is not None]
+        named = (self.agents, self.tenants, self.plans, self.tenant_budgets)
+        return [*single, *(value for values in named for value in values.values())]
 
     def as_json(self) -> dict[str, object]:
         """Return them as they are stored and told."""
@@ -59,17 +71,22 @@ class Overrides:
             "agents": dict(self.agents),
             "tenants": dict(self.tenants),
             "plans": {str(plan_id): value for plan_id, value in self.plans.items()},
+            "tenant_budgets": dict(self.tenant_budgets),
+            "day_budget": self.day_budget,
         }
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Overrides:
         """Read what `as_json` gave; raises ValueError or TypeError if a limit is no number."""
-        total = told.get("sessions_max")
+        total, day_budget = told.get("sessions_max"), told.get("day_budget")
+        budgets = told.get("tenant_budgets", {})
         return cls(
             sessions_max=None if total is None else int(total),
             agents={str(name): int(value) for name, value in told.get("agents", {}).items()},
             tenants={str(name): int(value) for name, value in told.get("tenants", {}).items()},
             plans={int(plan_id): int(value) for plan_id, value in told.get("plans", {}).items()},
+            tenant_budgets={str(name): int(value) for name, value in budgets.items()},
+            day_budget=None if day_budget is None else int(day_budget),
         )
 
 
@@ -108,3 +125,12 @@ class Bounds:
     def of_plan(self, plan_id: int) -> int:
         """The most of a plan."""
         return self.overrides.plans.get(plan_id) or self.limits.plan_default_max or UNBOUNDED
+
+    def tenant_budget(self, tenant_id: str) -> int:
+        """What a tenant may spend in all its plans, in micros; 0 = no bound."""
+        return self.overrides.tenant_budgets.get(tenant_id) or self.limits.tenant_budget_micros
+
+    @property
+    def day_budget(self) -> int:
+        """What everybody may spend in a day, in micros; 0 = no bound."""
+        return self.overrides.day_budget or self.limits.day_budget_micros

@@ -12,7 +12,6 @@ from orchestrator.core import fairness
 from orchestrator.core.assign import register
 from orchestrator.core.commands import StartAttempt
 from orchestrator.core.events import AttemptLost, LiveAttempt, PlanLoaded, PlanSliceLoaded, PlanSpec
-from orchestrator.core.fairness import MODEL_BACKENDS
 from orchestrator.core.moving import (
     cancel_task,
     enqueue,
@@ -26,7 +25,7 @@ from orchestrator.core.moving import (
     start_or_wait,
 )
 from orchestrator.core.reports import on_attempt_lost
-from orchestrator.core.state import Attempt, Plan, State
+from orchestrator.core.state import Attempt, Plan, Purse, State
 from orchestrator.core.task import Task
 from orchestrator.core.words import (
     CLOSED,
@@ -57,8 +56,9 @@ def _plan_of(spec: PlanSpec) -> Plan:
         tenant_id=spec.tenant_id,
         state=spec.state,
         budget_micros=spec.budget_micros,
-        spent_micros=spec.spent_micros,
+        purse=Purse(spent=spec.spent_micros),
         until_task=spec.until_task,
+        fruitless_micros=spec.fruitless_micros,
     )
 
 
@@ -174,7 +174,7 @@ def _adopt(s: State, plan: Plan, live: LiveAttempt, *, at_ms: int) -> None:
         beat_at_ms=at_ms,
         started_at_ms=at_ms,  # counted afresh, like its lease: clocks may have been set
         cancel_reason=live.cancel_reason,
-        reserved_micros=s.policy.attempt_cost_micros if live.backend in MODEL_BACKENDS else 0,
+        reserved_micros=live.reserved_micros,
     )
     register(s, plan, s.tasks[live.task_id], attempt)
     if live.state is AttemptState.LEASED:  # it may never have been sent: the same token again is harmless

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from orchestrator.core import breaker
+from orchestrator.core import breaker, budget
 from orchestrator.core import events as e
 from orchestrator.core.assign import assign
 from orchestrator.core.commands import Command, SaveTask
@@ -134,10 +134,16 @@ class SchedulerState(State):
         self.is_paused = event.is_paused
         self.pause_reason = event.pause_reason
         self.bounds.overrides = event.overrides
+        budget.turn_day(self, at_ms=event.at_ms)
+        self.today.spent = event.spent_today
+        for tenant_id, spent in event.spent.items():
+            self.tenant(tenant_id).purse.spent = spent
         for row in event.breakers:
             breaker.restore(self, row)
 
     def _tick(self, *, at_ms: int) -> None:
+        if budget.turn_day(self, at_ms=at_ms):
+            offer_everybody(self)
         end_backoffs(self, at_ms=at_ms)
         watch_attempts(self, at_ms=at_ms)
         breaker.let_probes_through(self, at_ms=at_ms)

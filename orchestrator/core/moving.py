@@ -6,10 +6,9 @@ from heapq import heappush
 
 from orchestrator.core import fairness
 from orchestrator.core.commands import AskCancel, CancelAttempt, SavePlan
-from orchestrator.core.fairness import MODEL_BACKENDS
 from orchestrator.core.retry import backoff_ms, policy_of
 from orchestrator.core.state import Attempt, Plan, State
-from orchestrator.core.task import Task
+from orchestrator.core.task import MODEL_BACKENDS, Task
 from orchestrator.core.transitions import PLAN_MOVES, TASK_MOVES, check_move
 from orchestrator.core.words import (
     AT_WORK,
@@ -248,6 +247,7 @@ def save_plan(s: State, plan: Plan) -> None:
             state=plan.state,
             until_task=plan.until_task,
             budget_micros=plan.budget_micros,
+            fruitless_micros=plan.fruitless_micros,
         )
     )
 

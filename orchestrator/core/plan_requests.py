@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from orchestrator.core import fairness
+from orchestrator.core import fairness, fuse
 from orchestrator.core.asked import Refusal, Result, cancel_leaves, plan_of, refuse_if_cancelled
 from orchestrator.core.commands import SaveControls
 from orchestrator.core.events import Requested
@@ -83,13 +83,15 @@ def _on_set_budget(s: State, event: Requested) -> Result:
             remedy=f"Give one from 0 (none) to {BUDGET_MICROS_MAX}.",
         )
     plan.budget_micros = event.budget_micros
+    fuse.mend(s, plan)
     save_plan(s, plan)
-    payload = {"budget_micros": plan.budget_micros, "spent_micros": plan.spent_micros}
-    s.record("plan.budget", plan, payload=payload)
+    told: Result = {"budget_micros": plan.budget_micros, "spent_micros": plan.purse.spent}
+    s.record("plan.budget", plan, payload=told)
     if plan.state not in {PlanState.DONE, PlanState.CANCELLED}:
         release_holds(s, plan, HoldReason.BUDGET)
+        release_holds(s, plan, HoldReason.NO_PROGRESS)
         fairness.offer_all(s, plan)
-    return {"budget_micros": plan.budget_micros, "spent_micros": plan.spent_micros}
+    return told
 
 
 # --- everything

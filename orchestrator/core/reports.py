@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.core import breaker
+from orchestrator.core import breaker, fuse
 from orchestrator.core.assign import attempt_payload, unregister
 from orchestrator.core.commands import EndAttempt, MarkStarted
 from orchestrator.core.events import AttemptEnded, AttemptLost, AttemptStarted
@@ -67,12 +67,12 @@ def on_attempt_ended(s: State, event: AttemptEnded, *, at_ms: int) -> None:
         event.state,
         failure,
         reason="reported",
-        has_result=True,
+        cost_micros=event.cost_micros,
         payload={"summary": event.summary, "cost_micros": event.cost_micros},
     )
-    s.plans[attempt.plan_id].spent_micros += event.cost_micros
     breaker.note_outcome(s, attempt, _breaker_effect(event.state, failure), at_ms=at_ms)
     _follow(s, task, attempt, event, failure, at_ms=at_ms)
+    fuse.judge(s, s.plans[attempt.plan_id], task, event.cost_micros)
 
 
 def _failure_of(event: AttemptEnded) -> FailureClass | None:
@@ -96,21 +96,22 @@ def _end(
     failure: FailureClass | None,
     *,
     reason: str,
-    has_result: bool,
+    cost_micros: int | None,
     payload: dict[str, object],
 ) -> Task:
-    """End an attempt: in memory, in its row and in the events."""
+    """End an attempt: in memory, in its row and in the events. What it cost nobody knows without a result."""
     check_move(ATTEMPT_MOVES, what=f"attempt {attempt.token}", old=attempt.state, new=state)
+    task, kept_micros = s.tasks[attempt.task_id], unregister(s, attempt, cost_micros=cost_micros)
     s.out.append(
         EndAttempt(
             token=attempt.token,
             state=state,
             end_reason=reason,
             failure_class=failure,
-            has_result=has_result,
+            has_result=cost_micros is not None,
+            kept_micros=kept_micros,
         )
     )
-    task = unregister(s, attempt)
     s.ended[attempt.token] = state
     while len(s.ended) > ENDED_REMEMBERED:
         del s.ended[next(iter(s.ended))]
@@ -177,7 +178,7 @@ def on_attempt_lost(s: State, event: AttemptLost, *, at_ms: int) -> None:
     policy = f"{task.losses + 1} of {s.policy.losses_max} losses in a row"
     failure = FailureClass.INFRASTRUCTURE
     payload: dict[str, object] = {"summary": event.reason, "policy": hold or policy}
-    _end(s, attempt, AttemptState.LOST, failure, reason=event.reason, has_result=False, payload=payload)
+    _end(s, attempt, AttemptState.LOST, failure, reason=event.reason, cost_micros=None, payload=payload)
     breaker.note_outcome(s, attempt, BreakerEffect.NEUTRAL, at_ms=at_ms)
     if attempt.cancel_reason:
         _end_as_asked(s, task, attempt)
@@ -206,7 +207,7 @@ def _time_out(s: State, attempt: Attempt, *, at_ms: int) -> None:
         AttemptState.TIMED_OUT,
         failure,
         reason=reason,
-        has_result=False,
+        cost_micros=None,
         payload={"summary": reason},
     )
     breaker.note_outcome(s, attempt, POLICIES[failure].breaker, at_ms=at_ms)

@@ -37,7 +37,9 @@ class Policy:
         prove_patience_ms: time after the end of a lease for which a proof is waited for.
         breaker_failures: tasks failing in a row, without a success between, that open a breaker; 0 = never.
         breaker_open_ms: time until an open breaker lets a probe through.
-        attempt_cost_micros: reserved from the plan's budget while a model attempt is live.
+        attempt_cost_micros: most that an attempt may spend; 0 = no bound.
+        task_budget_micros: most that the attempts of a task may spend that names no budget; 0 = no bound.
+        fuse_micros: most that a plan may spend without a task being done; 0 = no bound.
     """
 
     losses_max: int = 3
@@ -57,6 +59,8 @@ class Policy:
     breaker_failures: int = 5
     breaker_open_ms: int = 60_000
     attempt_cost_micros: int = 5_000_000
+    task_budget_micros: int = 0
+    fuse_micros: int = 0
     tokens_low: int = 500
 
 
@@ -92,10 +96,19 @@ class Attempt:
 
 
 @dataclass(slots=True, kw_only=True)
+class Purse:
+    """What was spent of a budget, and what live attempts may yet spend, in millionths of a US dollar."""
+
+    spent: int = 0
+    reserved: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
 class Plan:
     """A plan in memory. `counts` are its leaves by state.
 
     Attributes:
+        fruitless_micros: spent since a task of it was last done (core/fuse.py).
         wanted: leaves that `until_task` needs; None = all.
         ran: stride: attempts leased, with a head start for whoever comes or comes back.
         is_idle: after the last event that touched it, nothing of it was live and nothing could start.
@@ -107,10 +120,10 @@ class Plan:
     tenant_id: str
     state: PlanState
     budget_micros: int
-    spent_micros: int
+    purse: Purse
     until_task: int
+    fruitless_micros: int = 0
     is_loaded: bool = False
-    reserved_micros: int = 0
     live: int = 0
     counts: Counter[TaskState] = field(default_factory=Counter)
     task_ids: list[int] = field(default_factory=list)
@@ -129,6 +142,7 @@ class Tenant:
     ran: int = 0
     live: int = 0
     is_parked: bool = False
+    purse: Purse = field(default_factory=Purse)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -195,6 +209,8 @@ class State:
 
     Attributes:
         is_paused: nothing starts, in any plan; pause_reason: what the person said who asked for it.
+        today: the spend of everybody on `day`, counted from 1970 in UTC.
+        is_short: a plan was left out because its tenant or the day could not bear an attempt.
         timers: heap of (not_before_ms, task id) of tasks in back-off; an entry counts while it is true.
         pools: by agent type, and the pool of gates.
         ended: tokens that ended lately, oldest first.
@@ -206,6 +222,7 @@ class State:
     policy: Policy
     bounds: Bounds = field(default_factory=Bounds)
     has_credentials: bool = False
+    not_installed: frozenset[str] = frozenset()
     is_paused: bool = False
     pause_reason: str = ""
     plans: dict[int, Plan] = field(default_factory=dict)
@@ -216,6 +233,9 @@ class State:
     tenants: dict[str, Tenant] = field(default_factory=dict)
     breakers: dict[str, Breaker] = field(default_factory=dict)
     affinity: dict[tuple[str, str, str], AffinityRow] = field(default_factory=dict)
+    today: Purse = field(default_factory=Purse)
+    day: int = 0
+    is_short: bool = False
     timers: list[tuple[int, int]] = field(default_factory=list)
     early_edges: dict[int, list[int]] = field(default_factory=dict)  #: dependents of tasks not loaded yet
     ended: dict[int, AttemptState] = field(default_factory=dict)

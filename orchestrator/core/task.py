@@ -10,6 +10,9 @@ from orchestrator.core.words import AttemptKind, HoldReason, RetryLost, TaskStat
 #: Pool that runs gates; they count against the total limit, never against the agent's.
 GATE_POOL = "gate"
 
+#: Backends that cannot run without a model's credentials, and cost money.
+MODEL_BACKENDS = frozenset({"anthropic", "claude-code"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRules:
@@ -21,6 +24,7 @@ class TaskRules:
         start_timeout_ms: longest wait for an attempt to start.
         review_agent: agent type that judges the work after its gate; empty = nobody.
         review_backend: how its sessions run.
+        budget_micros: what all its attempts may spend; 0 = the default.
     """
 
     attempts_max: int = 3
@@ -29,6 +33,7 @@ class TaskRules:
     retry_lost: RetryLost = RetryLost.PROVEN
     review_agent: str = ""
     review_backend: str = ""
+    budget_micros: int = 0
 
 
 DEFAULT_RULES = TaskRules()
@@ -50,6 +55,7 @@ class Task:
         open_children: children of a container that are not closed; `done_children`, `skipped_children`:
             those that are done or skipped.
         dependents: tasks that wait for this one.
+        spent_micros: by its attempts that have ended; `unjudged_micros`: of that, what waits for its verdict.
         rate_limits: in a row; a new scheduler begins anew.
         token: its live attempt, or 0.
         is_overtaken: it is at work, and meanwhile a dependency of it was opened again, or added.
@@ -86,6 +92,8 @@ class Task:
     done_children: int = 0
     skipped_children: int = 0
     dependents: Sequence[int] = ()
+    spent_micros: int = 0
+    unjudged_micros: int = 0
     rate_limits: int = 0
     token: int = 0
     ticket: int = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from orchestrator.core import fuse
 from orchestrator.core.asked import (
     Refusal,
     Result,
@@ -224,7 +225,10 @@ def _on_release_task(s: State, event: Requested) -> Result:
             f"Task {task.task_id} needs a model, and there are no credentials.",
             remedy="Set ANTHROPIC_API_KEY and start the stack again.",
         )
-    wake(s, s.plans[task.plan_id])
+    plan = s.plans[task.plan_id]
+    wake(s, plan)
+    if task.reason == HoldReason.NO_PROGRESS.value:
+        fuse.mend(s, plan)
     if task.reason == HoldReason.MANUAL.value:
         finish_task(s, task, reason=event.reason or "by hand")
     else:

@@ -71,11 +71,13 @@ class DependencyDecision(StrEnum):
 class HoldReason(StrEnum):
     """Why a task is held."""
 
-    BUDGET = "budget"  #: an attempt has spent all that it may
+    BUDGET = "budget"  #: all that it may spend is spent
+    NO_PROGRESS = "no progress"  #: its plan has spent what it may without a task being done
     APPROVAL = "approval"  #: a person must approve it before it starts
     MANUAL = "manual"  #: a person does it
     BY_REQUEST = "by request"  #: a person asked to hold it
     NO_CREDENTIALS = "no credentials"  #: it needs a model and there is no key
+    NOT_INSTALLED = "not installed"  #: its backend needs a program that is not here
     CANNOT_PROVE_DEAD = "cannot-prove-dead"  #: its session may still run where nobody answers
     LOST = "lost while it ran"  #: its plan wants a person to look before it starts again
     POISON = "poison"  #: lost three times in a row

@@ -35,6 +35,10 @@ _BRACKET = re.compile(
     rf"[~≈]?\s*(?:{_NUMBER}\s*[-–]\s*)?{_NUMBER}\s*{_LONG_UNIT}(?:\s*[,/=+ ]\s*{_NUMBER}\s*{_LONG_UNIT})*",
     re.IGNORECASE,
 )
+_MONEY = re.compile(
+    r"(?:US)?\$?\s*(\d{1,3}(?:,\d{3})+(?:\.\d{1,6})?|\d{1,7}(?:\.\d{1,6})?)\s*(?:USD|US\$|\$|dollars?)?",
+    re.IGNORECASE,
+)
 _PRIORITY = re.compile(r"(?<![\w])[Pp]([0-4])(?!\w)")
 _PRIORITY_WORDS = {
     "critical": 0, "urgent": 0, "highest": 0, "blocker": 0,
@@ -74,6 +78,16 @@ def duration_ms(text: str, *, default_unit: str = "") -> int | None:
 def is_duration(text: str) -> bool:
     """Whether the text, as found in brackets, is a duration and nothing else."""
     return len(text) <= 60 and _BRACKET.fullmatch(text.strip()) is not None
+
+
+def money_micros(text: str) -> int | None:
+    """Read a sum of US dollars such as `$2.50`, `3 USD` or `0.75`; None if the text is none.
+
+    Returns:
+        Millionths of a dollar.
+    """
+    match = _MONEY.fullmatch(text.strip())
+    return None if match is None else round(float(match[1].replace(",", "")) * 1_000_000)
 
 
 def priority_of(text: str) -> int | None:

@@ -126,8 +126,8 @@ WITH ended AS (
         report = r.report, input_tokens = coalesce(r.input_tokens, 0),
         output_tokens = coalesce(r.output_tokens, 0), cache_read_tokens = coalesce(r.cache_read_tokens, 0),
         cache_write_tokens = coalesce(r.cache_write_tokens, 0), cost_micros = coalesce(r.cost_micros, 0),
-        requests = coalesce(r.requests, 0)
-    FROM unnest({}) AS u(token, state, reason, class)
+        requests = coalesce(r.requests, 0), reserved_micros = u.kept
+    FROM unnest({}) AS u(token, state, reason, class, kept)
         LEFT JOIN results AS r ON r.token = u.token
         LEFT JOIN starts AS s ON s.token = u.token
     WHERE a.token = u.token
@@ -143,6 +143,7 @@ SELECT FROM ended
         ("text", attrgetter("state")),
         ("text", attrgetter("end_reason")),
         ("text", attrgetter("failure_class")),
+        ("bigint", attrgetter("kept_micros")),
     ),
     is_guarded=True,
 )
@@ -153,7 +154,7 @@ _LEASED = _Table(
     """
 WITH leased AS (
     INSERT INTO attempts (token, tenant_id, plan_id, task_id, kind, number, agent_type, backend, executor,
-                          cluster_id, epoch, state)
+                          reserved_micros, cluster_id, epoch, state)
     SELECT u.*, %(cluster_id)s, %(epoch)s, 'leased' FROM unnest({}) AS u
     RETURNING token, tenant_id, task_id
 )
@@ -169,6 +170,7 @@ INSERT INTO leases (token, tenant_id, task_id) SELECT token, tenant_id, task_id 
         ("text", attrgetter("agent_type")),
         ("text", attrgetter("backend")),
         ("text", attrgetter("executor")),
+        ("bigint", attrgetter("reserved_micros")),
     ),
     is_guarded=True,
 )
@@ -203,8 +205,9 @@ _PLANS = _Table(
 UPDATE plans AS p
 SET state = u.state, ended_at = CASE WHEN u.is_over THEN coalesce(p.ended_at, now()) END,
     until_key = coalesce(t.key, ''),
-    budget_micros = u.budget
-FROM unnest({}) AS u(id, state, is_over, until_task, budget) LEFT JOIN tasks AS t ON t.id = u.until_task
+    budget_micros = u.budget, fruitless_micros = u.fruitless
+FROM unnest({}) AS u(id, state, is_over, until_task, budget, fruitless)
+    LEFT JOIN tasks AS t ON t.id = u.until_task
 WHERE p.id = u.id
 """,
     (
@@ -213,6 +216,7 @@ WHERE p.id = u.id
         ("bool", lambda r: r.state in FINISHED),
         ("bigint", attrgetter("until_task")),
         ("bigint", attrgetter("budget_micros")),
+        ("bigint", attrgetter("fruitless_micros")),
     ),
     is_guarded=True,
 )

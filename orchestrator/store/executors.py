@@ -37,8 +37,8 @@ ON CONFLICT (token) DO NOTHING
 
 _ASSIGNMENTS_SQL = """
 SELECT a.token, a.number, a.kind, a.tenant_id, a.plan_id, p.name AS plan_name, a.task_id, t.key, t.title,
-       t.body, t.acceptance, a.agent_type, a.backend, t.run, t.verify, p.workdir, t.options,
-       coalesce(f.feedback, '') AS feedback
+       t.body, t.acceptance, a.agent_type, a.backend, a.reserved_micros, t.run, t.verify, p.workdir,
+       t.options, coalesce(f.feedback, '') AS feedback
 FROM starts AS s JOIN attempts AS a USING (token) JOIN tasks AS t ON t.id = a.task_id
     JOIN plans AS p ON p.id = a.plan_id
     LEFT JOIN LATERAL (
@@ -185,15 +185,15 @@ class ExecutorStore:
             verify=tuple(row["verify"]),
             workdir=row["workdir"],
             feedback=row["feedback"],
-            limits=self._limits_of(options),
+            limits=self._limits_of(options, reserved_micros=row["reserved_micros"]),
             surroundings=surroundings,
             options=options,
         )
 
-    def _limits_of(self, options: Mapping[str, str]) -> SessionLimits:
-        if options.keys().isdisjoint(_OWN_LIMITS):
+    def _limits_of(self, options: Mapping[str, str], *, reserved_micros: int) -> SessionLimits:
+        if not reserved_micros and options.keys().isdisjoint(_OWN_LIMITS):
             return self._limits
-        own: dict[str, Any] = {}
+        own: dict[str, Any] = {"cost_micros_max": reserved_micros or self._limits.cost_micros_max}
         for name, limit in _OWN_LIMITS.items():
             if (time_ms := duration_ms(options.get(name, ""))) is not None:
                 own[limit] = time_ms / 1000

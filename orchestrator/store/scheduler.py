@@ -6,6 +6,7 @@ It has a connection of its own, so that reading never waits behind, or holds up,
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,15 +39,28 @@ from orchestrator.store.scheduler_rows import TASKS_SQL, Tasks, ended, live_atte
 SLICE = 1_000
 
 _PLAN_SQL = """
-SELECT p.id, p.tenant_id, p.state, p.budget_micros, p.backend, coalesce(u.id, 0) AS until_task,
-       coalesce((SELECT sum(a.cost_micros) FROM attempts AS a WHERE a.plan_id = p.id), 0)::bigint AS spent
+SELECT p.id, p.tenant_id, p.state, p.budget_micros, p.fruitless_micros, p.backend,
+       coalesce(u.id, 0) AS until_task
 FROM plans AS p LEFT JOIN tasks AS u ON u.plan_id = p.id AND u.key = p.until_key AND p.until_key <> ''
 WHERE p.id = %(plan)s
 """
 
 _REVISIONS_SQL = "SELECT id, plan_id FROM plan_revisions WHERE state IN ('submitted', 'stored') ORDER BY id"
 
-_NUMBERS_SQL = "SELECT task_id, kind, max(number) FROM attempts WHERE plan_id = %(plan)s GROUP BY 1, 2"
+#: With what the attempts whose end is written have spent; see core/budget.py.
+_PAST_SQL = """
+SELECT a.task_id, a.kind, max(a.number),
+       coalesce(sum(a.cost_micros + a.reserved_micros) FILTER (WHERE l.token IS NULL), 0)::bigint
+FROM attempts AS a LEFT JOIN leases AS l USING (token) WHERE a.plan_id = %(plan)s GROUP BY 1, 2
+"""
+
+_SPENT_SQL = """
+SELECT a.tenant_id, sum(a.cost_micros + a.reserved_micros)::bigint AS spent,
+       coalesce(sum(a.cost_micros + a.reserved_micros) FILTER (
+           WHERE a.ended_at >= date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+       ), 0)::bigint AS today
+FROM attempts AS a LEFT JOIN leases AS l USING (token) WHERE l.token IS NULL GROUP BY 1
+"""
 
 _EDGES_SQL = """
 SELECT task_id, on_task_id FROM task_dependencies
@@ -56,7 +70,7 @@ WHERE kind = 'blocks' AND task_id = ANY(%(tasks)s::bigint[])
 #: An attempt keeps its lease until the scheduler has written its end, also when it was fenced before.
 _LIVE_SQL = """
 SELECT a.token, a.task_id, a.kind, a.number, a.agent_type, a.backend, a.executor, a.state, a.end_reason,
-       a.started_at, coalesce(l.cancel_reason, '') AS cancel_reason
+       a.started_at, a.reserved_micros, coalesce(l.cancel_reason, '') AS cancel_reason
 FROM leases AS l JOIN attempts AS a USING (token) WHERE a.plan_id = %(plan)s ORDER BY a.token
 """
 
@@ -154,8 +168,10 @@ class PostgresSchedulerStore(Committer):
             backends={
                 has_run: self._choose_backend(found[0]["backend"], has_run) for has_run in (True, False)
             },
-            numbers=await self._numbers(plan_id),
         )
+        for past in await self._tuples(_PAST_SQL, {"plan": plan_id}):
+            made.take_past(*past)
+        plan = replace(plan, spent_micros=made.spent)
         while True:
             rows = await self._tuples(TASKS_SQL, {"plan": plan_id, "after": after, "limit": SLICE})
             tasks = tuple(made.task(row) for row in rows)
@@ -168,11 +184,6 @@ class PostgresSchedulerStore(Committer):
             yield PlanSlice(plan=plan, tasks=tasks, edges=edges, attempts=attempts)
             if is_last:
                 return
-
-    async def _numbers(self, plan_id: int) -> dict[tuple[int, str], int]:
-        """Return the number of the last attempt by task and kind."""
-        rows = await self._tuples(_NUMBERS_SQL, {"plan": plan_id})
-        return {(task_id, kind): number for task_id, kind, number in rows}
 
     async def _open_attempts(self, plan_id: int) -> tuple[LiveAttempt, ...]:
         return tuple(live_attempt(row) for row in await self._all(_LIVE_SQL, {"plan": plan_id}))
@@ -227,7 +238,7 @@ class PostgresSchedulerStore(Committer):
         return None if start is None else Fate(verdict="started", node_id=start["node_id"])
 
     async def controls(self) -> ControlsRead:
-        """Return what people have set for everything, and the circuit breakers."""
+        """Return what people have set for everything, the circuit breakers, and what was spent."""
         rows = await self._all(_CONTROLS_SQL, {"key": CONTROLS})
         value = rows[0]["value"] if rows else {}
         breakers = tuple(
@@ -239,12 +250,15 @@ class PostgresSchedulerStore(Committer):
             )
             for row in await self._all(_BREAKERS_SQL)
         )
+        spent = await self._all(_SPENT_SQL)
         return ControlsRead(
             at_ms=0,
             is_paused=bool(value.get("is_paused")),
             pause_reason=str(value.get("pause_reason", "")),
             overrides=Overrides.from_json(value.get("limits", {})),
             breakers=breakers,
+            spent={row["tenant_id"]: row["spent"] for row in spent},
+            spent_today=sum(row["today"] for row in spent),
         )
 
     async def stored_answer(self, *, tenant_id: str, key: str) -> StoredAnswer | None:

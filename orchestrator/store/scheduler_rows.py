@@ -19,7 +19,7 @@ from orchestrator.core.words import (
     TaskKind,
     TaskState,
 )
-from orchestrator.plan.amounts import duration_ms
+from orchestrator.plan.amounts import duration_ms, money_micros
 from orchestrator.text import id_in
 
 #: The tasks of a plan after an ordinal, in its order; `Tasks.task` makes a task of each row.
@@ -43,14 +43,23 @@ class Tasks:
 
     Attributes:
         backends: of a leaf with and without `run:` lines.
-        numbers: of the last attempt by task and kind.
+        spent: by all past attempts that were taken, in micros.
     """
 
     attempts_max: int
     backends: Mapping[bool, str]
-    numbers: Mapping[tuple[int, str], int]
+    spent: int = 0
+    _numbers: dict[tuple[int, str], int] = field(default_factory=dict)
+    _spent: dict[int, int] = field(default_factory=dict)
     _words: dict[str, str] = field(default_factory=dict)
     _rules: dict[tuple[object, ...], TaskRules] = field(default_factory=dict)
+
+    def take_past(self, task_id: int, kind: str, number: int, spent_micros: int) -> None:
+        """Take the last number and the spend of a task's attempts of a kind; before the task itself."""
+        self._numbers[task_id, kind] = number
+        if spent_micros:
+            self._spent[task_id] = self._spent.get(task_id, 0) + spent_micros
+            self.spent += spent_micros
 
     def task(self, row: tuple[Any, ...]) -> Task:
         """Make a task of a row of TASKS_SQL."""
@@ -60,7 +69,7 @@ class Tasks:
             is_released, is_removed,
         ) = row  # fmt: skip
         is_container = kind == TaskKind.CONTAINER.value
-        word, number = self._words.setdefault, self.numbers.get
+        word, number = self._words.setdefault, self._numbers.get
         return Task(
             task_id=task_id,
             parent_id=parent_id,
@@ -83,17 +92,18 @@ class Tasks:
             review_number=number((task_id, "review"), 0),
             version=version,
             wants=_KINDS[wants],
+            spent_micros=self._spent.get(task_id, 0),
             is_released=is_released,
             is_removed=is_removed,
             rules=self._rules_of(options or {}),
         )
 
     def _rules_of(self, options: Mapping[str, str]) -> TaskRules:
-        names = ("attempts", "timeout", "start timeout", "retry lost", "review")
+        names = ("attempts", "timeout", "start timeout", "retry lost", "review", "budget")
         given = tuple(options.get(name, "") for name in names)
         found = self._rules.get(given)
         if found is None:
-            attempts, timeout, start_timeout, retry_lost, review = given
+            attempts, timeout, start_timeout, retry_lost, review, budget = given
             found = self._rules[given] = TaskRules(
                 attempts_max=id_in(attempts) or self.attempts_max,
                 timeout_ms=duration_ms(timeout) or 0,
@@ -101,6 +111,7 @@ class Tasks:
                 retry_lost=RetryLost(retry_lost or RetryLost.PROVEN),
                 review_agent=review,
                 review_backend=self.backends[False] if review else "",
+                budget_micros=money_micros(budget) or 0,
             )
         return found
 
@@ -124,19 +135,21 @@ def live_attempt(row: Mapping[str, Any]) -> LiveAttempt:
         state=AttemptState(row["state"]),
         cancel_reason=row["cancel_reason"],
         started_at_ms=to_ms(row["started_at"]),
+        reserved_micros=row["reserved_micros"],
         end_reason=row["end_reason"],
     )
 
 
 def plan_spec(row: Mapping[str, Any]) -> PlanSpec:
-    """Return what a plan's own row says of it."""
+    """Return what a plan's own row says of it; its spend is in the rows of its attempts."""
     return PlanSpec(
         plan_id=row["id"],
         tenant_id=row["tenant_id"],
         state=PlanState(row["state"]),
         budget_micros=row["budget_micros"],
-        spent_micros=row["spent"],
+        spent_micros=0,
         until_task=row["until_task"],
+        fruitless_micros=row["fruitless_micros"],
     )
 
 

@@ -96,6 +96,7 @@ plans = Table(
     Column("state", Text, nullable=False, server_default="submitted"),
     _count("tasks_total", Integer),  # leaves
     _count("budget_micros"),  # 0 = no budget of its own
+    _count("fruitless_micros"),  # spent since a task of it was last done
     _words("until_key"),  # work only on this task and what it needs; empty = the whole plan
     _now("created_at"),
     _moment("ended_at"),
@@ -281,6 +282,7 @@ attempts = Table(
     _count("cache_read_tokens"),
     _count("cache_write_tokens"),
     _count("cost_micros"),
+    _count("reserved_micros"),  # what it may spend; after its end, what counts as spent for want of a figure
     _count("requests", Integer),
     _now("leased_at"),
     _moment("started_at"),

@@ -103,8 +103,11 @@ async def test_a_task_comes_as_it_was_left(stage: Stage) -> None:
         AttemptState.LEASED,
         "by request",
     )
-    rows.all("UPDATE attempts SET cost_micros = 42")
-    assert [p.plan.spent_micros async for p in stage.store.load_plan(plan_id)] == [42]
+    rows.all("UPDATE attempts SET cost_micros = 40, reserved_micros = 2")
+    assert [p.plan.spent_micros async for p in stage.store.load_plan(plan_id)] == [0]  # it is live
+    rows.all("DELETE FROM leases")
+    (part,) = [part async for part in stage.store.load_plan(plan_id)]
+    assert (part.plan.spent_micros, part.tasks[0].spent_micros) == (42, 42)
 
 
 async def test_a_task_comes_with_the_rules_that_its_author_gave_and_else_with_those_of_the_settings(

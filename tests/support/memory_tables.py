@@ -8,6 +8,7 @@ raises, not at all. `tests/contract/test_store_contract.py` holds it to what Pos
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -52,6 +53,8 @@ from orchestrator.core.words import (
 from orchestrator.errors import Fenced, InvariantViolation, NotFound
 from orchestrator.ports import Fate, Outcome, PlanSlice, StoredAnswer
 
+_DAY_MS = 86_400_000
+
 _Row = TypeVar("_Row", bound=RowCommand)
 
 #: What the write of a task changes in its row.
@@ -92,6 +95,7 @@ class AttemptRow:
     summary: str = ""
     detail: str = ""
     cost_micros: int = 0
+    reserved_micros: int = 0
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
 
@@ -352,6 +356,7 @@ class MemoryTables:
             state=row.state,
             end_reason=row.end_reason,
             failure_class=row.failure_class,
+            reserved_micros=row.kept_micros,
             ended_at_ms=result.at_ms if result else self.clock_ms(),
         )
         if attempt.started_at_ms is None and start is not None:
@@ -439,16 +444,26 @@ class MemoryTables:
         """
         if plan_id not in self.plans:
             raise NotFound(f"There is no plan {plan_id}.")
-        spent = sum(a.cost_micros for a in self.attempts.values() if a.plan_id == plan_id)
-        plan = replace(self.plans[plan_id], spent_micros=spent)
+        spent = Counter[int]()
+        for row in self._over():
+            spent[row.task_id] += row.cost_micros + row.reserved_micros
+        of_plan = sum(micros for task_id, micros in spent.items() if self.plan_of[task_id] == plan_id)
+        plan = replace(self.plans[plan_id], spent_micros=of_plan)
         ids = [task_id for task_id, of in self.plan_of.items() if of == plan_id]
         ids.sort(key=lambda task_id: self.ordinals[task_id])
         for begin in range(0, len(ids) + 1, slice_size):  # a full last slice is followed by an empty one
-            tasks = tuple(replace(self.tasks[task_id]) for task_id in ids[begin : begin + slice_size])
+            tasks = tuple(
+                replace(self.tasks[task_id], spent_micros=spent[task_id])
+                for task_id in ids[begin : begin + slice_size]
+            )
             edges = tuple((t.task_id, on_id) for t in tasks for on_id in self.edges.get(t.task_id, ()))
             is_last = len(tasks) < slice_size
             live = [self._live(row) for row in self.open_attempts() if is_last and row.plan_id == plan_id]
             yield PlanSlice(plan=plan, tasks=tasks, edges=edges, attempts=tuple(live))
+
+    def _over(self) -> list[AttemptRow]:
+        """Return the attempts whose end is written."""
+        return [row for token, row in self.attempts.items() if token not in self.leases]
 
     def _live(self, row: AttemptRow) -> LiveAttempt:
         return LiveAttempt(
@@ -462,12 +477,20 @@ class MemoryTables:
             state=row.state,
             cancel_reason=self.leases[row.token].cancel_reason or "",
             started_at_ms=row.started_at_ms or 0,
+            reserved_micros=row.reserved_micros,
             end_reason=row.end_reason,
         )
 
     def controls_read(self) -> ControlsRead:
-        """Return what people have set for everything, and the circuit breakers."""
-        return replace(self.controls, breakers=tuple(self.breakers.values()))
+        """Return what people have set for everything, the circuit breakers, and what was spent."""
+        spent, today = Counter[str](), 0
+        midnight_ms = self.clock_ms() // _DAY_MS * _DAY_MS
+        for row in self._over():
+            micros = row.cost_micros + row.reserved_micros
+            spent[row.tenant_id] += micros
+            today += micros * ((row.ended_at_ms or 0) >= midnight_ms)
+        breakers = tuple(self.breakers.values())
+        return replace(self.controls, breakers=breakers, spent=spent, spent_today=today)
 
     def reports(self) -> list[AttemptStarted | AttemptEnded]:
         """Return stored starts and results that live attempts do not show yet."""

@@ -25,6 +25,7 @@ STARTABLE = {T.READY, T.VERIFYING}
 CHARGED = {F.AGENT, F.GATE, F.CONFLICT, F.PLAN_DEFECT, F.TIMEOUT}
 LOSSES = {F.INFRASTRUCTURE, F.WORKSPACE}
 NO_VERDICT = {F.AGENT, F.CONFLICT, F.TIMEOUT}  # of a review: the reviewer's fault, counted as a loss
+LEAST_MICROS = 50_000
 BLAMED = {F.AGENT, F.TIMEOUT}  # what a breaker counts
 
 
@@ -67,6 +68,7 @@ class Node:
     tries: int = 0
     rate_limits: int = 0
     token: int = 0
+    reserved: int = 0
     cancel_reason: str = ""
     stage: str = "work"  # what its next attempt is
 
@@ -176,10 +178,17 @@ class Model:
 
     def is_affordable(self, node: Node) -> bool:
         """The budget of its plan allows one attempt more."""
-        budget = node.plan.budget
-        if not budget or not node.is_model_task or node.state is T.VERIFYING:
-            return True
-        return node.plan.spent + self.reserved(node.plan) + self.policy.attempt_cost_micros <= budget
+        return self.share(node) is not None
+
+    def share(self, node: Node) -> int | None:
+        """What the attempt may spend: its cap, or what is left if nobody else gives anything back."""
+        budget, cap = node.plan.budget, self.policy.attempt_cost_micros
+        if not node.is_model_task or node.state is T.VERIFYING:
+            return 0
+        left = budget - node.plan.spent - self.reserved(node.plan)
+        if not budget or left >= cap:
+            return cap
+        return left if left >= LEAST_MICROS and not self.reserved(node.plan) else None
 
     def _is_shut(self, pool: str) -> bool:
         breaker = self.breakers.get(pool, Breaker())
@@ -188,8 +197,7 @@ class Model:
 
     def reserved(self, plan: Plan) -> int:
         """What the live attempts of a plan may yet cost."""
-        paid = [n for n in self.live() if n.plan is plan and n.is_model_task and n.state is T.RUNNING]
-        return len(paid) * self.policy.attempt_cost_micros
+        return sum(node.reserved for node in self.live() if node.plan is plan)
 
     # What happens.
 
@@ -271,6 +279,7 @@ class Model:
 
     def lease(self, node: Node, token: int) -> None:
         """The core leased an attempt."""
+        node.reserved = self.share(node) or 0
         node.token, node.cancel_reason = token, ""
         breaker = self.breakers.get(node.pool)
         if breaker is not None and breaker.state is BreakerState.HALF_OPEN:
@@ -328,9 +337,10 @@ class Model:
             if is_probe or (is_tripped and breaker.state is BreakerState.CLOSED):
                 breaker.state, breaker.opened_at_ms = BreakerState.OPEN, now_ms
 
-    def lose_unproven(self, node: Node) -> None:
+    def lose_unproven(self, node: Node, *, cost: int) -> None:
         """Nobody could prove that a lost attempt is gone: a person decides."""
         node.token = 0
+        node.plan.spent += cost
         node.losses += 1
         if node.cancel_reason:
             node.move(T.CANCELLED, node.cancel_reason)

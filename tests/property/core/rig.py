@@ -191,15 +191,17 @@ class Rig:
     def lose(self, node: Node, reason: str, *, is_heard: bool) -> None:
         """An attempt is fenced for good; if the scheduler does not hear of it, that is because it dies."""
         token = node.token
+        cost = node.reserved if token in self.started else 0  # nobody knows: all of it may be spent
         self.tables.fate(token, may_fence=True, reason=reason)
         if not is_heard:
             self._forget(has_credentials=self.model.has_credentials)
         if reason == leases.TIMED_OUT:
-            self.model.end(node, AttemptState.TIMED_OUT, None, now_ms=self.now_ms)
+            self.model.end(node, AttemptState.TIMED_OUT, None, now_ms=self.now_ms, cost=cost)
         elif reason.endswith(leases.UNPROVEN):
-            self.model.lose_unproven(node)
+            self.model.lose_unproven(node, cost=cost)
         else:
-            self.model.end(node, AttemptState.LOST, FailureClass.INFRASTRUCTURE, now_ms=self.now_ms)
+            lost = (AttemptState.LOST, FailureClass.INFRASTRUCTURE)
+            self.model.end(node, *lost, now_ms=self.now_ms, cost=cost)
         self.ended[token] = Outcome(state=AttemptState.SUCCEEDED)
         if is_heard:
             self.step(e.AttemptLost(at_ms=0, token=token, reason=reason))
@@ -288,7 +290,7 @@ class Rig:
     def _judge_lease(self, lease: LeaseAttempt) -> None:
         node = self.model.nodes[lease.task_id]
         assert self.model.may_start(node), f"{lease} of {node}"
-        assert self.model.is_affordable(node), f"{lease} is beyond the budget"
+        assert lease.reserved_micros == self.model.share(node), f"{lease} is beyond the budget"
         assert self._is_open(node), f"{lease} is beyond a limit"
         assert lease.agent_type == node.pool
         assert lease.executor in self._free(node.pool), f"{lease} on a full executor"

@@ -177,7 +177,8 @@ def test_limits_change_while_running_and_go_back_to_the_settings():
         world.end(task_id)
     assert len(world.running()) == 2
     answer = world.request("set_limits", overrides=Overrides(sessions_max=0, agents={"coder": 0}))
-    assert answer.result == {"sessions_max": 0, "agents": {"coder": 0}, "tenants": {}, "plans": {}}
+    nothing: dict[str, object] = {"tenants": {}, "plans": {}, "tenant_budgets": {}, "day_budget": None}
+    assert answer.result == {"sessions_max": 0, "agents": {"coder": 0}, **nothing}
     assert len(world.running()) == 4
 
 

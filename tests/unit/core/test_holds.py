@@ -12,7 +12,7 @@ from orchestrator.core import events as e
 from orchestrator.core.leases import EXECUTOR_LOST, UNPROVEN
 from orchestrator.core.state import Policy
 from orchestrator.core.task import TaskRules
-from orchestrator.core.words import FailureClass, HoldReason, PlanState, RetryLost, TaskState
+from orchestrator.core.words import AttemptState, FailureClass, HoldReason, PlanState, RetryLost, TaskState
 from tests.support.core import World, spec
 
 
@@ -46,6 +46,15 @@ def beyond_its_cap() -> World:
     return world
 
 
+def without_progress() -> World:
+    world = World(policy=Policy(backoff_ms=(0,), fuse_micros=10))
+    world.join("a")
+    world.load([spec(1, backend="anthropic")])
+    world.end(1, AttemptState.FAILED, FailureClass.AGENT, cost_micros=10)
+    world.wait(1)
+    return world
+
+
 def asked(reason: str = "") -> World:
     world = world_of()
     world.request("pause_plan")
@@ -75,6 +84,7 @@ HOLDS = {
     HoldReason.BUDGET: Hold(
         begin=beyond_its_cap, end=lambda world: world.request("set_budget", budget_micros=10**9)
     ),
+    HoldReason.NO_PROGRESS: Hold(begin=without_progress),
     HoldReason.APPROVAL: Hold(
         begin=lambda: world_of(hold_when_ready=HoldReason.APPROVAL), end=ask("approve_task")
     ),

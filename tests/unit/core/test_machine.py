@@ -441,7 +441,7 @@ def test_a_budget_parks_what_it_cannot_afford_and_holds_when_nothing_can_settle(
     world.end(2, cost_micros=10)
     world.fail(3)
     assert world.task(3).state is TaskState.READY
-    world.state.plans[1].spent_micros = 20
+    world.state.plans[1].purse.spent = 20
     world.wait(10_000)
     assert (world.task(3).state.value, world.task(3).reason) == ("held", "budget")
 

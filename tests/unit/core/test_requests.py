@@ -176,7 +176,7 @@ def test_only_what_waits_for_approval_is_approved_or_rejected(kind):
 
 
 def test_a_larger_budget_releases_what_the_smaller_one_held():
-    world = world_of(spec(1, backend="anthropic"), budget_micros=1_000_000)
+    world = world_of(spec(1, backend="anthropic"), budget_micros=40_000)
     assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, "budget")
     answer = world.request("set_budget", budget_micros=9_000_000)
     assert answer.result == {"budget_micros": 9_000_000, "spent_micros": 0}

@@ -126,7 +126,7 @@ def test_a_review_that_a_budget_held_goes_on_as_a_review_and_the_work_is_not_pai
     rules = TaskRules(review_agent="reviewer", review_backend="anthropic")
     plan = replace(PLAN, budget_micros=6_000_000)
     world.load([spec(1, backend="anthropic", rules=rules)], plan=plan)
-    world.end(1, cost_micros=3_000_000)
+    world.end(1, cost_micros=5_960_000)
     assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, "budget")
     world.request("set_budget", budget_micros=20_000_000)
     assert live(world)[0] is AttemptKind.REVIEW

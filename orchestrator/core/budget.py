@@ -1,0 +1,128 @@
+"""What an attempt may spend: reserved before it starts, settled when it has ended.
+
+Five budgets bear an attempt, and the tightest one holds: its own cap, that of its task, its plan, its tenant,
+and that of everybody's day. What is reserved is the cap, or what is left where that is less and nobody else
+can give anything back. A session stops at its reservation, so that no budget is exceeded by more than the
+last answer of each session. An attempt of which nobody knows what it spent counts as all that it reserved.
+
+A plan that cannot afford its next attempt waits while its own attempts may give something back; then its
+tasks are held. What its tenant or the day cannot afford stays ready until that budget, or the day, changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.core.state import Attempt, Plan, Purse, State
+from orchestrator.core.task import MODEL_BACKENDS, Task
+from orchestrator.core.words import AttemptKind, AttemptState, HoldReason
+
+#: A remainder below this, five cents, starts nothing.
+LEAST_MICROS = 50_000
+
+#: More than anybody can spend: the cap of an attempt without one.
+UNCAPPED = 10**18
+
+_DAY_MS = 86_400_000
+
+
+def is_paid(task: Task) -> bool:
+    """Tell whether the next attempt of a task costs money; a gate is a command."""
+    return task.wants is not AttemptKind.GATE and task.next_backend in MODEL_BACKENDS
+
+
+def is_affordable(s: State, plan: Plan, task: Task) -> bool:
+    """Tell whether every budget bears one more attempt of the task now."""
+    return not is_paid(task) or (not is_blown(s, plan) and share(s, plan, task) is not None)
+
+
+def share(s: State, plan: Plan, task: Task) -> int | None:
+    """Return what may be reserved for the next attempt of a task, in micros; None if a budget bears none."""
+    found = _cap(s)
+    for purse, most in (*_own(s, task), *_of_plan(plan), *_shared(s, plan)):
+        part = _part(s, purse, most)
+        if part is None:
+            return None
+        found = min(found, part)
+    return found
+
+
+def _cap(s: State) -> int:
+    return s.policy.attempt_cost_micros or UNCAPPED
+
+
+def _part(s: State, purse: Purse, most: int) -> int | None:
+    """Return how much of the cap of an attempt a budget bears; the last of it only when nothing is out."""
+    cap, left = _cap(s), most - purse.spent - purse.reserved
+    if left >= cap:
+        return cap
+    return left if not purse.reserved and left >= min(cap, LEAST_MICROS) else None
+
+
+def _own(s: State, task: Task) -> Iterator[tuple[Purse, int]]:
+    if most := task.rules.budget_micros or s.policy.task_budget_micros:
+        yield Purse(spent=task.spent_micros), most
+
+
+def _of_plan(plan: Plan) -> Iterator[tuple[Purse, int]]:
+    if plan.budget_micros:
+        yield plan.purse, plan.budget_micros
+
+
+def _shared(s: State, plan: Plan) -> Iterator[tuple[Purse, int]]:
+    if most := s.bounds.tenant_budget(plan.tenant_id):
+        yield s.tenant(plan.tenant_id).purse, most
+    if most := s.bounds.day_budget:
+        yield s.today, most
+
+
+def is_short_of_shared(s: State, plan: Plan) -> bool:
+    """Tell whether the tenant of a plan, or the day, cannot bear an attempt now."""
+    return any(_part(s, purse, most) is None for purse, most in _shared(s, plan))
+
+
+def may_settle(s: State, plan: Plan, task: Task) -> bool:
+    """Tell whether an attempt that is not affordable may be so later by itself: its task need not be held."""
+    if any(_part(s, purse, most) is None for purse, most in _own(s, task)):
+        return False
+    return plan.purse.reserved > 0 or is_short_of_shared(s, plan)
+
+
+def is_blown(s: State, plan: Plan) -> bool:
+    """Tell whether a plan has spent what it may without progress (core/fuse.py)."""
+    return 0 < s.policy.fuse_micros <= plan.fruitless_micros
+
+
+def reason_to_hold(s: State, plan: Plan) -> HoldReason:
+    """Return why a task of a plan that cannot afford it is held."""
+    return HoldReason.NO_PROGRESS if is_blown(s, plan) else HoldReason.BUDGET
+
+
+def reserve(s: State, plan: Plan, attempt: Attempt) -> None:
+    """Set aside what a live attempt may spend."""
+    for purse in (plan.purse, s.tenant(plan.tenant_id).purse, s.today):
+        purse.reserved += attempt.reserved_micros
+
+
+def settle(s: State, plan: Plan, attempt: Attempt, cost_micros: int | None) -> int:
+    """Give back what an attempt that has ended did not spend; None: nobody knows what it spent.
+
+    Returns:
+        What of its reservation counts as spent for want of a better figure.
+    """
+    kept = attempt.reserved_micros if cost_micros is None and attempt.state is AttemptState.STARTED else 0
+    spent = kept if cost_micros is None else cost_micros
+    for purse in (plan.purse, s.tenant(plan.tenant_id).purse, s.today):
+        purse.reserved -= attempt.reserved_micros
+        purse.spent += spent
+    s.tasks[attempt.task_id].spent_micros += spent
+    return kept
+
+
+def turn_day(s: State, *, at_ms: int) -> bool:
+    """Begin the spend of the day anew if it is another day, in UTC; tell whether it is."""
+    day = at_ms // _DAY_MS
+    is_another = day > s.day
+    if is_another:
+        s.day, s.today.spent = day, 0
+    return is_another

@@ -1,0 +1,188 @@
+"""Budgets: what is reserved, who waits and who is held, what is given back, and the fuse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.core import events as e
+from orchestrator.core.commands import EndAttempt, LeaseAttempt, SavePlan
+from orchestrator.core.limits import Limits, Overrides
+from orchestrator.core.state import Policy
+from orchestrator.core.task import TaskRules
+from orchestrator.core.words import AttemptState, FailureClass, PlanState, TaskState
+from tests.support.core import PLAN, World, spec
+
+M = 1_000_000
+DAY_MS = 86_400_000
+
+
+def world_of(*numbers: int, budget: int = 0, limits: Limits | None = None, **policy: int) -> World:
+    """Return a world with a plan of paid tasks and room for all of them."""
+    world = World(policy=Policy(backoff_ms=(0,), **policy), sessions_max=16)  # type: ignore[arg-type]
+    world.now_ms = 20_000 * DAY_MS
+    if limits is not None:
+        world.handle(e.LimitsSet(at_ms=0, limits=limits, has_credentials=True))
+    world.wait(0)
+    world.join("a", slots=16)
+    world.load([spec(n, backend="anthropic") for n in numbers], plan=replace(PLAN, budget_micros=budget))
+    return world
+
+
+def reserved(world: World) -> list[int]:
+    return [row.reserved_micros for row in world.commands if isinstance(row, LeaseAttempt)]
+
+
+def standing(world: World, task_id: int) -> tuple[str, str]:
+    return world.task(task_id).state.value, world.task(task_id).reason
+
+
+def test_an_attempt_reserves_its_cap_and_the_last_one_what_is_left():
+    world = world_of(1, 2, 3, budget=12 * M)
+    assert reserved(world) == [5 * M, 5 * M]
+    world.end(1, cost_micros=4 * M)
+    assert reserved(world) == [5 * M, 5 * M]  # 3 M are left, and the other may give some back
+    world.end(2, cost_micros=5 * M)
+    assert reserved(world) == [5 * M, 5 * M, 3 * M]
+
+
+def test_a_budget_below_the_cap_is_spent_and_not_refused():
+    assert reserved(world_of(1, budget=2 * M)) == [2 * M]
+
+
+def test_an_attempt_without_a_cap_has_all_of_the_budget_to_itself():
+    world = world_of(1, 2, budget=7 * M, attempt_cost_micros=0)
+    assert reserved(world) == [7 * M]
+    assert reserved(world_of(1, 2, attempt_cost_micros=0)) == [0, 0]
+
+
+def test_gates_and_commands_cost_nothing():
+    world = world_of(budget=1)
+    world.load(
+        [spec(7), spec(8, has_gate=True)],
+        plan=replace(PLAN, plan_id=2, budget_micros=1),
+    )
+    assert reserved(world) == [0, 0]
+
+
+def test_the_attempts_of_a_task_share_its_own_budget():
+    world = world_of()
+    rules = TaskRules(attempts_max=9, budget_micros=6 * M)
+    world.load([spec(7, backend="anthropic", rules=rules)], plan=replace(PLAN, plan_id=2))
+    world.end(7, AttemptState.FAILED, FailureClass.AGENT, cost_micros=4 * M)
+    world.wait(1)
+    assert reserved(world) == [5 * M, 2 * M]
+    world.end(7, AttemptState.FAILED, FailureClass.AGENT, cost_micros=2 * M)
+    world.wait(1)
+    assert standing(world, 7) == ("held", "budget")
+
+
+def test_a_task_beyond_its_own_budget_is_held_at_once_and_holds_nobody_up():
+    world = world_of(task_budget_micros=6 * M)
+    tasks = [spec(n, backend="anthropic", priority=n, spent_micros=6 * M if n == 7 else 0) for n in (7, 8, 9)]
+    world.load(tasks, plan=replace(PLAN, plan_id=2, budget_micros=100 * M))
+    assert standing(world, 7) == ("held", "budget")
+    assert world.running() == [8, 9]
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(tenant_budget_micros=8 * M), Limits(day_budget_micros=8 * M)], ids=["tenant", "day"]
+)
+def test_what_a_shared_budget_cannot_bear_waits_ready_and_goes_on_when_something_comes_back(limits: Limits):
+    world = world_of(1, limits=limits)
+    world.load([spec(7, backend="anthropic")], plan=replace(PLAN, plan_id=2))
+    assert (world.running(), world.task(7).state) == ([1], TaskState.READY)
+    world.end(1, cost_micros=1 * M)
+    assert reserved(world) == [5 * M, 5 * M]
+    world.end(7, AttemptState.FAILED, FailureClass.AGENT, cost_micros=7 * M)
+    world.wait(1)
+    assert (standing(world, 7), world.state.plans[2].state) == (("ready", ""), PlanState.ACTIVE)
+
+    budget = Overrides(tenant_budgets={"local": 20 * M}, day_budget=20 * M)
+    world.request("set_limits", overrides=budget)
+    assert world.running() == [7]
+
+
+def test_a_new_day_has_a_budget_of_its_own():
+    world = world_of(1, 2, limits=Limits(day_budget_micros=5 * M))
+    assert world.running() == [1]
+    world.end(1, cost_micros=5 * M)
+    world.wait(DAY_MS - 1)
+    assert world.running() == []
+    world.wait(1)
+    assert world.running() == [2]
+
+
+def test_another_tenant_has_a_budget_of_its_own():
+    world = world_of(1, limits=Limits(tenant_budget_micros=5 * M))
+    world.load([spec(7, backend="anthropic")], plan=replace(PLAN, plan_id=2, tenant_id="other"))
+    assert world.running() == [1, 7]
+
+
+def test_an_attempt_of_which_nobody_knows_what_it_spent_counts_as_all_of_it():
+    world = world_of(1, 2, budget=20 * M)
+    for task_id in (1, 2):
+        token = world.task(task_id).token
+        if task_id == 1:
+            world.handle(e.AttemptStarted(at_ms=0, token=token))
+        world.handle(e.AttemptLost(at_ms=0, token=token, reason="executor lost"))
+    assert world.state.plans[1].purse.spent == 5 * M  # the other never started
+    assert [row.kept_micros for row in world.commands if isinstance(row, EndAttempt)] == [5 * M, 0]
+
+
+def test_a_restart_knows_what_was_spent_and_what_is_reserved():
+    world = World()
+    world.now_ms = 20_000 * DAY_MS
+    world.handle(
+        e.ControlsRead(
+            at_ms=0,
+            is_paused=False,
+            overrides=Overrides(day_budget=12 * M),
+            spent={"local": 9 * M},
+            spent_today=5 * M,
+        )
+    )
+    world.join("a")
+    live = e.LiveAttempt(
+        token=999_999, task_id=1, kind=world_of(1).task(1).wants, number=1, agent_type="coder",
+        backend="anthropic", executor="a", state=AttemptState.STARTED, cancel_reason="",
+        reserved_micros=3 * M,
+    )  # fmt: skip
+    tasks = [spec(1, backend="anthropic", state=TaskState.RUNNING), spec(2, backend="anthropic")]
+    world.load(tasks, plan=replace(PLAN, state=PlanState.ACTIVE, spent_micros=2 * M), attempts=(live,))
+    assert (world.state.today.spent, world.state.today.reserved) == (5 * M, 3 * M)
+    assert (world.state.plans[1].purse.spent, world.state.plans[1].purse.reserved) == (2 * M, 3 * M)
+    assert world.state.tenants["local"].purse.spent == 9 * M
+    assert world.running() == [1]  # 4 M of the day are left, less than a cap, while 3 M may come back
+
+
+def test_the_fuse_holds_a_plan_that_spends_without_progress_and_a_done_task_mends_it():
+    world = world_of(1, 2, 3, fuse_micros=10 * M)
+    world.end(1, AttemptState.FAILED, FailureClass.AGENT, cost_micros=6 * M)
+    world.end(2, cost_micros=1 * M)  # done
+    assert world.state.plans[1].fruitless_micros == 0
+    for _ in range(2):
+        world.wait(1)
+        world.end(1, AttemptState.FAILED, FailureClass.AGENT, cost_micros=6 * M)
+    assert world.state.plans[1].fruitless_micros == 12 * M
+    assert [row.fruitless_micros for row in world.commands if isinstance(row, SavePlan)][-1] == 12 * M
+    world.end(3, AttemptState.FAILED, FailureClass.AGENT)
+    world.wait(1)
+    assert standing(world, 3) == ("held", "no progress")
+    assert not world.request("set_budget", budget_micros=0).error
+    assert world.task(3).state is TaskState.RUNNING
+
+
+def test_work_that_waits_for_its_gate_is_not_without_progress_until_the_gate_refuses_it():
+    world = world_of(fuse_micros=100 * M)
+    world.join("g", "gate")
+    world.load([spec(7, backend="anthropic", has_gate=True)], plan=replace(PLAN, plan_id=2))
+    world.end(7, cost_micros=6 * M)
+    assert world.state.plans[2].fruitless_micros == 0
+    world.end(7, AttemptState.FAILED, FailureClass.GATE)
+    assert world.state.plans[2].fruitless_micros == 6 * M
+    world.wait(1)
+    world.end(7, cost_micros=6 * M)
+    world.end(7)
+    assert world.state.plans.get(2) is None or world.state.plans[2].fruitless_micros == 0
