@@ -50,6 +50,8 @@ class Node:
         names_task: the heading calls itself a task, so it is one even without boxes.
         has_mark: `mark` is that of a box of its own, which beats what is said.
         status: what a `Status` field or cell says; `verdict` what an emoji at the title says.
+        raw: its line as written; empty for a record of a tracker, which stands in no line of its own.
+        status_text: the state of a record as it is written.
         is_row: a row of a table; one whose id a box or heading has too is no second task.
         is_parallel: its author says that it may run beside its neighbours, `[P]`.
         body: `(line, text)` below the title, in any order.
@@ -74,6 +76,7 @@ class Node:
     has_mark: bool = False
     span: MarkSpan | None = None
     status: Said | None = None
+    status_text: str = ""
     verdict: Said | None = None
     is_row: bool = False
     is_parallel: bool = False

@@ -36,7 +36,7 @@ _START = re.compile(
 )
 _AFTER = re.compile(r"[:.)\]*_~`：]*\s*(?:[-–—]\s+)?")
 _ALIAS = re.compile(
-    r"(?P<unit>phase|week|sprint|track|part|stage|milestone|epic|step|wave)s?\s+"
+    r"(?P<unit>phase|week|sprint|track|part|section|stage|milestone|epic|step|wave)s?\s+"
     r"(?P<name>[A-Z]{1,2}(?![A-Za-z])|\d+(?:\.\d+)*(?![\d-]))",
     re.IGNORECASE,
 )

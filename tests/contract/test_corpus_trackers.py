@@ -80,8 +80,8 @@ def test_task_master(number: str) -> None:
     tasks = [node for node in nodes if "." not in node.own_key]
     subtasks = [node for node in nodes if "." in node.own_key]
     assert (len(tasks), len(subtasks)) == (figures["tasks"], figures["subtasks"])
-    assert Counter(node.raw for node in tasks) == figures["status"]
-    assert Counter(node.raw for node in subtasks) == figures["substatus"]
+    assert Counter(node.status_text for node in tasks) == figures["status"]
+    assert Counter(node.status_text for node in subtasks) == figures["substatus"]
     assert Counter(node.priority for node in tasks) == {
         {"high": 1, "medium": 2, "low": 3}[word]: count for word, count in figures["prio"].items()
     }

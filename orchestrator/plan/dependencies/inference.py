@@ -26,7 +26,10 @@ _FENCE = re.compile(r"`{3,}|~{3,}")
 _ARROW = re.compile(r"\s*(?:→|⟶|⇒|=+>|-+>)\s*")
 _BRACKETS = re.compile(r"\([^()]*\)")
 _DRAWING = re.compile(r"[│├└┌┐┘┤┬┴┼]")
-_RELATIVE = frozenset({ReferenceKind.SECTIONS, ReferenceKind.ALL, ReferenceKind.TOPIC})
+_ITEM = re.compile(r"(?:[-*+]|\d{1,9}[.)])\s")
+_RELATIVE = frozenset(
+    {ReferenceKind.SECTIONS, ReferenceKind.ALL, ReferenceKind.TOPIC, ReferenceKind.PREVIOUS}
+)
 
 
 class Inference:
@@ -55,9 +58,14 @@ class Inference:
 
     def _prose(self, node: Node, line: int, text: str, *, is_on_order: bool) -> None:
         def is_name(word: str) -> bool:
-            return word[0].isupper() and self._lookup.named(word) is not None
+            is_section = is_on_order and word[0].isupper() and self._lookup.named(word) is not None
+            return is_section or self._lookup.is_id(word)
 
-        for hint in read_hints(text, is_name=is_name if is_on_order else None):
+        has_names = is_on_order or self._lookup.has_free_ids
+        has_line = bool(node.raw) or node.parent is None  # a record of a tracker stands in no line of its own
+        for hint in read_hints(text, is_name=is_name if has_names else None):
+            if line > node.line and _ITEM.match(text) and _is_of_list(hint):
+                continue
             is_stated = bool(is_on_order and hint.first and hint.then)
             is_stated = is_stated and hint.confidence >= BLOCKS_CONFIDENCE_MIN
             confidence = 1.0 if is_stated else hint.confidence
@@ -69,9 +77,9 @@ class Inference:
             said = Said(
                 kind=kind,
                 evidence=text[hint.start : hint.end],
-                line=line,
-                start=hint.start,
-                end=hint.end,
+                line=line if has_line else node.line,
+                start=hint.start if has_line else 0,
+                end=hint.end if has_line else 0,
                 is_explicit=is_stated,
                 confidence=round(confidence, 2),
             )
@@ -124,6 +132,12 @@ class Inference:
             if nodes:
                 before, before_start = nodes, start
             start = arrow.end() if arrow else end
+
+
+def _is_of_list(hint: Hint) -> bool:
+    """Whether it speaks of "the previous step", which in a list below a task is the item before."""
+    sides = (*hint.first, *hint.then)
+    return any(each.kind is ReferenceKind.PREVIOUS and each.first != "task" for each in sides)
 
 
 def _is_relative(side: Sequence[Reference]) -> bool:

@@ -13,9 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.plan.dependencies.references import Reference, ReferenceKind
 from orchestrator.plan.draft import Node
-from orchestrator.plan.keys import split_number
+from orchestrator.plan.keys import KEY, split_number
 
 _SECTION_NAME = re.compile(r"[^:]{1,40}:\s*(?P<name>[^(–—:]{2,60}?)\s*(?:\(|\s[-–—]\s|$)")
+_LETTERED = re.compile(r"(?P<letter>[A-Z]{1,2})(?:[.:)]|\s+[-–—])\s")
+_FREE_ID = re.compile(rf"(?!{KEY}$)(?=[\w./-]*[\d-])(?=[\w./-]*[A-Za-z])[A-Za-z0-9][\w./-]*\w")
 _STORY = re.compile(r"\b(?:user\s+story\s+|US)(\d+[a-z]?)\b", re.IGNORECASE)
 
 
@@ -54,16 +56,20 @@ class Lookup:
         for numbered in self._numbered.values():
             numbered.sort(key=_number)
         self._forms = {_form(node.own_key) for node in nodes if node.own_key}
+        self._free_ids = {node.own_key for node in nodes if _FREE_ID.fullmatch(node.own_key)}
         self._topics: dict[str, tuple[list[Node], list[int]]] = {}
 
     def targets(self, node: Node, reference: Reference) -> list[Node] | None:
         """The nodes that a reference at a node names; None if it names none."""
         match reference.kind:
-            case ReferenceKind.KEY | ReferenceKind.OUTSIDE:
+            case ReferenceKind.KEY | ReferenceKind.NUMBER | ReferenceKind.OUTSIDE:
                 known = self._known(reference.first, node)
                 return [known] if known else None
             case ReferenceKind.RANGE:
                 return self._range(node, reference)
+            case ReferenceKind.PREVIOUS:
+                before = self._sibling_before(node)
+                return [before] if before else None
             case ReferenceKind.SECTION:
                 return self._sections(node, reference)
             case ReferenceKind.SECTIONS:
@@ -80,6 +86,15 @@ class Lookup:
     def named(self, name: str) -> Node | None:
         """The one section with that name: `Setup` for "Phase 1: Setup (Shared)"."""
         return self._by_name.get(name.casefold())
+
+    def is_id(self, word: str) -> bool:
+        """Whether a word is an id of another form than those that are known from afar, such as `app-a3f`."""
+        return word in self._free_ids
+
+    @property
+    def has_free_ids(self) -> bool:
+        """Whether there are such ids, as in the plans of trackers."""
+        return bool(self._free_ids)
 
     def has_form(self, key: str) -> bool:
         """Whether ids of the plan look like this one."""
@@ -165,6 +180,14 @@ class Lookup:
                 yield sibling
             level = level.parent
 
+    def _sibling_before(self, node: Node) -> Node | None:
+        """What stands directly before a node under the same parent."""
+        position = self._start[node]
+        before = self.nodes[position - 1] if position else None
+        while before is not None and before is not node.parent and before.parent is not node.parent:
+            before = before.parent
+        return before if before is not node.parent else None
+
     def _topic(self, node: Node, topic: str) -> list[Node]:
         """The sections whose titles name the topic; without one the tasks of that domain above this one."""
         if topic not in self._topics:
@@ -212,9 +235,13 @@ def stories(title: str) -> list[str]:
 
 
 def _aliases(node: Node) -> list[str]:
-    """What a section is called: `phase 3`, and `user story 1` for "Phase 3: User Story 1 - Export"."""
-    numbers = stories(node.title) if node.is_heading else ()
-    return [alias for alias in (node.alias, *(f"user story {number}" for number in numbers)) if alias]
+    """What a section is called: `phase 3`, `user story 1` too for "Phase 3: User Story 1 - Export", and
+    `section b` for "B. Screens"."""
+    if not node.is_heading:
+        return [node.alias] if node.alias else []
+    lettered = _LETTERED.match(node.title)
+    names = [node.alias, f"section {lettered['letter'].lower()}" if lettered else ""]
+    return [alias for alias in (*names, *(f"user story {number}" for number in stories(node.title))) if alias]
 
 
 def _names(node: Node) -> Iterator[str]:

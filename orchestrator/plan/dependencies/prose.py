@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.plan.dependencies.cues import BLOCKS_CONFIDENCE_MIN, STEMS, Cue, Shape, find_cues
-from orchestrator.plan.dependencies.references import Reference, ReferenceKind, find_references, may_name
+from orchestrator.plan.dependencies.references import (
+    Reference,
+    ReferenceKind,
+    find_references,
+    may_name,
+    without_hashes,
+)
 from orchestrator.plan.keys import KEY
 from orchestrator.plan.model import DependencyKind
 
@@ -45,10 +51,10 @@ _CODE = re.compile(r"`+([^`]+)`+")
 _QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|„[^“”]*[“”]|«[^»]*»|(?<![\w'])'[^']{2,}'(?![\w'])")
 _HIDDEN = re.compile(r"~~.*?~~|<!--.*?-->|\]\([^)]*\)|https?://\S+")
 _HIDING = re.compile(r"[`\"“„«'~<]|\]\(|://")  #: without one of these signs nothing is hidden
-_MARKUP = str.maketrans("*[]#", "    ")
+_MARKUP = str.maketrans("*[]", "   ")
 _EMPHASIS = re.compile(r"(?<!\w)_+|_+(?!\w)")
 _SHORT = re.compile(r"\b(?:cf|e\.g|i\.e|vs|approx)(\.)", re.IGNORECASE)
-_ONLY_NAMES = re.compile(rf"[\s#]*(?:Task\s+)?{KEY}(?:\s*[-–,]\s*{KEY})*\s*")
+_ONLY_NAMES = re.compile(rf"[\s#]*(?:Task\s+)?(?:{KEY}(?:\s*[-–,]\s*{KEY})*|#\d+)\s*")
 _SENTENCE = re.compile(r"[^.!?]*(?:[.!?](?!\s|$)[^.!?]*)*[.!?]?")
 
 _NOT = _words(r"not|no|never|neither|nor|none|nothing|without|cannot|\w+n['’]t")
@@ -117,7 +123,7 @@ def read_hints(text: str, *, is_name: Callable[[str], bool] | None = None) -> It
     """Yield what a line says, in order. Linear in the line.
 
     Args:
-        is_name: whether a single word is the name of a section; None where none is.
+        is_name: whether a single word is an id or the name of a section; None where none is.
     """
     if len(text) > LINE_CHARS_MAX or not (is_name or may_name(text)) or not _may_cue(text):
         return
@@ -150,7 +156,7 @@ def _masked(text: str) -> str:
         text = _HIDDEN.sub(blank, text)
         text = _CODE.sub(code, text)
         text = _QUOTED.sub(lambda match: "_" * len(match[0]), text)
-    text = _SHORT.sub(lambda match: match[0][:-1] + " ", text).translate(_MARKUP)
+    text = without_hashes(_SHORT.sub(lambda match: match[0][:-1] + " ", text).translate(_MARKUP))
     return _EMPHASIS.sub(blank, text) if "_" in text else text
 
 

@@ -255,7 +255,7 @@ class _Reader:
 
     def _is_work(self, node: Node, containers: Set[str]) -> bool:
         """Whether an issue is a task; counts it under what it is instead, if not."""
-        if plain_status(node.raw) == "tombstone":
+        if plain_status(node.status_text) == "tombstone":
             self._left_out["tombstone"] += 1
             return False
         if node.own_key in containers:

@@ -135,7 +135,7 @@ def take_status(node: Node, status: str, known: Mapping[str, Mark]) -> Iterator[
     mark = {**_COMMON_STATUSES, **known}.get(plain_status(status))
     node.mark = Mark.BLOCKED if mark is None else mark
     node.has_mark = True
-    node.raw = status
+    node.status_text = status
     if mark is None:
         message = (
             f"The status {status[:_SHOWN_CHARS_MAX]!r} of {_name(node)} is unknown, so the task is held."
@@ -219,7 +219,7 @@ def unknown_parent(node: Node, parent: str) -> Finding:
 def count_states(nodes: Iterable[Node]) -> Checkboxes:
     """Count the states of tasks, those that are neither open nor done by the words that are written."""
     marked = [node for node in nodes if node.has_mark]
-    others = [node.raw for node in marked if node.mark not in (Mark.OPEN, Mark.DONE)]
+    others = [node.status_text for node in marked if node.mark not in (Mark.OPEN, Mark.DONE)]
     return Checkboxes(
         open=sum(node.mark is Mark.OPEN for node in marked),
         done=sum(node.mark is Mark.DONE for node in marked),

@@ -303,3 +303,16 @@ def test_the_state_of_an_issue_of_a_batch_is_a_box() -> None:
 )
 def test_other_markdown_is_no_batch(text: str) -> None:
     assert read_plan(text).format == "checklist"
+
+
+def test_sentences_of_titles_and_descriptions_are_read() -> None:
+    plan = _read(
+        _issue("a3", title="Pay by card"),
+        _issue("b7.1", title="Refund, after shop-a3"),
+        _issue("c", title="Ship", description="Notes.\nBlocked by shop-b7.1, not by shop-d.\n"),
+        _issue("d", title="Needs shopping"),
+    )
+    assert [(edge.task, edge.on, edge.evidence, edge.line) for edge in plan.dependencies] == [
+        ("shop-b7.1", "shop-a3", "after shop-a3", 2),
+        ("shop-c", "shop-b7.1", "Blocked by shop-b7.1", 3),
+    ]

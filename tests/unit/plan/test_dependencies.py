@@ -276,3 +276,30 @@ def test_every_notation_that_was_seen(title: str, lines: str, edges: set[tuple[s
     plan = read_plan(NOTATIONS.format(title=title, lines=lines))
     assert _edges(plan) == edges
     assert {edge.kind for edge in plan.dependencies} <= {DependencyKind.BLOCKS}
+
+
+@pytest.mark.parametrize(
+    "heading", ["B. Screens", "B: Screens", "B) Screens", "B — Screens", "Section B: Screens"]
+)
+@pytest.mark.parametrize("words", ["all of section B", "Section B", "all tasks of section B"])
+def test_a_section_is_called_by_its_letter(heading: str, words: str) -> None:
+    plan = read_plan(
+        f"## {heading}\n- [ ] x\n## C. Rest\n- [ ] y\n  - depends: {words}\n- [ ] z\n  Needs {words}.\n"
+    )
+    assert [edge.task for edge in plan.dependencies] == ["y", "z"]
+    assert {edge.on for edge in plan.dependencies} == {plan.tasks[0].key}
+
+
+def test_the_previous_task_is_that_before_it_in_its_section() -> None:
+    plan = read_plan(
+        "## One\n- [ ] a\n  - [ ] a1\n  - [ ] a2\n    Runs after the previous step.\n"
+        "- [ ] b\n  - depends: the previous task\n"
+        "## Two\n- [ ] c\n  - depends: previous task\n- [ ] d\n  Blocked by the task above.\n"
+    )
+    assert [(edge.task, edge.on) for edge in plan.dependencies] == [("b", "a"), ("a2", "a1"), ("d", "c")]
+    assert [(each.line, each.code) for each in plan.findings] == [(10, "outside-dependency")]
+
+
+def test_the_previous_step_in_a_list_is_no_task() -> None:
+    text = "### Task 1.1: a\n- [ ] x\n### Task 1.2: b\n- [ ] x\n- [ ] y, after the previous step\n"
+    assert read_plan(text).dependencies == ()

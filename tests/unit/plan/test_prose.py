@@ -46,6 +46,8 @@ PLAN = """
 - [ ] 2.2 q
 - [ ] 2.3 r
 - [ ] 2.4 s
+## Section C: Leftovers
+- [ ] C.1 Sweep
 """
 AT_HAND = "A.2.3"
 SIGNS = {DependencyKind.BLOCKS: ">", DependencyKind.INFORMS: "~", DependencyKind.RELATES: "?"}

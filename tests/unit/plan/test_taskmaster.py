@@ -209,3 +209,18 @@ def test_its_folder_is_the_plan(tmp_path: Path, named: str) -> None:
         (tmp_path / ".taskmaster" / name).write_text(text)
     plan = read_path(tmp_path / named)
     assert (plan.format, [task.key for task in plan.tasks], plan.errors) == ("taskmaster", ["1", "2"], ())
+
+
+def test_sentences_of_titles_and_details_are_read() -> None:
+    plan = _read(
+        _task(1),
+        _task(2, details="Start once task 1 is merged.\nIt takes 3 hours.", subtasks=[_task(1), _task(2)]),
+        _task(3, title="Requires tasks 1 and 2"),
+        _task(4, title="Check (after the previous task)"),
+    )
+    assert {(edge.task, edge.on) for edge in plan.dependencies if edge.task in {"3", "4"}} == {
+        ("3", "1"),
+        ("3", "2"),
+        ("4", "3"),
+    }
+    assert {edge.line for edge in plan.dependencies if edge.task == "3"} == {plan.tasks[4].line}
