@@ -337,8 +337,9 @@ class Model:
             if is_probe or (is_tripped and breaker.state is BreakerState.CLOSED):
                 breaker.state, breaker.opened_at_ms = BreakerState.OPEN, now_ms
 
-    def lose_unproven(self, node: Node, *, cost: int) -> None:
+    def lose_unproven(self, node: Node, *, now_ms: int, cost: int) -> None:
         """Nobody could prove that a lost attempt is gone: a person decides."""
+        self._note_outcome(node, AttemptState.LOST, F.INFRASTRUCTURE, now_ms=now_ms)
         node.token = 0
         node.plan.spent += cost
         node.losses += 1

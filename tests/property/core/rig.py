@@ -198,7 +198,7 @@ class Rig:
         if reason == leases.TIMED_OUT:
             self.model.end(node, AttemptState.TIMED_OUT, None, now_ms=self.now_ms, cost=cost)
         elif reason.endswith(leases.UNPROVEN):
-            self.model.lose_unproven(node, cost=cost)
+            self.model.lose_unproven(node, now_ms=self.now_ms, cost=cost)
         else:
             lost = (AttemptState.LOST, FailureClass.INFRASTRUCTURE)
             self.model.end(node, *lost, now_ms=self.now_ms, cost=cost)
