@@ -21,7 +21,7 @@ from orchestrator.core.limits import Limits
 from orchestrator.core.state import Policy
 from orchestrator.errors import QueueFull
 from orchestrator.ports import MICROS
-from orchestrator.routing import choose_backend
+from orchestrator.routing import choose_backend, not_installed
 from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, SchedulingSettings
 from orchestrator.settings import Settings
 from orchestrator.store.scheduler import PostgresSchedulerStore
@@ -139,6 +139,7 @@ def scheduling_settings(settings: Settings) -> SchedulingSettings:
                 plan_default_max=limits.plan_default_max,
             ),
             has_credentials=settings.has_credentials,
+            not_installed=not_installed(),
         ),
         inbox_max=limits.inbox_max,
         affinity_s=settings.metrics.affinity_read_s,

@@ -108,6 +108,7 @@ def _hold_rows() -> Iterator[tuple[str, ...]]:
     by_itself = {
         HoldReason.BUDGET: "a larger budget of the plan",
         HoldReason.NO_CREDENTIALS: "a start of the stack with a key",
+        HoldReason.NOT_INSTALLED: "a start of the stack with the program",
     }
     for (word, meaning), reason in zip(_meanings(HoldReason), HoldReason, strict=True):
         person = remedy_of(reason.value, key="KEY", plan="PLAN")

@@ -31,7 +31,9 @@ class SubmitOptions(BaseModel):
         ""
     )
     workdir: Annotated[str, Field(description="Absolute folder of the work.")] = ""
-    backend: Annotated[str, Field(description="`auto`, `command`, `simulated` or `anthropic`.")] = "auto"
+    backend: Annotated[
+        str, Field(description="`auto`, `command`, `simulated`, `anthropic` or `claude-code`.")
+    ] = "auto"
     until: Annotated[str, Field(description="Work only on the task of this key and what it needs.")] = ""
     take: Annotated[bool, Field(description="Also work on tasks marked in progress.")] = False
     retry: Annotated[bool, Field(description="Try again what failed, if the plan stalled.")] = False

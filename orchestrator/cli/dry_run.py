@@ -10,13 +10,12 @@ from orchestrator.cli.output import Output
 from orchestrator.cli.plan_files import Choices
 from orchestrator.cli.summary import remedy_of
 from orchestrator.cli.text import count, duration, one_line
-from orchestrator.core.task import GATE_POOL
+from orchestrator.core.task import GATE_POOL, MODEL_BACKENDS
 from orchestrator.core.words import HoldReason, TaskKind
 from orchestrator.errors import Finding
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import ESTIMATE_MS_DEFAULT, Mark, Plan, PlanTask
-from orchestrator.routing import Routing, choose_backend, wanted_backend
-from orchestrator.routing.backends import ANTHROPIC
+from orchestrator.routing import Routing, choose_backend, not_installed, wanted_backend
 from orchestrator.settings import Settings
 
 _CRITICAL_SHOWN_MAX = 12
@@ -92,7 +91,7 @@ def dry_run(plan: Plan, choices: Choices, *, settings: Settings) -> DryRun:
             has_gate=bool(task.verify),
             review=task.options.get("review", ""),
             estimate_ms=ESTIMATE_MS_DEFAULT if task.estimate_ms is None else task.estimate_ms,
-            held=_held(task, take=choices.take) or _lacks_credentials(task, backend, settings),
+            held=_held(task, take=choices.take) or _lacking(task, backend, settings),
         )
         for task in plan.tasks
         if task.kind is TaskKind.LEAF and task.key in wave_of
@@ -142,12 +141,14 @@ def _held(task: PlanTask, *, take: bool) -> str:
     return HoldReason.ELSEWHERE if task.mark is Mark.IN_PROGRESS and not take else ""
 
 
-def _lacks_credentials(task: PlanTask, wanted: str, settings: Settings) -> str:
+def _lacking(task: PlanTask, wanted: str, settings: Settings) -> str:
     """A task is held before its work if its review could not be paid for: work is not done in vain."""
     needed = {choose_backend(wanted, has_run=bool(task.run))}
     if "review" in task.options:
         needed.add(choose_backend(wanted, has_run=False))
-    return HoldReason.NO_CREDENTIALS if ANTHROPIC in needed and not settings.has_credentials else ""
+    if needed & MODEL_BACKENDS and not settings.has_credentials:
+        return HoldReason.NO_CREDENTIALS
+    return HoldReason.NOT_INSTALLED if needed & not_installed() else ""
 
 
 def _sessions(tasks: tuple[TaskPreview, ...]) -> Counter[str]:

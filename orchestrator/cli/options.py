@@ -38,7 +38,7 @@ Workdir = Annotated[
     typer.Option("--workdir", metavar="DIR", help="Folder to work in; by default the one the plan names."),
 ]
 Backend = Annotated[
-    Literal["auto", "command", "simulated", "anthropic"],
+    Literal["auto", "command", "simulated", "anthropic", "claude-code"],
     typer.Option(
         "--backend", help="What runs the tasks. auto: `run:` lines by command, all else with Claude."
     ),

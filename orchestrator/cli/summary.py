@@ -23,6 +23,9 @@ _REMEDIES = {
     HoldReason.NO_CREDENTIALS: (
         "set ANTHROPIC_API_KEY and run the plan again; without it a task needs `run:` lines and no `review:`"
     ),
+    HoldReason.NOT_INSTALLED: (
+        "install Claude Code, `pip install 'coditect-orchestrator[claude-code]'`, and run the plan again"
+    ),
     HoldReason.BUDGET: "allow it more: `orchestrator budget {plan} USD`",
     HoldReason.APPROVAL: "`orchestrator approve {key} --plan {plan}`, or `orchestrator reject` it",
     HoldReason.MANUAL: "do it, then say so: `orchestrator finish {key} --plan {plan}`",

@@ -102,7 +102,12 @@ class PlanRevised(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsSet(Event):
-    """The settings say how many attempts may be live at once, and whether a model can be had."""
+    """The settings say how many attempts may be live at once, and what can work here.
+
+    Attributes:
+        has_credentials: there is a key for a model.
+        not_installed: backends that need a program which is not on this machine.
+    """
 
     limits: Limits
     has_credentials: bool

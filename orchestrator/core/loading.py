@@ -20,7 +20,7 @@ from orchestrator.core.moving import (
     move_plan,
     move_task,
     reason_to_hold,
-    release_holds,
+    release_what_works,
     roll_up,
     start_or_wait,
 )
@@ -120,8 +120,8 @@ def on_plan_loaded(s: State, event: PlanLoaded, *, at_ms: int) -> None:
         if live.state is AttemptState.LOST:  # fenced, and the scheduler died before the task followed
             lost = AttemptLost(at_ms=at_ms, token=live.token, reason=live.end_reason)
             on_attempt_lost(s, lost, at_ms=at_ms)
-    if s.has_credentials and (plan.counts[TaskState.HELD] or plan.wanted is not None):
-        release_holds(s, plan, HoldReason.NO_CREDENTIALS)
+    if plan.counts[TaskState.HELD] or plan.wanted is not None:
+        release_what_works(s, plan)
     fairness.offer_all(s, plan)
     s.touched.add(plan.plan_id)
 

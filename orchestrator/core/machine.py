@@ -26,14 +26,14 @@ from orchestrator.core.leases import (
     watch_attempts,
 )
 from orchestrator.core.loading import on_plan_loaded, on_slice_loaded
-from orchestrator.core.moving import release_holds, settle_plan
+from orchestrator.core.moving import release_what_works, settle_plan
 from orchestrator.core.reports import on_attempt_ended, on_attempt_lost, on_attempt_started
 from orchestrator.core.requests import on_requested
 from orchestrator.core.revising import on_plan_revised
 from orchestrator.core.state import State
 from orchestrator.core.task import GATE_POOL
 from orchestrator.core.timers import end_backoffs, forget_plans
-from orchestrator.core.words import AttemptKind, HoldReason, PlanState
+from orchestrator.core.words import AttemptKind, PlanState
 
 AnyEvent = (
     e.TokensReserved
@@ -123,12 +123,11 @@ class SchedulerState(State):
                 assert_never(event)
 
     def _set_limits(self, event: e.LimitsSet) -> None:
-        had_credentials, self.has_credentials = self.has_credentials, event.has_credentials
+        self.has_credentials, self.not_installed = event.has_credentials, event.not_installed
         self.bounds.limits = event.limits
         offer_everybody(self)
-        if event.has_credentials and not had_credentials:
-            for plan in self.plans.values():
-                release_holds(self, plan, HoldReason.NO_CREDENTIALS)
+        for plan in self.plans.values():
+            release_what_works(self, plan)
 
     def _restore_controls(self, event: e.ControlsRead) -> None:
         self.is_paused = event.is_paused

@@ -139,10 +139,10 @@ def reason_to_hold(s: State, task: Task) -> HoldReason | None:
     """Return why a task that could start may not."""
     if task.hold_when_ready is not None and not task.is_released:
         return task.hold_when_ready
-    if s.has_credentials:
-        return None
-    needs_model = task.backend in MODEL_BACKENDS or task.rules.review_backend in MODEL_BACKENDS
-    return HoldReason.NO_CREDENTIALS if needs_model else None
+    backends = {task.backend, task.rules.review_backend}
+    if not s.has_credentials and backends & MODEL_BACKENDS:
+        return HoldReason.NO_CREDENTIALS
+    return HoldReason.NOT_INSTALLED if backends & s.not_installed else None
 
 
 def go_on(s: State, task: Task) -> None:
@@ -289,10 +289,17 @@ def start_afresh(s: State, task: Task) -> None:
     start_or_wait(s, task)
 
 
+def release_what_works(s: State, plan: Plan) -> None:
+    """Let those tasks of a plan start whose backend could not work and can now."""
+    for reason in (HoldReason.NO_CREDENTIALS, HoldReason.NOT_INSTALLED):
+        release_holds(s, plan, reason)
+
+
 def release_holds(s: State, plan: Plan, reason: HoldReason) -> None:
     """What the tasks of a plan were held for has gone away: they may start."""
     tasks = [s.tasks[task_id] for task_id in plan.task_ids]
     held = [task for task in tasks if task.state is TaskState.HELD and task.reason == reason.value]
+    held = [task for task in held if reason_to_hold(s, task) is not reason]
     if held:
         wake(s, plan, reason=f"no longer held: {reason.value}")
     for task in held:

@@ -18,7 +18,7 @@ from orchestrator.core.asked import (
 )
 from orchestrator.core.commands import ReleaseTask
 from orchestrator.core.events import Requested
-from orchestrator.core.moving import ask_cancel, finish_task, move_task, start_afresh, wake
+from orchestrator.core.moving import ask_cancel, finish_task, move_task, reason_to_hold, start_afresh, wake
 from orchestrator.core.relinking import add_dependency, drop_dependency, rescope, ring
 from orchestrator.core.state import State
 from orchestrator.core.task import Task
@@ -224,6 +224,11 @@ def _on_release_task(s: State, event: Requested) -> Result:
         raise Refusal(
             f"Task {task.task_id} needs a model, and there are no credentials.",
             remedy="Set ANTHROPIC_API_KEY and start the stack again.",
+        )
+    if task.reason == HoldReason.NOT_INSTALLED.value and reason_to_hold(s, task) is HoldReason.NOT_INSTALLED:
+        raise Refusal(
+            f"Task {task.task_id} needs a program that is not installed.",
+            remedy="Install it, as `orchestrator doctor` says, and start the stack again.",
         )
     plan = s.plans[task.plan_id]
     wake(s, plan)

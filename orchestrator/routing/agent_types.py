@@ -32,7 +32,7 @@ class AgentType:
     Attributes:
         domains: fields of work, in the words of plan/classify.py.
         keywords: words of a task's title that point to it, lower case.
-        backend: `auto`, `command`, `simulated` or `anthropic`.
+        backend: `auto`, `command`, `simulated`, `anthropic` or `claude-code`.
         model: id of the model; empty = the default of the settings.
         tools: names of the tools it may use; empty = all.
         prompt: who the agent is and how it works, for the model.
@@ -65,7 +65,7 @@ class _FrontMatter(BaseModel):
     description: str = Field(default="", max_length=1024)
     domains: _Words = Field(default=(), validation_alias=AliasChoices("domains", "domain"))
     keywords: _Words = ()
-    backend: Literal["auto", "command", "simulated", "anthropic"] = "auto"
+    backend: Literal["auto", "command", "simulated", "anthropic", "claude-code"] = "auto"
     model: str = ""
     tools: _Words = ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.errors import PlanError
+from orchestrator.installed import claude_code_program
 from orchestrator.plan.model import Plan
 from orchestrator.settings import Settings
 
@@ -10,7 +11,8 @@ AUTO = "auto"
 COMMAND = "command"
 SIMULATED = "simulated"
 ANTHROPIC = "anthropic"
-BACKENDS = (AUTO, COMMAND, SIMULATED, ANTHROPIC)
+CLAUDE_CODE = "claude-code"
+BACKENDS = (AUTO, COMMAND, SIMULATED, ANTHROPIC, CLAUDE_CODE)
 
 
 def wanted_backend(asked: str, *, plan: Plan, settings: Settings) -> str:
@@ -36,6 +38,11 @@ def choose_backend(wanted: str, has_run: bool) -> str:
     if wanted != AUTO:
         return wanted
     return COMMAND if has_run else ANTHROPIC
+
+
+def not_installed() -> frozenset[str]:
+    """Return the backends of which what they run is not installed on this machine."""
+    return frozenset() if claude_code_program() else frozenset({CLAUDE_CODE})
 
 
 def backend_note(settings: Settings) -> str:

@@ -55,6 +55,15 @@ def without_progress() -> World:
     return world
 
 
+def without_its_program() -> World:
+    world = World()
+    world.handle(replace(world.limits, not_installed=frozenset({"claude-code"})))
+    world.join("a")
+    world.load([spec(1, rules=TaskRules(review_agent="reviewer", review_backend="claude-code"))])
+    assert "not installed" in world.request("release_task", task_id=1).error
+    return world
+
+
 def asked(reason: str = "") -> World:
     world = world_of()
     world.request("pause_plan")
@@ -98,6 +107,7 @@ HOLDS = {
         begin=lambda: world_of(has_credentials=False, backend="anthropic"),
         end=lambda world: world.handle(replace(world.limits, has_credentials=True)),
     ),
+    HoldReason.NOT_INSTALLED: Hold(begin=without_its_program, end=lambda world: world.handle(world.limits)),
     HoldReason.CANNOT_PROVE_DEAD: Hold(begin=lambda: lost(EXECUTOR_LOST + UNPROVEN)),
     HoldReason.LOST: Hold(begin=lambda: lost(EXECUTOR_LOST, RetryLost.NEVER)),
     HoldReason.POISON: Hold(begin=lost_three_times),

@@ -53,6 +53,7 @@ CASES = [
     Case(kind="hold_task", task_id=1),
     Case(kind="release_task", task_id=1),
     Case(kind="release_task", task_id=2, tasks={2: {"backend": "anthropic"}}, has_credentials=False),
+    Case(kind="release_task", task_id=2, tasks={2: {"backend": "claude-code"}}),
     Case(kind="release_task", task_id=3),
     Case(kind="approve_task", task_id=2, tasks={2: HELD}),
     Case(kind="add_dependency", task_id=2, args={"on_task": 9}),
@@ -72,6 +73,7 @@ CASES = [
 def refused(case: Case) -> Answer:
     """Bring a world to where the request is refused, and ask."""
     world = World(has_credentials=case.has_credentials)
+    world.handle(replace(world.limits, not_installed=frozenset({"claude-code"})))
     args = dict(case.args)
     edges = args.pop("edges", [(5, 1)])
     world.join("a", slots=1)
