@@ -40,7 +40,7 @@ from orchestrator.settings_sources import (
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(ge=0, le=1)]
-BackendChoice = Literal["auto", "command", "simulated", "anthropic"]
+BackendChoice = Literal["auto", "command", "simulated", "anthropic", "claude-code"]
 
 
 class Section(BaseModel):
