@@ -81,6 +81,7 @@ class Proposal(View):
     """Subtasks for one task, as a model proposes them; nothing of the plan is changed by it.
 
     Attributes:
+        is_new: the model was asked for it now; else it was kept, and cost nothing more.
         keys: of the subtasks, in their order.
         base_digest: of the plan's text that `files` is an edit of.
         file: path of the file that is edited, as in `files`.
@@ -90,6 +91,7 @@ class Proposal(View):
     """
 
     id: int
+    is_new: bool
     plan_id: int
     task_key: str
     keys: tuple[str, ...]

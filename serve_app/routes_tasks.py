@@ -39,12 +39,20 @@ async def logs(
     summary="Have a model propose subtasks",
     responses=problems(400, 404, 409, 422, 503),
 )
-async def decompose(service: Served, ref: TaskRef, plan: InPlan = "") -> Proposal:
+async def decompose(
+    service: Served,
+    ref: TaskRef,
+    plan: InPlan = "",
+    again: Annotated[bool, Query(description="Ask the model even if a proposal is kept.")] = False,
+    idempotency_key: IdempotencyKey = "",
+) -> Proposal:
     """Return subtasks and the plan's text with them in it; nothing of the plan is changed.
 
-    To apply it, put its `files` as a revision of `base_digest`. Asking the model costs money each time.
+    To apply it, put its `files` as a revision of `base_digest`. What was proposed is kept, and given again as
+    long as the task is as it was; asking the model costs money, of the plan's budget.
     """
-    return await service.decompose((await _task(service, ref, plan)).id)
+    task = await _task(service, ref, plan)
+    return await service.decompose(task.id, again=again, idempotency_key=idempotency_key)
 
 
 @router.post(

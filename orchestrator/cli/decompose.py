@@ -23,15 +23,22 @@ Plan = Annotated[
 ]
 Apply = Annotated[bool, typer.Option("--apply", help="Ask, and then write the subtasks into the plan.")]
 Yes = Annotated[bool, typer.Option("--yes", help="As --apply, without asking.")]
+Again = Annotated[bool, typer.Option("--again", help="Ask the model anew, though a proposal is kept.")]
 
 
 def decompose(
-    plan: Plan, task: options.TaskRef, apply: Apply = False, yes: Yes = False, json: options.Json = False
+    plan: Plan,
+    task: options.TaskRef,
+    apply: Apply = False,
+    yes: Yes = False,
+    again: Again = False,
+    json: options.Json = False,
 ) -> None:
     """Have a model propose subtasks for a task, and show what they would add to the plan.
 
     Nothing is changed without --apply. With it the plan runs by the new text, which also goes into its file
-    if that is named or kept in step here. Tokens and cost are shown, and are spent each time.
+    if that is named or kept in step here. What was proposed is kept: it is shown and applied without asking
+    the model again, as long as the task is as it was. Tokens and cost are shown, and count for the plan.
 
     Example: orchestrator decompose plan.md A.1.3 --apply
     """
@@ -44,7 +51,7 @@ def decompose(
         path = (named or _kept(known)) if apply or yes else named
         if path is not None:
             _require_same(client, known, path)
-        proposal = client.decompose(client.task(task, plan_id=known.id).id)
+        proposal = client.decompose(client.task(task, plan_id=known.id).id, again=again)
         _show(proposal, output)
         if not (yes or (apply and output.asks("Apply it?"))):
             output.result({"proposal": proposal, "applied": False}, "Nothing was changed.")
@@ -81,7 +88,8 @@ def _show(proposal: Proposal, output: Output) -> None:
     output.say(proposal.diff)
     tokens = proposal.input_tokens + proposal.output_tokens
     what = f"{count(len(proposal.subtasks), 'subtask')} for {proposal.task_key}"
-    output.say(f"{what} by {proposal.model}: {tokens} tokens, {money(proposal.cost_micros)}")
+    when = "" if proposal.is_new else "; proposed before, --again asks anew"
+    output.say(f"{what} by {proposal.model}: {tokens} tokens, {money(proposal.cost_micros)}{when}")
 
 
 def _apply(client: Client, proposal: Proposal, path: Path | None) -> str:

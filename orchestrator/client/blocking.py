@@ -135,9 +135,9 @@ class Client:
         """Leave a note on a task or on a plan."""
         return self._send(calls.write_note(plan_id, new, idempotency_key=idempotency_key))
 
-    def decompose(self, task_id: int) -> Proposal:
-        """Have a model propose subtasks for a task; nothing is changed by that."""
-        return self._send(calls.decompose(task_id))
+    def decompose(self, task_id: int, *, again: bool = False, idempotency_key: str = "") -> Proposal:
+        """Have a model propose subtasks for a task, anew if `again`; nothing is changed by that."""
+        return self._send(calls.decompose(task_id, again=again, idempotency_key=idempotency_key))
 
     def dependencies(self, plan_id: int, *, kind: str = "") -> tuple[PlanDependencyView, ...]:
         """Return every dependency of a plan, or those of one kind, page by page."""

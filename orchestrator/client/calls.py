@@ -187,13 +187,14 @@ def write_note(plan_id: int, new: NewNote, *, idempotency_key: str = "") -> Call
     )
 
 
-def decompose(task_id: int) -> Call[Proposal]:
-    """Have a model propose subtasks; the server bounds the time."""
+def decompose(task_id: int, *, again: bool = False, idempotency_key: str = "") -> Call[Proposal]:
+    """Have a model propose subtasks; the server bounds the time. Without a key one is made."""
     return Call(
         method="POST",
         path=f"/tasks/{task_id}/decompose",
         read=Proposal.model_validate_json,
-        headers={"Accept": "application/json"},
+        params={"again": "true" if again else ""},
+        headers=_json_headers(idempotency_key),
         timeout_s=_MODEL_WAIT_MAX_S,
     )
 

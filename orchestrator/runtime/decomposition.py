@@ -1,33 +1,58 @@
-"""The use case of decomposing a task: a model proposes subtasks, and that changes nothing of the plan."""
+"""The use case of decomposing a task: a model proposes subtasks, and that changes nothing of the plan.
+
+What was proposed is kept, and no model is asked twice: not by the same key, nor for a task that is as it was.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from difflib import unified_diff
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from orchestrator.core.words import AT_WORK, CLOSED, PlanState
 from orchestrator.errors import Conflict
 from orchestrator.plan.model import PlanTask
 from orchestrator.plan.subtasks import file_of, require_decomposable, with_subtasks
+from orchestrator.ports import MICROS
 from orchestrator.proposals import Proposal
 from orchestrator.routing import Routing
 from orchestrator.sessions.config import session_config
 from orchestrator.settings import Settings
-from orchestrator.store import plans, proposals, revisions, task_views
+from orchestrator.store import idempotency, plan_views, plans, proposals, revisions, task_views
 from orchestrator.store.engine import Connection
 from orchestrator.store.plans import KnownPlan
+from orchestrator.store.proposals import StoredProposal
 from orchestrator.store.revisions import StoredPlan
+from orchestrator.views import PlanView
 
 if TYPE_CHECKING:
-    from orchestrator.sessions.decompose import Answer, Question
+    from orchestrator.sessions.decompose import Question
 
 #: Share of the time that a request may take which the model gets of it.
 _MODEL_SHARE = 0.9
 #: How many tasks before a task and behind it the model is told of.
 _NEIGHBOURS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """A task that is to be decomposed, as it was found.
+
+    Attributes:
+        kept: what was proposed for it before; None = nothing that may be given again.
+        digest: tells this request from others.
+    """
+
+    known: KnownPlan
+    view: PlanView
+    stored: StoredPlan
+    task: PlanTask
+    kept: StoredProposal | None
+    digest: str
 
 
 class Decompositions:
@@ -49,48 +74,93 @@ class Decompositions:
         self._routing = routing
         self._settings = settings
         self._tenant_id = tenant_id
+        self._asking: dict[tuple[int, bool, str], asyncio.Task[Proposal]] = {}
 
-    async def propose(self, task_id: int) -> Proposal:
+    async def propose(self, task_id: int, *, again: bool = False, idempotency_key: str = "") -> Proposal:
         """Return subtasks for a task, and the plan's text with them in it. Tokens and cost are recorded.
+
+        Args:
+            again: ask the model also if it has proposed subtasks for this task, as it is, before.
+            idempotency_key: the same request under the same key is given the same subtasks.
 
         Raises:
             NotFound: there is no such task.
-            Conflict: it is at work or closed, or its plan was cancelled.
+            Conflict: it is at work or closed, its plan was cancelled or has no money left, or the key was
+                used for another request.
             PlanError: subtasks cannot be written below it.
             EnvironmentFault: there is no API key, or the model cannot be asked.
             Overloaded: the model asks to come back later.
             RequestRefused: what the model proposes cannot be used.
         """
+        which = (task_id, again, idempotency_key)
+        asking = self._asking.get(which)
+        if asking is None:  # whoever asks meanwhile, such as a client that lost its connection, shares it
+            asking = self._asking[which] = asyncio.create_task(self._propose(*which))
+            asking.add_done_callback(lambda asked: self._forget(which, asked))
+        return await asyncio.shield(asking)
+
+    def _forget(self, which: tuple[int, bool, str], asked: asyncio.Task[Proposal]) -> None:
+        del self._asking[which]
+        if not asked.cancelled():
+            asked.exception()  # one that nobody hears is none
+
+    async def _propose(self, task_id: int, again: bool, key: str) -> Proposal:
+        case = await self._find(task_id, again=again, key=key)
+        await asyncio.to_thread(require_decomposable, case.stored.files, case.task, format=case.stored.format)
+        if case.kept is not None:
+            proposal = case.kept
+        else:
+            _require_money(case.view)
+            proposal = await self._ask(case, key=key)
+        return await asyncio.to_thread(_proposal, case, proposal)
+
+    async def _find(self, task_id: int, *, again: bool, key: str) -> _Case:
+        digest = sha256(f"decompose {task_id} {again}".encode()).hexdigest()
+        async with self._transaction() as connection:
+            given = await idempotency.stored_answer(connection, key=key, body_digest=digest) if key else None
+            plan_id = (await task_views.require_task(connection, task_id)).plan_id
+            known = await plans.require_plan(connection, str(plan_id))
+            view = await plan_views.plan_view(connection, plan_id)
+            stored = await revisions.read_stored(connection, plan_id)
+            task = next((task for task in stored.tasks if stored.ids[task.key] == task_id), None)
+            _require_open(known, stored, task)
+            assert task is not None
+            kept = None
+            if given is not None:
+                kept = await proposals.read_proposal(connection, given["proposal"])
+            elif not again:
+                kept = await proposals.last_proposal(connection, plan_id=plan_id, task_key=task.key)
+        return _Case(known=known, view=view, stored=stored, task=task, kept=kept, digest=digest)
+
+    async def _ask(self, case: _Case, *, key: str) -> StoredProposal:
         from orchestrator.sessions.decompose import ask_for_subtasks  # the SDK takes long to load
 
-        async with self._transaction() as connection:
-            task_view = await task_views.require_task(connection, task_id)
-            known = await plans.require_plan(connection, str(task_view.plan_id))
-            stored = await revisions.read_stored(connection, known.id)
-        key = next((key for key, known_id in stored.ids.items() if known_id == task_id), "")
-        task = next((task for task in stored.tasks if task.key == key), None)
-        _require_open(known, stored, task)
-        assert task is not None
-        await asyncio.to_thread(require_decomposable, stored.files, task, format=stored.format)
         answer = await ask_for_subtasks(
-            self._question(known, stored, task),
+            self._question(case.known, case.stored, case.task),
             session_config(self._settings),
             timeout_s=self._settings.http.request_timeout_s * _MODEL_SHARE,
         )
         async with self._transaction() as connection:
-            proposal_id = await proposals.insert_proposal(
+            proposal = await proposals.insert_proposal(
                 connection,
                 tenant_id=self._tenant_id,
-                plan_id=known.id,
-                task_key=key,
+                plan_id=case.known.id,
+                task_key=case.task.key,
                 model=answer.model,
                 subtasks=answer.subtasks,
                 error=str(answer.error or ""),
                 usage=answer.usage,
             )
+            if key and not answer.error:
+                given = await idempotency.claim(
+                    connection, tenant_id=self._tenant_id, key=key, body_digest=case.digest
+                )
+                if given is not None:  # another replica was asked the same, and was faster
+                    return await proposals.read_proposal(connection, given["proposal"])
+                await idempotency.store_answer(connection, key=key, answer={"proposal": proposal.id})
         if answer.error:
             raise answer.error
-        return await asyncio.to_thread(_proposal, proposal_id, stored, task, answer)
+        return proposal
 
     def _question(self, known: KnownPlan, stored: StoredPlan, task: PlanTask) -> Question:
         from orchestrator.sessions.decompose import Question
@@ -123,22 +193,33 @@ def _require_open(known: KnownPlan, stored: StoredPlan, task: PlanTask | None) -
         raise Conflict(f"{task.key} is {state}.", remedy="Reopen it first, or name a task that is open.")
 
 
-def _proposal(proposal_id: int, stored: StoredPlan, task: PlanTask, answer: Answer) -> Proposal:
-    edit = with_subtasks(stored.files, task, answer.subtasks, format=stored.format)
+def _require_money(plan: PlanView) -> None:
+    if plan.budget_micros and plan.cost_micros >= plan.budget_micros:
+        spent, most = (f"${micros / MICROS:.2f}" for micros in (plan.cost_micros, plan.budget_micros))
+        raise Conflict(
+            f"The budget of the plan {plan.name!r} is used up: {spent} of {most}.",
+            remedy=f"Raise it by `orchestrator budget {plan.name} USD`.",
+        )
+
+
+def _proposal(case: _Case, proposal: StoredProposal) -> Proposal:
+    stored, task = case.stored, case.task
+    edit = with_subtasks(stored.files, task, proposal.subtasks, format=stored.format)
     file = file_of(stored.files, task)
     texts = (stored.files[file].splitlines(keepends=True), edit.files[file].splitlines(keepends=True))
-    usage = {name: getattr(answer.usage, name) for name in ("input_tokens", "output_tokens", "cost_micros")}
+    usage = {name: getattr(proposal.usage, name) for name in ("input_tokens", "output_tokens", "cost_micros")}
     return Proposal(
-        id=proposal_id,
+        id=proposal.id,
+        is_new=case.kept is None,
         plan_id=stored.plan_id,
         task_key=task.key,
         keys=edit.keys,
-        subtasks=answer.subtasks,
+        subtasks=proposal.subtasks,
         format=stored.format,
         base_digest=stored.digest,
         file=file,
         files=edit.files,
         diff="".join(unified_diff(*texts, fromfile=file or "plan", tofile=file or "plan")),
-        model=answer.model,
+        model=proposal.model,
         **usage,
     )

@@ -316,9 +316,9 @@ class Service:
             known = await task_views.find_task(connection, ref, plan_id=plan_id)
             return await task_views.task_detail(connection, known.id)
 
-    async def decompose(self, task_id: int) -> Proposal:
+    async def decompose(self, task_id: int, *, again: bool = False, idempotency_key: str = "") -> Proposal:
         """Have a model propose subtasks for a task; see Decompositions.propose."""
-        return await self._decompositions.propose(task_id)
+        return await self._decompositions.propose(task_id, again=again, idempotency_key=idempotency_key)
 
     async def orient(
         self, ref: str = "", *, plan_id: int | None = None, tokens_max: int = 0

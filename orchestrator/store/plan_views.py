@@ -10,10 +10,12 @@ from sqlalchemy import ColumnElement, RowMapping, func, literal, select, true
 
 from orchestrator.core.words import FINISHED, LIVE, SETTLED, AttemptKind, AttemptState, TaskKind, TaskState
 from orchestrator.store.engine import Connection
-from orchestrator.store.tables import attempts, events, plans, task_states, tasks
+from orchestrator.store.tables import attempts, events, plans, proposals, task_states, tasks
 from orchestrator.text import id_in
 from orchestrator.views import AgentTypeProgress, Page, PlanView
 
+#: What a plan used up: its attempts, and what a model was asked of it besides.
+_USAGE = ("input_tokens", "output_tokens", "cost_micros")
 _RUNNING = frozenset({TaskState.RUNNING, TaskState.VERIFYING, TaskState.MERGING})
 
 
@@ -101,22 +103,28 @@ async def _plan_rows(
         select(
             func.count().label("attempts"),
             func.count().filter(a.state.in_(LIVE)).label("live"),
-            func.coalesce(func.sum(a.input_tokens), 0).label("input_tokens"),
-            func.coalesce(func.sum(a.output_tokens), 0).label("output_tokens"),
-            func.coalesce(func.sum(a.cost_micros), 0).label("cost_micros"),
+            *(func.coalesce(func.sum(a[name]), 0).label(name) for name in _USAGE),
             func.avg(duration_ms).filter(is_sample).label("mean_ms"),
         )
         .where(a.plan_id == plans.c.id)
         .lateral("used")
+    )
+    asked = (
+        select(*(func.coalesce(func.sum(proposals.c[name]), 0).label(name) for name in _USAGE))
+        .where(proposals.c.plan_id == plans.c.id)
+        .lateral("asked")
     )
     last = select(func.coalesce(func.max(events.c.seq), 0).label("last_seq"))
     seen = last.where(events.c.plan_id == plans.c.id).lateral("seen")
     p = plans.c
     columns = (p.id, p.name, p.title, p.format, p.state, p.backend, p.workdir, p.tasks_total)
     query = (
-        select(*columns, p.budget_micros, p.created_at, p.ended_at, func.now().label("read_at"), used, seen)
+        select(*columns, p.budget_micros, p.created_at, p.ended_at, func.now().label("read_at"), seen)
+        .add_columns(used.c.attempts, used.c.live, used.c.mean_ms)
+        .add_columns(*((used.c[name] + asked.c[name]).label(name) for name in _USAGE))
         .select_from(plans)
         .join(used, true())
+        .join(asked, true())
         .join(seen, true())
         .where(condition)
         .order_by(p.id.desc())

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import insert
+from sqlalchemy import ColumnElement, exists, insert, select
 
 from orchestrator.ports import Usage
 from orchestrator.proposals import Subtask
-from orchestrator.store import tables
 from orchestrator.store.engine import Connection
+from orchestrator.store.tables import plan_revisions, proposals
+
+_p = proposals.c
+_USAGE = (
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cost_micros",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredProposal:
+    """A proposal as its row has it; without subtasks the error says why there are none."""
+
+    id: int
+    model: str
+    subtasks: tuple[Subtask, ...]
+    error: str
+    usage: Usage
 
 
 async def insert_proposal(
@@ -22,8 +44,8 @@ async def insert_proposal(
     subtasks: Sequence[Subtask],
     error: str,
     usage: Usage,
-) -> int:
-    """Record a proposal, or with `error` why there is none, and return its id."""
+) -> StoredProposal:
+    """Record a proposal, or with `error` why there is none."""
     values = {
         "tenant_id": tenant_id,
         "plan_id": plan_id,
@@ -31,12 +53,41 @@ async def insert_proposal(
         "model": model,
         "subtasks": [subtask.model_dump(mode="json") for subtask in subtasks],
         "error": error,
-        "requests": usage.requests,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cache_read_tokens": usage.cache_read_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-        "cost_micros": usage.cost_micros,
+        **{name: getattr(usage, name) for name in _USAGE},
     }
-    statement = insert(tables.proposals).values(values).returning(tables.proposals.c.id)
-    return int((await connection.execute(statement)).scalar_one())
+    statement = insert(proposals).values(values).returning(_p.id)
+    proposal_id = int((await connection.execute(statement)).scalar_one())
+    return StoredProposal(id=proposal_id, model=model, subtasks=tuple(subtasks), error=error, usage=usage)
+
+
+async def read_proposal(connection: Connection, proposal_id: int) -> StoredProposal:
+    """Return a proposal; it must exist."""
+    found = await _find(connection, _p.id == proposal_id)
+    assert found is not None, "proposals are never deleted"
+    return found
+
+
+async def last_proposal(connection: Connection, *, plan_id: int, task_key: str) -> StoredProposal | None:
+    """Return the last subtasks proposed for a task, unless its author has changed the task since."""
+    r = plan_revisions.c
+    is_outdated = exists().where(
+        r.plan_id == plan_id,
+        r.created_at >= _p.created_at,
+        r.state != "refused",
+        r.changes.contains([{"key": task_key}]),
+    )
+    is_of_task = (_p.plan_id == plan_id) & (_p.task_key == task_key) & (_p.error == "")
+    return await _find(connection, is_of_task & ~is_outdated)
+
+
+async def _find(connection: Connection, condition: ColumnElement[bool]) -> StoredProposal | None:
+    row = (await connection.execute(select(*_p).where(condition).order_by(_p.id.desc()).limit(1))).first()
+    if row is None:
+        return None
+    return StoredProposal(
+        id=row.id,
+        model=row.model,
+        subtasks=tuple(Subtask.model_validate(subtask) for subtask in row.subtasks),
+        error=row.error,
+        usage=Usage(**{name: getattr(row, name) for name in _USAGE}),
+    )
