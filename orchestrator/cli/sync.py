@@ -54,12 +54,15 @@ def start(
     Example: orchestrator sync start plan.md
     """
     from orchestrator.cli.home import home_folder
+    from orchestrator.sync.files import PlanFiles
+    from orchestrator.sync.keeper import Keeper
     from orchestrator.sync.registry import read_plans
 
     output, path = Output(is_json=json), Path(file).absolute()
     reach = _reach(url, token)
     with reach() as client:
         known = client.plan(plan or stored_name(file))
+        Keeper(client, PlanFiles(path), str(known.id)).look()  # what cannot be kept is told now
     what = {"plan_id": known.id, "path": path}
     if foreground or url:
         _keep_here(reach, known, path, is_ours=not url, output=output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.client import Client
@@ -76,10 +76,12 @@ class Keeper:
 
         Raises:
             PlanError: the files cannot be read, or have errors.
+            Conflict: a folder is not kept in step with the plan of one file, nor the other way round.
             NotFound: the server does not know the plan.
         """
         source = self.client.source(self.ref)
         texts = self.files.read()
+        self._require_same_kind(texts, source)
         plan = self.files.parsed(texts, format=source.format)
         if plan.errors:
             first = plan.errors[0]
@@ -90,6 +92,16 @@ class Keeper:
             texts=texts,
             merge=merge(_base(source, self._agreed(source, plan)), plan.tasks, texts, _standings(source)),
         )
+
+    def _require_same_kind(self, texts: Mapping[str, str], source: SourceView) -> None:
+        """A folder would take over the plan of one of its files: all its tasks stand there."""
+        found, known = (_as_words(list(files)) for files in (texts, source.files))
+        if (list(texts) == [""]) != (list(source.files) == [""]):
+            raise Conflict(
+                f"{self.files.path} is {found}, and the plan was handed in as {known}.",
+                remedy=f"Keep that in step; or make {self.files.path} the plan's text first: "
+                f"`orchestrator import {self.files.path} --plan {self.ref}`.",
+            )
 
     def _agreed(self, source: SourceView, plan: Plan) -> dict[str, Mark]:
         """Return the marks that the server has followed; one that lasts is sent until the task is there."""
@@ -169,6 +181,10 @@ class Keeper:
             follow=False,
         )
         return self.client.revise(self.ref, request, is_applied=True).state
+
+
+def _as_words(paths: Sequence[str]) -> str:
+    return "one file" if paths == [""] else f"a folder of {len(paths)} files"
 
 
 def _lasts(mark: Mark) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.client import Client
 from orchestrator.client.transport import Endpoint
-from orchestrator.errors import PlanError
+from orchestrator.errors import Conflict, PlanError
 from orchestrator.sync.files import PlanFiles
 from orchestrator.sync.keeper import Keeper, Round
 from orchestrator.sync.watcher import Watcher
@@ -122,6 +122,23 @@ def test_a_task_that_vanishes_from_the_file_is_left_to_a_person(keeper: Keeper, 
     assert "known-before" in states(keeper)
     edit(path, "[x] **A.1", "[ ] **A.1")  # marks go on all the same
     assert keeper.keep().sent == ("A.1",)
+
+
+def test_a_folder_does_not_take_over_the_plan_of_one_of_its_files(
+    keeper: Keeper, path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other.md").write_text("# Other\n\n- [ ] **O.1** Elsewhere\n  - manual: yes\n")
+    folder = Keeper(keeper.client, PlanFiles(tmp_path), keeper.ref)
+    with pytest.raises(
+        Conflict, match="a folder of 2 files, and the plan was handed in as one file"
+    ) as refused:
+        folder.keep()
+    assert "orchestrator import" in refused.value.remedy
+    assert "O.1" not in states(keeper)
+    texts = {"one.md": path.read_text(), "other.md": (tmp_path / "other.md").read_text()}
+    keeper.client.submit(SubmitRequest(text="", files=texts, name=f"{keeper.ref}, a folder"))
+    with pytest.raises(Conflict, match="is one file, and the plan was handed in as a folder of 2 files"):
+        Keeper(keeper.client, PlanFiles(path), f"{keeper.ref}, a folder").keep()
 
 
 def test_an_emptied_file_ends_nothing(keeper: Keeper, path: Path) -> None:
