@@ -10,7 +10,7 @@ from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
 from orchestrator.plan.amounts import HOUR_MS
 from orchestrator.plan.draft import Draft, Node
-from orchestrator.plan.findings import Code
+from orchestrator.plan.findings import Code, are
 from orchestrator.plan.graph import SETTLED_MARKS, PlanGraph
 from orchestrator.plan.model import Checkboxes, DependencyKind, Mark, PlanDependency, PlanTask
 from orchestrator.plan.states import BOX_MARKS
@@ -98,10 +98,10 @@ def _done_parents(nodes: Sequence[Node]) -> Iterator[Finding]:
         if children:
             name, said = node.own_key or node.title, node.mark.value
             message = (
-                f"{name} is {said} and {len(children)} of its tasks are open, "
-                f"the first at {children[0].place}: they will be run."
+                f"{name} is {said} and {are(len(children), 'task')} open in it, "
+                f"the first at {children[0].place}: what is open will be run."
             )
-            remedy = f"Mark them as {said} too, or open the task above."
+            remedy = f"Mark that as {said} too, or open the task above."
             code = Code.DONE_PARENT_OPEN_CHILD if node.mark is Mark.DONE else Code.GIVEN_UP_PARENT
             yield code.at(node.line, message, remedy=remedy, source=node.source)
 

@@ -15,6 +15,13 @@ from orchestrator.errors import Finding
 Severity = Literal["error", "warning"]
 
 
+def are(number: int, noun: str) -> str:
+    """Return such as `1 box is`, `2 boxes are`."""
+    if number == 1:
+        return f"1 {noun} is"
+    return f"{number} {noun}{'es' if noun.endswith('x') else 's'} are"
+
+
 class Code(Enum):
     """What can be found, and what becomes of a plan in which it is."""
 

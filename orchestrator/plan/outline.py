@@ -12,27 +12,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.errors import Finding, PlanError
-from orchestrator.plan.draft import Draft, Node, Said
+from orchestrator.plan.draft import Draft, Node
 from orchestrator.plan.fields import (
     CRITERIA_FIELDS,
-    FIELD_NAMES,
     LIST_FIELDS,
     apply_field,
     apply_status,
     is_label,
     split_field,
-    take_notes,
 )
 from orchestrator.plan.findings import Code
+from orchestrator.plan.ignored import Ignored
 from orchestrator.plan.keys import FoundKey, alias_of, find_key, split_hidden_key
 from orchestrator.plan.markdown import Block, Document, Fence, Heading, Item, Rule, Table, Text
-from orchestrator.plan.model import Mark, MarkSpan, Notation
+from orchestrator.plan.nodes import node_of, node_of_row
 from orchestrator.plan.settle import settle
-from orchestrator.plan.states import BOX_MARKS, LEGEND_MARKS, Status, leading_verdict, split_verdict
-from orchestrator.plan.tables import Cell, Columns, Row, plain, row_key, task_columns
+from orchestrator.plan.states import BOX_MARKS, LEGEND_MARKS, leading_verdict, split_verdict
+from orchestrator.plan.tables import row_key, task_columns
 
 TASKS_MAX = 100_000
-TITLE_CHARS_MAX = 300
 CHILD_INDENT = 2
 
 _CRITERIA = re.compile(
@@ -40,11 +38,8 @@ _CRITERIA = re.compile(
     r"|definition of done.*|validation checklist.*|progress summary.*|deliverables|.*complete when)\W*",
     re.IGNORECASE,
 )
-_BOLD_TITLE = re.compile(r"\*\*([^*]{6,118}[^*:\s])\*\*(?=\s)")
 _ALMOST_BOX = re.compile(r"\[[ xX~!]?\](?![\s(\[:])\S")
 _NUMBERED = re.compile(r"\s*\d{1,9}[.)]\s+\*\*[^*]+\*\*")
-_NOTHING = frozenset({"", "none", "n/a"})
-_STRUCK = re.compile(r"~~[^~]+~~$")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,7 +78,7 @@ def read_outline(document: Document, *, source: str, reads_keys: bool, h1_is_tit
         return found
 
     first = outline(takes_numbered=False)
-    if first.has_tasks or not first.numbered_lines:
+    if first.has_tasks or not first.ignored.numbered:
         return first.draft(document)
     return outline(takes_numbered=True).draft(document)
 
@@ -101,10 +96,7 @@ class _Outline:
         self._title = ""
         self._node_count = 0
         self._key_forms: set[str] = set()
-        self._unknown_marks: dict[str, list[int]] = {}
-        self._almost_boxes: list[int] = []
-        self._criteria_boxes: dict[str, list[int]] = {}
-        self.numbered_lines: list[int] = []
+        self.ignored = Ignored()
         self.findings: list[Finding] = []
 
     @property
@@ -138,7 +130,7 @@ class _Outline:
                 apply_field(self._root, name, value, line=1)
         unused, found = settle(self._root)
         self.findings.extend(found)
-        self._report_ignored()
+        self.findings.extend(self.ignored.findings(takes_numbered=self._takes_numbered))
         return Draft(
             title=self._title,
             root=self._root,
@@ -171,35 +163,8 @@ class _Outline:
 
     def _node(self, block: Heading | Item, found: FoundKey | None, parent: Node) -> Node:
         """Make the node of a box or heading and hang it below its parent."""
-        words, hidden_key = split_hidden_key(found.rest if found else block.text)
-        title, verdict = split_verdict(words)
-        # what an id leaves of a text is its end, so that both verdicts have their places in the source
-        title_start = block.text_start + len(block.text) - len(found.rest if found else block.text)
-        if verdict is None and found and (verdict := leading_verdict(block.text)):
-            title_start = block.text_start
-        node = Node(
-            title=title,
-            line=block.line,
-            place=f"line {block.line}",
-            source=self._source,
-            raw=block.raw,
-            own_key=found.key if found else "",
-            hidden_key=hidden_key,
-            other_keys=found.others if found else (),
-            parent=parent,
-            mark=BOX_MARKS.get(block.state, Mark.OPEN) if block.state is not None else Mark.OPEN,
-            has_mark=block.state is not None,
-            span=_span(block),
-            verdict=_said(verdict, title_start) if verdict else None,
-        )
-        if node.other_keys:
-            message = f"{node.own_key} share one box, so they are one task."
-            self._warn(block.line, Code.SHARED_BOX, message, remedy="Give each a line of its own.")
-        _clean_title(node)
-        if node.mark is Mark.OPEN and _STRUCK.match(title.strip(" *")):
-            node.mark = Mark.CANCELLED
-            message = "The title is struck out, so the task is taken as cancelled."
-            self._warn(block.line, Code.STRUCK_TITLE, message, remedy="Mark it [-].")
+        node, findings = node_of(block, found, parent)
+        self.findings.extend(findings)
         self._hang(node, parent)
         return node
 
@@ -237,13 +202,13 @@ class _Outline:
         if self._headings[-1][1].is_criteria:
             return False
         if _ALMOST_BOX.match(block.text):
-            self._almost_boxes.append(block.line)
+            self.ignored.almost_boxes.append(block.line)
         is_said = bool(leading_verdict(block.text) or split_verdict(block.text)[1])
         found = self._found_key(block.text) if is_said else None
         if found is None:
             if not _NUMBERED.match(block.raw):
                 return False
-            self.numbered_lines.append(block.line)
+            self.ignored.numbered.append(block.line)
             if not self._takes_numbered:
                 return False
         self._items.append((block.indent, self._node(block, found, self._owner(block.indent))))
@@ -266,7 +231,7 @@ class _Outline:
         parent = self._owner(block.indent)
         if block.state not in BOX_MARKS:
             if block.state not in LEGEND_MARKS:
-                self._unknown_marks.setdefault(block.state or "", []).append(block.line)
+                self.ignored.unknown_mark(block.state or "", block.line)
         elif self._headings[-1][1].is_criteria:
             self._criterion(block)
         elif not block.text:
@@ -283,7 +248,7 @@ class _Outline:
         if task is not None:
             task.acceptance.append(block.text)
         else:
-            self._criteria_boxes.setdefault(self._headings[-1][1].title, []).append(block.line)
+            self.ignored.criterion(self._headings[-1][1].title, block.line)
 
     def _owner(self, indent: int) -> Node:
         """The node that a line of this indent belongs to; items further right are over."""
@@ -328,42 +293,12 @@ class _Outline:
         count = self._node_count
         for row in table.rows if columns else ():
             if columns and (found := row_key(row, columns)):
-                self._row(row, found, columns, owner)
+                self._key_forms.add(found.key)
+                node, findings = node_of_row(row, found, columns, owner)
+                self.findings.extend(findings)
+                self._hang(node, owner)
         if self._node_count == count:
             owner.body.append((table.line, table.raw))
-
-    def _row(self, row: Row, found: FoundKey, columns: Columns, parent: Node) -> None:
-        self._key_forms.add(found.key)
-        values = dict(zip(columns.fields, row.cells, strict=False))
-        title = row.cells[columns.title].text if len(row.cells) > columns.title else ""
-        node = Node(
-            title=found.rest if columns.title == columns.key else plain(title),
-            line=row.line,
-            place=f"line {row.line}",
-            source=self._source,
-            raw=row.raw,
-            own_key=found.key,
-            parent=parent,
-            is_row=True,
-        )
-        _clean_title(node)
-        self._hang(node, parent)
-        for number, (name, cell) in enumerate(values.items()):
-            is_empty = cell.text.strip(" -–—").lower() in _NOTHING
-            if number == columns.status:
-                self._status_cell(node, cell)
-            elif number in (columns.key, columns.title) or name not in FIELD_NAMES or is_empty:
-                continue
-            elif finding := apply_field(node, FIELD_NAMES[name], plain(cell.text), line=row.line):
-                self.findings.append(finding)
-
-    def _status_cell(self, node: Node, cell: Cell) -> None:
-        """The state of a row; an empty cell is where it would be."""
-        if not cell.text:
-            node.span = MarkSpan(cell.start, cell.start, Notation.WORD)
-        elif finding := apply_status(node, cell.text, line=node.line, start=cell.start):
-            node.span = MarkSpan(cell.start, cell.start + len(cell.text), Notation.WORD)
-            self.findings.append(finding)
 
     def _field(self, node: Node, field: tuple[str, str], *, block: Item | Text, by_item: bool) -> None:
         name, value = field
@@ -399,50 +334,6 @@ class _Outline:
 
     def _warn(self, line: int, code: Code, message: str, *, remedy: str) -> None:
         self.findings.append(code.at(line, message, remedy=remedy))
-
-    def _report_ignored(self) -> None:
-        if self._takes_numbered:
-            message = f"There is no box, so {len(self.numbered_lines)} numbered lines in bold are the tasks."
-            self._warn(
-                self.numbered_lines[0], Code.NUMBERED_TASKS, message, remedy="Give them boxes: 1. [ ]."
-            )
-        for mark, lines in self._unknown_marks.items():
-            message = f"[{mark}] is no state, so {len(lines)} such boxes are no tasks."
-            self._warn(lines[0], Code.UNKNOWN_MARK, message, remedy="Use [ ], [x], [~], [!], [>] or [-].")
-        if self._almost_boxes:
-            message = f"{len(self._almost_boxes)} boxes have no blank behind them and are no tasks."
-            self._warn(self._almost_boxes[0], Code.ALMOST_BOX, message, remedy="Write `- [ ] Title`.")
-        for title, lines in self._criteria_boxes.items():
-            message = f"{len(lines)} boxes under “{title}” are criteria, no tasks."
-            remedy = "Rename the heading if they are work."
-            self._warn(lines[0], Code.CRITERIA_BOXES, message, remedy=remedy)
-
-
-def _span(block: Heading | Item) -> MarkSpan:
-    """Where the box of a task is, or would be."""
-    if block.state is None:
-        return MarkSpan(block.start, block.start, Notation.NEW_BOX)
-    return MarkSpan(block.start + 1, block.start + 1 + len(block.state), Notation.BOX)
-
-
-def _said(status: Status, start: int) -> Said:
-    """A status, whose text begins at this offset of the source."""
-    return Said(status.mark, MarkSpan(start + status.start, start + status.end, status.notation))
-
-
-def _clean_title(node: Node) -> None:
-    """Leave the words that say what to do: notes go to fields, the rest of a long text to the body."""
-    if not node.own_key and (bold := _BOLD_TITLE.match(node.title)) and " " in bold[1]:
-        node.body.append((node.line, node.title))
-        take_notes(node)
-        node.title = bold[1]
-    else:
-        take_notes(node)
-    title = node.title.replace("**", "").replace("~~", "").strip()
-    if len(title) > TITLE_CHARS_MAX:
-        node.body.append((node.line, title))
-        title = title[: TITLE_CHARS_MAX - 1].rstrip() + "…"
-    node.title = title or node.own_key or node.raw.strip()[:TITLE_CHARS_MAX]
 
 
 def _shell_lines(lines: Iterable[str]) -> list[str]:

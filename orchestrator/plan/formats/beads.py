@@ -20,7 +20,7 @@ from itertools import islice
 from orchestrator.errors import Finding
 from orchestrator.plan.amounts import DURATION_MS_MAX, MINUTE_MS
 from orchestrator.plan.draft import Draft, Node
-from orchestrator.plan.findings import Code
+from orchestrator.plan.findings import Code, are
 from orchestrator.plan.formats.base import Detection, PlanFile
 from orchestrator.plan.formats.records import (
     TASK_TYPES,
@@ -97,7 +97,7 @@ class Beads:
         tried = list(islice(_lines(file), _LINES_TRIED))
         lines = [line.values for line in tried if isinstance(line, _Line)]
         if issues := sum(map(_is_issue, lines)):
-            reason = f"{issues} of its first {len(tried)} lines are issues of Beads"
+            reason = f"{are(issues, 'Beads issue')} on its first lines"
             return Detection(confidence=0.95, reason=reason)
         if len(lines) > 1:
             return Detection(confidence=0.7, reason="JSON lines that are no issues of Beads")
@@ -270,7 +270,7 @@ class _Reader:
     def _report_left_out(self) -> Iterator[Finding]:
         if self._left_out:
             kinds = ", ".join(f"{count} {kind[:60]}" for kind, count in self._left_out.most_common(10))
-            message = f"{self._left_out.total()} lines are deleted or no work, and are left out: {kinds}."
+            message = f"{are(self._left_out.total(), 'line')} deleted or no work, and left out: {kinds}."
             yield Code.LEFT_OUT.at(0, message, remedy="Give what is work the type task, and no tombstone.")
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from orchestrator.errors import Finding
 from orchestrator.plan.draft import Draft, Node
-from orchestrator.plan.findings import Code
+from orchestrator.plan.findings import Code, are
 from orchestrator.plan.formats.base import Detection, PlanFile
 from orchestrator.plan.keys import find_key
 from orchestrator.plan.markdown import Heading, Item, Table
@@ -48,7 +48,7 @@ class Coditect:
         if not keys and len(_META & file.document.meta.keys()) > 1:
             return Detection(confidence=0.6, reason="the front matter is that of a CODITECT plan")
         confidence = 0.6 + 0.1 * min(keys, _SURE_KEYS) if keys else 0.0
-        return Detection(confidence=confidence, reason=f"{keys} boxes, headings and rows carry ids")
+        return Detection(confidence=confidence, reason=f"{are(keys, 'id')} on boxes, headings or rows")
 
     def read(self, file: PlanFile, *, h1_is_title: bool = True) -> Draft:
         """Read the file as an outline whose ids are keys."""

@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 
 from orchestrator.plan.draft import Draft
+from orchestrator.plan.findings import are
 from orchestrator.plan.formats.base import Detection, PlanFile
 from orchestrator.plan.markdown import Item
 from orchestrator.plan.outline import read_outline
@@ -38,7 +39,7 @@ class GitHub:
         ]
         issues = sum(_REFERENCE.match(text) is not None for text in boxes)
         is_sure = issues > 0 and issues >= _SHARE_MIN * len(boxes)
-        return Detection(confidence=0.8 if is_sure else 0.0, reason=f"{issues} boxes refer to issues")
+        return Detection(confidence=0.8 if is_sure else 0.0, reason=f"{are(issues, 'box')} an issue")
 
     def read(self, file: PlanFile, *, h1_is_title: bool = True) -> Draft:
         """Read the outline; the issues at the starts of titles are keys."""

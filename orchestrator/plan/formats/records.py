@@ -16,7 +16,8 @@ from orchestrator.plan.amounts import priority_of
 from orchestrator.plan.draft import Node, Statement
 from orchestrator.plan.findings import Code
 from orchestrator.plan.model import Checkboxes, DependencyKind, Mark
-from orchestrator.plan.outline import TASKS_MAX, TITLE_CHARS_MAX
+from orchestrator.plan.nodes import TITLE_CHARS_MAX
+from orchestrator.plan.outline import TASKS_MAX
 
 KEY_CHARS_MAX = 200
 _SHOWN_CHARS_MAX = 60

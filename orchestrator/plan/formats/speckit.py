@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from orchestrator.plan.draft import Draft, Node
 from orchestrator.plan.fields import apply_field
+from orchestrator.plan.findings import are
 from orchestrator.plan.formats.base import Detection, PlanFile
 from orchestrator.plan.keys import find_key
 from orchestrator.plan.markdown import Heading, Item
@@ -46,7 +47,7 @@ class SpecKit:
                 numbered += _NUMBER.fullmatch(key.key) is not None
                 tags += _SIGN.search(key.rest) is not None
         is_sure = numbered >= _SURE_TASKS and (tags > 0 or is_titled)
-        reason = f"{numbered} boxes have ids such as T001, {tags} of them tags such as [P]"
+        reason = f"{are(numbered, 'box')} numbered like T001, {tags} of them with tags such as [P]"
         return Detection(confidence=0.95 if is_sure else 0.0, reason=reason)
 
     def read(self, file: PlanFile, *, h1_is_title: bool = True) -> Draft:

@@ -53,7 +53,7 @@ def test_every_field() -> None:
     )
     task = plan.tasks[1]
     assert (plan.format, plan.findings, plan.with_id) == ("beads", (), 2)
-    assert plan.format_reason == "2 of its first 2 lines are issues of Beads"
+    assert plan.format_reason == "2 Beads issues are on its first lines"
     assert (task.key, task.title, task.line, task.priority) == ("shop-2", "Prices are wrong", 2, 0)
     assert task.body == (
         "They lack tax.\n\n## Remarks\nNone.\n\n## Design\n\nAsk the tax office.\n\n## Notes\n\nSeen twice."

@@ -10,7 +10,7 @@ import pytest
 
 import orchestrator
 from orchestrator.plan.encoding import without_loss
-from orchestrator.plan.findings import Code
+from orchestrator.plan.findings import Code, are
 from orchestrator.plan.read import read_path, read_plan
 from orchestrator.routing import Routing, checked_plan
 from orchestrator.settings import Settings
@@ -127,3 +127,8 @@ def test_findings_are_made_from_the_table_alone() -> None:
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding"
     }
     assert makers == {"findings.py", "errors.py"}  # errors.py: those that came over the wire
+
+
+def test_one_is_not_many() -> None:
+    assert [are(number, "box") for number in (1, 2)] == ["1 box is", "2 boxes are"]
+    assert are(3, "task") == "3 tasks are"

@@ -27,7 +27,7 @@ TEXT = """# Tasks: Prices
 def test_tags_phases_and_files() -> None:
     plan = read_plan(TEXT)
     assert (plan.format, plan.title) == ("spec-kit", "Tasks: Prices")
-    assert "4 of them tags" in plan.format_reason
+    assert "4 of them with tags" in plan.format_reason
     tasks = {task.key: task for task in plan.tasks}
     assert [(task.key, task.title) for task in plan.tasks if task.has_own_key] == [
         ("T001", "Create src/__init__.py"),
