@@ -21,6 +21,7 @@ SUBJECTS = (
     "graph_analysis",
     "sync",
     "picks",
+    "sessions",
     "revising",
     "cold_start",
     "makespan",
