@@ -1,7 +1,8 @@
 """The Ray that a Host works with: one of our own on this machine, or a cluster that it joins.
 
-Ray's calls block, so they run on one thread that lives as long as this process: the kernel ends our Ray when
-the thread that started it ends.
+Our own Ray is started, mended and ended on one thread that lives as long as this process: the kernel ends it
+when the thread that started it ends. What is asked of it runs on another, for most of that waits for the GCS,
+and a GCS that has died is started again meanwhile.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class OwnRay:
         self._home = home
         self._head: RayHead | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray")
+        self._calls: ThreadPoolExecutor  # of the Ray that runs now; a call may hang in the one before
         self._dashboard_thread = ThreadPoolExecutor(
             1, thread_name_prefix="ray-dashboard", initializer=_lower_priority
         )
@@ -80,11 +82,11 @@ class OwnRay:
 
     async def load(self) -> None:
         """Import Ray on its thread."""
-        await self.call(_import_ray)
+        await self._on_thread(_import_ray)
 
     async def start(self) -> None:
         """Start the head; all of Ray is on the loopback address."""
-        await self.call(self._start)
+        await self._on_thread(self._start)
 
     def _start(self) -> None:
         from cluster.ray_head import HeadOptions, RayHead
@@ -99,11 +101,15 @@ class OwnRay:
         )
         self._head = RayHead(options)
         self._head.start()
+        self._calls = ThreadPoolExecutor(1, thread_name_prefix="ray-calls")
         self.address = self._head.address
 
-    async def call(self, work: Callable[[], T]) -> T:
-        """Do something on the thread of Ray."""
+    async def _on_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Ask Ray for something, one after the other."""
+        return await asyncio.get_running_loop().run_in_executor(self._calls, work)
 
     async def node_ids(self) -> list[str]:
         """Return the one node."""
@@ -135,7 +141,7 @@ class OwnRay:
         assert head is not None
         if head.is_dead(RAYLET):
             log.error("the raylet has died and every actor with it; Ray is started again")
-            await self.call(head.stop)
+            await self._on_thread(head.stop)
             if dashboard_start is not None:
                 await asyncio.wait({dashboard_start})  # given up by the stop
                 self._dashboard_start, self.dashboard_url = None, ""
@@ -143,7 +149,7 @@ class OwnRay:
             return True
         if head.is_dead(GCS):
             log.warning("the GCS has died; it is started again, the actors live")
-            await self.call(head.restart_gcs)
+            await self._on_thread(head.restart_gcs)
         elif head.is_dead(DASHBOARD) and dashboard_start is not None and dashboard_start.done():
             log.warning("the dashboard has died; it is started again")
             self._dashboard_start = asyncio.create_task(self._start_dashboard())
@@ -154,7 +160,7 @@ class OwnRay:
         head, self._head = self._head, None
         try:
             if head is not None:
-                await self.call(head.stop)
+                await self._on_thread(head.stop)
         finally:
             self._home.remove_gcs_folders()
             self._home.remove_ray_folder()

@@ -7,6 +7,7 @@ again. Nothing is decided here about plans; PostgreSQL knows where they stand.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -148,10 +149,11 @@ class _Ward:
     async def look(self) -> None:
         """Make the actor if there is none, and hear how it is."""
         try:
-            if self.handle is None:
-                self.handle = await self._cluster.call(self._ensure)
-                self._heard_s = time.monotonic()
+            # Without a GCS nothing is made; the next look mends that.
             async with asyncio.timeout(_PING_TIMEOUT_S):
+                if self.handle is None:
+                    self.handle = await self._cluster.call(self._ensure)
+                    self._heard_s = time.monotonic()
                 answer = await self.handle.ping.remote()
         except (ActorUnavailableError, TimeoutError):
             await self._is_silent()
@@ -187,7 +189,9 @@ class _Ward:
         self.state = "dead"
         self._heard_s = time.monotonic()
         if handle is not None:
-            await self._cluster.call(lambda: ray.kill(handle, no_restart=no_restart))
+            with contextlib.suppress(TimeoutError):  # as above
+                async with asyncio.timeout(_PING_TIMEOUT_S):
+                    await self._cluster.call(lambda: ray.kill(handle, no_restart=no_restart))
 
 
 def _node(config: ActorConfig, node_id: str) -> Callable[[], Any]:
