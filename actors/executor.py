@@ -18,6 +18,7 @@ import structlog
 from ray.exceptions import RayError
 
 from actors.factory import find
+from actors.governor import RayGovernor
 from actors.logs import log_json
 from actors.options import SCHEDULER, ActorConfig, node_name
 from actors.wire import pack
@@ -28,6 +29,7 @@ from orchestrator.routing import Routing
 from orchestrator.runtime.executing import Executing
 from orchestrator.runtime.renewal import LeaseSettings, Renewal
 from orchestrator.sessions.config import session_config
+from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
 from orchestrator.sessions.registry import make_backends
 from orchestrator.settings import Settings
 from orchestrator.store.executors import Beats, ExecutorStore
@@ -37,6 +39,9 @@ from orchestrator.workspace.launcher import ProcessLauncher
 from orchestrator.workspace.shared import SharedWorkspaces
 
 log = structlog.get_logger(__name__)
+
+#: The credential of sessions with Claude.
+ANTHROPIC = "anthropic"
 
 #: A spend that nobody reaches: what 0 means in the settings.
 UNLIMITED = 10**15
@@ -83,6 +88,9 @@ class Executor:
                 session_config(settings),
                 ProcessLauncher(records=config.records),
                 notes=PostgresNoteBook(config.service_url, name=f"orchestrator-notes-{name}"),
+                governor=ExecutorGrants(
+                    executor=name, governor=RayGovernor(ANTHROPIC), settings=grant_settings(settings)
+                ),
             ),
             workspaces=SharedWorkspaces(root=config.workspaces),
             report=self._report,
@@ -179,6 +187,11 @@ def _die(running: asyncio.Task[None]) -> None:
     if not running.cancelled():
         log.critical("executor failed", exc_info=running.exception())
         os._exit(1)
+
+
+def grant_settings(settings: Settings) -> GrantSettings:
+    """Build how sessions ask for leave."""
+    return GrantSettings(wait_max_s=settings.governor.wait_max_s, alone_per_s=settings.governor.alone_per_s)
 
 
 def session_limits(settings: Settings) -> SessionLimits:

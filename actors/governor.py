@@ -61,15 +61,15 @@ class RayGovernor:
         """Tell and ask; see grant_ports.GovernorGateway."""
         try:
             async with asyncio.timeout(ANSWER_S):
-                if self._handle is None:
-                    self._handle = await asyncio.to_thread(find, self._name)
-                grant: Grant = await self._handle.grant.remote(demand)
-                return grant
+                handle = self._handle or await asyncio.to_thread(find, self._name)
+                grant: Grant = await handle.grant.remote(demand)
         except (RayError, ValueError, TimeoutError) as error:
             self._handle = None
             raise Overloaded(
                 f"The governor {self._name} does not answer.", remedy="Try again in a moment."
             ) from error
+        self._handle = handle
+        return grant
 
 
 def governor_policy(settings: Settings) -> GovernorPolicy:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.errors import Overloaded
+from orchestrator.grant_ports import Grants
 from orchestrator.ports import (
     Assignment,
     Launcher,
@@ -38,12 +40,16 @@ class AnthropicBackend:
         config: key, address, model and prices.
         launcher: for the tools that run programs. The key never reaches its children.
         notes: for the tool of that name.
+        governor: gives leave for each request; without it every request is sent at once.
     """
 
     name = "anthropic"
 
-    def __init__(self, config: SessionConfig, launcher: Launcher, *, notes: NoteBook) -> None:
+    def __init__(
+        self, config: SessionConfig, launcher: Launcher, *, notes: NoteBook, governor: Grants | None = None
+    ) -> None:
         self._config = config
+        self._governor = governor
         self._launcher = launcher
         self._notes = notes
         self._client = SharedClient(config)
@@ -61,6 +67,10 @@ class AnthropicBackend:
             )
         except API_ERRORS as error:
             outcome = failure_of(error, has_begun=meter.usage.requests > 0)
+        except Overloaded as late:
+            outcome = Outcome(
+                state=AttemptState.FAILED, failure_class=FailureClass.RATE_LIMITED, summary=str(late)
+            )
         except asyncio.CancelledError as cancel:
             raise SessionCancelled(meter.usage) from cancel
         return replace(outcome, usage=meter.usage)
@@ -70,7 +80,7 @@ class AnthropicBackend:
     ) -> Outcome:
         limits = effective_limits(assignment.limits)
         async with (
-            watched(limits) as touch,
+            watched(limits) as clocks,
             self._client.use() as client,
             Toolbox(
                 self._launcher,
@@ -78,15 +88,16 @@ class AnthropicBackend:
                 assignment=assignment,
                 workspace=workspace,
                 transcript=transcript,
-                touch=touch,
+                touch=clocks,
             ) as toolbox,
         ):
             asker = Asker(
                 client,
                 meter=meter,
                 transcript=transcript,
-                touch=touch,
+                clocks=clocks,
                 retries_max=self._config.retries_max,
+                grants=self._governor,
             )
             conversation = Conversation(
                 asker,

@@ -20,8 +20,9 @@ from orchestrator.grant_ports import GovernedRequest, GovernorGateway, Grant, Gr
 #: Requests that an executor begins without a governor before they follow each other at the safe rate.
 _ALONE_AT_ONCE = 4.0
 
-#: What refuses a request because of its credential or of the provider's load, not of the request.
-REFUSED = frozenset({429, 529})
+#: What refuses a request because of its credential, or of the provider's load, and not of the request.
+LIMITED, OVERLOADED = 429, 529
+REFUSED = frozenset({LIMITED, OVERLOADED})
 
 #: Time between two calls while requests are under way and nobody waits.
 _HEARTBEAT_S = 1.0
@@ -253,6 +254,22 @@ class _Request:
 
     def __exit__(self, *_: object) -> None:
         self._line.end()
+
+
+class Unasked:
+    """Implements ports.GovernedRequest where there is no governor."""
+
+    def __enter__(self) -> Unasked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def heard(self, status: int, headers: Mapping[str, str]) -> None:
+        """Nobody is to hear it."""
+
+    def used(self, *, input_tokens: int, output_tokens: int) -> None:
+        """Nobody counts it."""
 
 
 def headroom_of(headers: Mapping[str, str]) -> dict[str, Headroom]:

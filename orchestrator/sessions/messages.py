@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
-from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
+from anthropic import APIStatusError, AsyncAnthropic, DefaultAsyncHttpxClient
 
+from orchestrator.core.words import FailureClass
+from orchestrator.grant_ports import GovernedRequest, Grants
 from orchestrator.ports import Transcript
 from orchestrator.sessions.answer import Answer, Block
 from orchestrator.sessions.api_errors import API_ERRORS, judgement_of
 from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.grants import OVERLOADED, Unasked
 from orchestrator.sessions.meter import Meter
+from orchestrator.sessions.watch import Clocks
 
 _BACK_OFF_S = 0.5
 
@@ -70,8 +74,9 @@ class Asker:
         client: shared with other sessions.
         meter: counts every answer, also one that breaks off.
         transcript: gets what the model says, and why something is asked again.
-        touch: called at every sign of life.
+        clocks: of the session; they stand still while it waits for leave.
         retries_max: how often one question is asked again.
+        grants: gives leave for each request; without it every request is sent at once.
     """
 
     def __init__(
@@ -80,42 +85,71 @@ class Asker:
         *,
         meter: Meter,
         transcript: Transcript,
-        touch: Callable[[], None],
+        clocks: Clocks,
         retries_max: int,
+        grants: Grants | None = None,
     ) -> None:
         self._client = client
         self._meter = meter
         self._transcript = transcript
-        self._touch = touch
+        self._clocks = clocks
         self._retries_max = retries_max
+        self._grants = grants
 
     async def ask(self, request: Mapping[str, Any]) -> Answer:
-        """Get a whole answer. Raises API_ERRORS: asking again did not help, or could not."""
-        for retry in range(self._retries_max + 1):
+        """Get a whole answer.
+
+        Raises:
+            API_ERRORS: asking again did not help, or could not.
+            Overloaded: the provider wants a longer wait than a session is kept for.
+        """
+        retry = 0
+        while True:
             try:
-                return await self._stream(request)
+                with await self._leave(request) as leave:
+                    return await self._stream(request, leave)
             except API_ERRORS as error:
                 judgement = judgement_of(error)
+                is_refused = judgement.failure_class is FailureClass.RATE_LIMITED
+                if is_refused and self._grants is not None:  # nobody's fault, and the wait for leave is long
+                    self._transcript.write("note", f"{judgement.reason}; asking again with leave.\n")
+                    continue
                 wait_s = judgement.retry_after_s or _BACK_OFF_S * 2**retry
                 if not judgement.may_pass or retry == self._retries_max or wait_s > _WAIT_S_MAX:
                     raise
                 self._transcript.write("note", f"{judgement.reason}; asking again in {wait_s:g} s.\n")
+            retry += 1
             await asyncio.sleep(wait_s)
-        raise AssertionError("the last retry returns or raises")
 
-    async def _stream(self, request: Mapping[str, Any]) -> Answer:
+    async def _leave(self, request: Mapping[str, Any]) -> GovernedRequest:
+        if self._grants is None:
+            return Unasked()
+        return await self._clocks.stand_still(self._grants.ask(request["model"]))
+
+    async def _stream(self, request: Mapping[str, Any], leave: GovernedRequest) -> Answer:
         answer = Answer()
-        stream = await self._client.messages.create(stream=True, **request)
         try:
+            stream = await self._client.messages.create(stream=True, **request)
+            leave.heard(stream.response.status_code, stream.response.headers)
             async with stream:
                 async for event in stream:
-                    self._touch()
+                    self._clocks()
                     block = answer.add(event)
                     if block:
                         self._show(block)
+        except APIStatusError as error:
+            is_refused = judgement_of(error).failure_class is FailureClass.RATE_LIMITED
+            status = OVERLOADED if is_refused else error.status_code  # in mid-stream the status was another
+            leave.heard(status, error.response.headers)
+            raise
         finally:
             if answer.has_begun:
                 self._meter.add(answer.tokens)
+                tokens = answer.tokens
+                leave.used(
+                    input_tokens=tokens.input_tokens + tokens.cache_write_tokens,
+                    output_tokens=tokens.output_tokens,
+                )
         if not answer.stop_reason:
             raise httpx2.RemoteProtocolError("the stream ended before the answer did")
         return answer

@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import Overloaded
-from orchestrator.grant_ports import Grant, GrantDemand
-from orchestrator.runtime.governor import Governor, GovernorPolicy
 from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
 from tests.simulation.loop import VirtualLoop
+from tests.support.governor import NearGovernor
 
 SESSIONS, EXECUTORS, TURNS = 50, 4, 10
 STORM_S = (5.0, 35.0)
@@ -66,26 +64,6 @@ class Provider:
         return 200, told if self.tells else {}
 
 
-class Direct:
-    """A governor that is a network away, and may be away altogether."""
-
-    def __init__(self, policy: GovernorPolicy) -> None:
-        self.policy = policy
-        self.governor = Governor(policy, now_ms=0)
-        self.is_away = False
-        self.calls = 0
-
-    def restart(self) -> None:
-        self.governor = Governor(self.policy, now_ms=int(now_s() * 1000))
-
-    async def grant(self, demand: GrantDemand) -> Grant:
-        self.calls += 1
-        await asyncio.sleep(0.002)
-        if self.is_away:
-            raise Overloaded("The governor does not answer.")
-        return self.governor.grant(demand, now_ms=int(now_s() * 1000))
-
-
 async def session(grants: ExecutorGrants, provider: Provider, dice: random.Random) -> None:
     for _ in range(TURNS):
         status = 0
@@ -100,7 +78,7 @@ async def session(grants: ExecutorGrants, provider: Provider, dice: random.Rando
         await asyncio.sleep(dice.uniform(0.0, 1.0))
 
 
-async def all_sessions(provider: Provider, governor: Direct, seed: int) -> None:
+async def all_sessions(provider: Provider, governor: NearGovernor, seed: int) -> None:
     dice = random.Random(seed)
     settings = GrantSettings(wait_max_s=900.0)
     executors = [
@@ -132,7 +110,7 @@ def test_a_storm_of_30_s_is_waited_out_by_all_and_no_second_one_follows(
     headers: Mapping[str, str], seed: int
 ) -> None:
     provider = Provider(headers=headers, per_minute=3000, burst=1000, tells=False)
-    run(all_sessions(provider, Direct(GovernorPolicy()), seed))
+    run(all_sessions(provider, NearGovernor(), seed))
 
     assert len(provider.accepted) == SESSIONS * TURNS
     assert len(provider.refused) <= SESSIONS + 30  # what was under way, then one at a time
@@ -148,7 +126,7 @@ def test_a_storm_of_30_s_is_waited_out_by_all_and_no_second_one_follows(
 @pytest.mark.parametrize("seed", range(3))
 def test_a_limit_is_learned_and_kept(tells: bool, seed: int) -> None:
     provider = Provider(headers={}, per_minute=240, burst=20, tells=tells, storm_s=(0, 0))
-    run(all_sessions(provider, Direct(GovernorPolicy()), seed))
+    run(all_sessions(provider, NearGovernor(), seed))
 
     took_s = max(provider.accepted)
     print(f"seed {seed}: {len(provider.refused)} refused, {took_s:.0f} s")
@@ -160,7 +138,7 @@ def test_a_limit_is_learned_and_kept(tells: bool, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_governor_that_starts_again_or_is_away_stops_nobody(seed: int) -> None:
     provider = Provider(headers={"retry-after": "2"}, per_minute=3000, burst=1000, tells=True)
-    governor = Direct(GovernorPolicy())
+    governor = NearGovernor()
 
     async def scene() -> None:
         work = asyncio.create_task(all_sessions(provider, governor, seed))
