@@ -118,6 +118,14 @@ class Limits(Section):
     """Messages that may wait for the scheduler; beyond it callers are told to come back later."""
     plan_budget_usd: NonNegativeFloat = 0.0
     """Spend of a plan that names no budget of its own, in US dollars; 0 = no limit."""
+    task_budget_usd: NonNegativeFloat = 0.0
+    """Spend of all attempts of a task that names no `budget:`, in US dollars; 0 = no limit."""
+    tenant_budget_usd: NonNegativeFloat = 0.0
+    """Spend of one tenant in all its plans, in US dollars; 0 = no limit."""
+    day_budget_usd: NonNegativeFloat = 0.0
+    """Spend of everybody in one day, by UTC, in US dollars; 0 = no limit."""
+    no_progress_usd: NonNegativeFloat = 25.0
+    """Spend of a plan without a task being done, after which its tasks are held; 0 = no limit."""
 
 
 class Pool(Section):
