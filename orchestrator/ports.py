@@ -21,6 +21,7 @@ from orchestrator.core.events import (
     ControlsRead,
     LiveAttempt,
     PlanSpec,
+    ProposalsPaid,
 )
 from orchestrator.core.task import Task
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, Proof
@@ -310,14 +311,14 @@ class SchedulerStore(Protocol):
     async def store_revision(self, revision_id: int) -> bool:
         """Make the rows of a plan those of a revision, states left alone; False if it was refused.
 
-        Once is enough: one that is stored already stays so.
+        Once is enough: one that is stored already stays so. Raises Fenced.
         """
 
     def load_plan(self, plan_id: int) -> AsyncIterator[PlanSlice]:
         """Yield a plan in slices of at most 1,000 tasks, the last with its attempts that have not ended."""
 
-    async def reports(self) -> list[AttemptStarted | AttemptEnded]:
-        """Return stored starts and results that live attempts do not show yet."""
+    async def reports(self) -> Sequence[AttemptStarted | AttemptEnded | ProposalsPaid]:
+        """Return stored starts and results that live attempts do not show yet, and the cost of proposals."""
 
     async def beats(self) -> dict[int, int]:
         """Return the beats of all leases, by token."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.core.events import ProposalsPaid
 from orchestrator.core.state import Attempt, Plan, Purse, State
 from orchestrator.core.task import MODEL_BACKENDS, Task
 from orchestrator.core.words import AttemptKind, AttemptState, HoldReason
@@ -100,7 +101,7 @@ def reason_to_hold(s: State, plan: Plan) -> HoldReason:
 
 def reserve(s: State, plan: Plan, attempt: Attempt) -> None:
     """Set aside what a live attempt may spend."""
-    for purse in (plan.purse, s.tenant(plan.tenant_id).purse, s.today):
+    for purse in _purses(s, plan):
         purse.reserved += attempt.reserved_micros
 
 
@@ -112,11 +113,26 @@ def settle(s: State, plan: Plan, attempt: Attempt, cost_micros: int | None) -> i
     """
     kept = attempt.reserved_micros if cost_micros is None and attempt.state is AttemptState.STARTED else 0
     spent = kept if cost_micros is None else cost_micros
-    for purse in (plan.purse, s.tenant(plan.tenant_id).purse, s.today):
+    for purse in _purses(s, plan):
         purse.reserved -= attempt.reserved_micros
         purse.spent += spent
     s.tasks[attempt.task_id].spent_micros += spent
     return kept
+
+
+def on_proposals_paid(s: State, event: ProposalsPaid) -> None:
+    """Count what proposals have cost, as far as it is not counted; a plan that is read later knows it."""
+    plan = s.plans.get(event.plan_id)
+    more = 0 if plan is None else event.cost_micros - plan.proposed_micros
+    if plan is None or more <= 0:
+        return
+    plan.proposed_micros += more
+    for purse in _purses(s, plan):
+        purse.spent += more
+
+
+def _purses(s: State, plan: Plan) -> tuple[Purse, ...]:
+    return plan.purse, s.tenant(plan.tenant_id).purse, s.today
 
 
 def turn_day(s: State, *, at_ms: int) -> bool:

@@ -22,15 +22,22 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSpec:
-    """What the core knows of a plan. Money is in millionths of a US dollar; 0 = no budget."""
+    """What the core knows of a plan. Money is in millionths of a US dollar; 0 = no budget.
+
+    Attributes:
+        spent_micros: by its attempts that have ended, and for proposals; `proposed_micros` is the latter.
+        until_task: work only for this task; 0 = the whole plan.
+        fruitless_micros: spent since a task of it was last done.
+    """
 
     plan_id: int
     tenant_id: str
     state: PlanState
     budget_micros: int
     spent_micros: int
-    until_task: int  #: work only for this task; 0 = the whole plan
-    fruitless_micros: int = 0  #: spent since a task of it was last done
+    until_task: int
+    fruitless_micros: int = 0
+    proposed_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +194,14 @@ class AttemptEnded(Event):
     state: AttemptState
     failure_class: FailureClass | None
     summary: str
+    cost_micros: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalsPaid(Event):
+    """Models were asked to decompose tasks of a plan; all that this has cost so far."""
+
+    plan_id: int
     cost_micros: int
 
 

@@ -59,6 +59,7 @@ def _plan_of(spec: PlanSpec) -> Plan:
         purse=Purse(spent=spec.spent_micros),
         until_task=spec.until_task,
         fruitless_micros=spec.fruitless_micros,
+        proposed_micros=spec.proposed_micros,
     )
 
 

@@ -48,6 +48,7 @@ AnyEvent = (
     | e.ExecutorRetired
     | e.AttemptStarted
     | e.AttemptEnded
+    | e.ProposalsPaid
     | e.AttemptLost
     | e.AttemptUnproven
     | e.BeatsRead
@@ -103,6 +104,8 @@ class SchedulerState(State):
                 on_attempt_started(self, event, at_ms=at_ms)
             case e.AttemptEnded():
                 on_attempt_ended(self, event, at_ms=at_ms)
+            case e.ProposalsPaid():
+                budget.on_proposals_paid(self, event)
             case e.AttemptLost():
                 on_attempt_lost(self, event, at_ms=at_ms)
             case e.AttemptUnproven():

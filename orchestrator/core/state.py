@@ -109,6 +109,7 @@ class Plan:
 
     Attributes:
         fruitless_micros: spent since a task of it was last done (core/fuse.py).
+        proposed_micros: of what its purse has spent, the part that was paid for proposals.
         wanted: leaves that `until_task` needs; None = all.
         ran: stride: attempts leased, with a head start for whoever comes or comes back.
         is_idle: after the last event that touched it, nothing of it was live and nothing could start.
@@ -123,6 +124,7 @@ class Plan:
     purse: Purse
     until_task: int
     fruitless_micros: int = 0
+    proposed_micros: int = 0
     is_loaded: bool = False
     live: int = 0
     counts: Counter[TaskState] = field(default_factory=Counter)

@@ -21,6 +21,7 @@ from orchestrator.core.events import (
     BreakerRow,
     ControlsRead,
     LiveAttempt,
+    ProposalsPaid,
 )
 from orchestrator.core.limits import Overrides
 from orchestrator.core.words import (
@@ -40,7 +41,8 @@ SLICE = 1_000
 
 _PLAN_SQL = """
 SELECT p.id, p.tenant_id, p.state, p.budget_micros, p.fruitless_micros, p.backend,
-       coalesce(u.id, 0) AS until_task
+       coalesce(u.id, 0) AS until_task,
+       coalesce((SELECT sum(cost_micros) FROM proposals WHERE plan_id = p.id), 0)::bigint AS proposed_micros
 FROM plans AS p LEFT JOIN tasks AS u ON u.plan_id = p.id AND u.key = p.until_key AND p.until_key <> ''
 WHERE p.id = %(plan)s
 """
@@ -55,11 +57,22 @@ FROM attempts AS a LEFT JOIN leases AS l USING (token) WHERE a.plan_id = %(plan)
 """
 
 _SPENT_SQL = """
-SELECT a.tenant_id, sum(a.cost_micros + a.reserved_micros)::bigint AS spent,
-       coalesce(sum(a.cost_micros + a.reserved_micros) FILTER (
-           WHERE a.ended_at >= date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+WITH paid AS (
+    SELECT a.tenant_id, a.ended_at AS at, a.cost_micros + a.reserved_micros AS micros
+    FROM attempts AS a LEFT JOIN leases AS l USING (token) WHERE l.token IS NULL
+    UNION ALL SELECT tenant_id, created_at, cost_micros FROM proposals
+)
+SELECT tenant_id, sum(micros)::bigint AS spent,
+       coalesce(sum(micros) FILTER (
+           WHERE at >= date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
        ), 0)::bigint AS today
-FROM attempts AS a LEFT JOIN leases AS l USING (token) WHERE l.token IS NULL GROUP BY 1
+FROM paid GROUP BY 1
+"""
+
+#: Of the plans that have new ones.
+_PROPOSALS_SQL = """
+SELECT plan_id, sum(cost_micros)::bigint AS cost, max(id) AS last FROM proposals
+WHERE plan_id IN (SELECT plan_id FROM proposals WHERE id > %(after)s) GROUP BY 1
 """
 
 _EDGES_SQL = """
@@ -131,6 +144,7 @@ class PostgresSchedulerStore(Committer):
         self._choose_backend = choose_backend
         self._side = HotConnection(url, name="orchestrator-scheduler", row_factory=dict_row)
         self._affinity_since = datetime.fromtimestamp(0, UTC)
+        self._last_proposal = 0
 
     async def unfinished_plans(self) -> list[int]:
         """Return the plans that are neither done nor cancelled, or still have a lease."""
@@ -171,7 +185,7 @@ class PostgresSchedulerStore(Committer):
         )
         for past in await self._tuples(_PAST_SQL, {"plan": plan_id}):
             made.take_past(*past)
-        plan = replace(plan, spent_micros=made.spent)
+        plan = replace(plan, spent_micros=made.spent + plan.proposed_micros)
         while True:
             rows = await self._tuples(TASKS_SQL, {"plan": plan_id, "after": after, "limit": SLICE})
             tasks = tuple(made.task(row) for row in rows)
@@ -188,13 +202,16 @@ class PostgresSchedulerStore(Committer):
     async def _open_attempts(self, plan_id: int) -> tuple[LiveAttempt, ...]:
         return tuple(live_attempt(row) for row in await self._all(_LIVE_SQL, {"plan": plan_id}))
 
-    async def reports(self) -> list[AttemptStarted | AttemptEnded]:
-        """Return stored starts and results that live attempts do not show yet; `at_ms` is left at 0."""
+    async def reports(self) -> Sequence[AttemptStarted | AttemptEnded | ProposalsPaid]:
+        """Return what others have stored and memory does not show yet; see ports.SchedulerStore."""
         starts = await self._all(_STARTS_SQL)
         results = await self._all(_RESULTS_SQL)
+        paid = await self._all(_PROPOSALS_SQL, {"after": self._last_proposal})
+        self._last_proposal = max((row["last"] for row in paid), default=self._last_proposal)
         return [
             *(AttemptStarted(at_ms=0, token=row["token"]) for row in starts),
             *(ended(row) for row in results),
+            *(ProposalsPaid(at_ms=0, plan_id=row["plan_id"], cost_micros=row["cost"]) for row in paid),
         ]
 
     async def beats(self) -> dict[int, int]:

@@ -150,6 +150,7 @@ def plan_spec(row: Mapping[str, Any]) -> PlanSpec:
         spent_micros=0,
         until_task=row["until_task"],
         fruitless_micros=row["fruitless_micros"],
+        proposed_micros=row["proposed_micros"],
     )
 
 

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.program import run
+from orchestrator.core.events import ProposalsPaid
 from orchestrator.errors import Conflict, EnvironmentFault, PlanError, RequestRefused
 from orchestrator.proposals import Proposal
 from orchestrator.store.urls import DatabaseUrls
 from orchestrator.views import Revised, ReviseRequest, SubmitRequest
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, Request, call, script
+from tests.support.rows import make_store
 from tests.support.scheduled import World, open_world
 from tests.support.service import RememberingScheduler, execute, open_service
 
@@ -196,6 +198,22 @@ async def test_it_counts_for_the_plan_whose_budget_it_may_not_exceed(world: Worl
         await propose(world, "A.2")
     assert "orchestrator budget Shop" in refused.value.remedy
     assert len(api.requests) == 1
+
+
+async def test_the_scheduler_counts_it_whether_it_hears_of_it_or_reads_the_plan(world: World) -> None:
+    store = make_store(world.urls.direct)
+    try:
+        assert await store.reports() == []
+        paid = [(await propose(world, key)).cost_micros for key in ("A.1", "A.2")]
+        plan_id = await world.service.plan_id("Shop")
+        assert await store.reports() == [ProposalsPaid(at_ms=0, plan_id=plan_id, cost_micros=sum(paid))]
+        assert await store.reports() == []
+        (part,) = [part async for part in store.load_plan(plan_id)]
+        assert (part.plan.spent_micros, part.plan.proposed_micros) == (sum(paid), sum(paid))
+        controls = await store.controls()
+        assert (controls.spent, controls.spent_today) == ({"local": sum(paid)}, sum(paid))
+    finally:
+        await store.close()
 
 
 async def test_a_proposal_for_an_older_text_is_refused(world: World) -> None:

@@ -186,3 +186,20 @@ def test_work_that_waits_for_its_gate_is_not_without_progress_until_the_gate_ref
     world.end(7, cost_micros=6 * M)
     world.end(7)
     assert world.state.plans.get(2) is None or world.state.plans[2].fruitless_micros == 0
+
+
+def test_what_proposals_cost_is_counted_once_and_leaves_less_for_attempts():
+    world = world_of(1, 2, budget=10_000_000)
+    for so_far in (4_000_000, 4_000_000, 7_000_000, 4_000_000):  # told again, and late
+        world.handle(e.ProposalsPaid(at_ms=0, plan_id=1, cost_micros=so_far))
+    world.handle(e.ProposalsPaid(at_ms=0, plan_id=9, cost_micros=1))  # of a plan that is not in memory
+    plan = world.state.plans[1]
+    assert plan.purse.spent == world.state.tenant("local").purse.spent == world.state.today.spent == 7_000_000
+    again = World()
+    again.load(
+        [spec(1, backend="anthropic")],
+        plan=replace(PLAN, budget_micros=10_000_000, spent_micros=3_000_000, proposed_micros=1_000_000),
+    )
+    again.handle(e.ProposalsPaid(at_ms=0, plan_id=1, cost_micros=6_000_000))
+    again.join("a")
+    assert reserved(again) == [2_000_000]
