@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
 from orchestrator.cli.text import count, duration, money, one_line
+from orchestrator.core.words import TaskKind
 from orchestrator.errors import EnvironmentFault, SettingsError
 
 if TYPE_CHECKING:
@@ -44,11 +46,18 @@ def graph(plan: PlanOrFile, json: options.Json = False) -> None:
         from orchestrator.plan.order import Order
 
         read = _read(plan, output=output)
-        found = graph_report(Analysis(Order(read.tasks, read.dependencies)), _agent_types(read))
+        analysis = Analysis(Order(read.tasks, read.dependencies))
+        found = graph_report(analysis, _agent_types(read))
+        leaves = [task for task in read.tasks if task.kind is TaskKind.LEAF]
+        states = Counter[str](analysis.standing(task.key).state for task in leaves)
     else:
         with _stack_with(plan) as client:
-            found = client.graph(plan)
-    _write_graph(found, output=output)
+            found, states = client.graph(plan), Counter[str](client.plan(plan).tasks)
+    if found.tasks:
+        _write_graph(found, output=output)
+    else:
+        told = ", ".join(f"{number} {state}" for state, number in sorted(states.items()) if number)
+        output.say(f"Nothing is left to do: {told}.")
     output.result(found)
 
 
@@ -86,7 +95,10 @@ def forecast(
     else:
         with _stack_with(plan) as client:
             found = client.forecast(plan, width=sessions, samples=samples, seed=seed)
-    _write_forecast(found, output=output)
+    if found.tasks:
+        _write_forecast(found, output=output)
+    else:
+        output.say("Nothing is left to do.")
     output.result(found)
 
 

@@ -11,6 +11,7 @@ import typer
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
 from orchestrator.cli.text import answer_text
+from orchestrator.core.words import FINISHED
 from orchestrator.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ def limits(
         if total is not None or agent or tenant or plan:
             new = _new_limits(client, total, agents=agent or [], tenants=tenant or [], plans=plan or [])
             client.request("set_limits", limits=new)
+            for known in (client.plan(ref) for ref, _ in _pairs("--plan", plan or [])):
+                if known.state in FINISHED:
+                    output.remark(f"Plan {known.name!r} is {known.state}: its limit counts if it goes on.")
         status = client.status()
     output.table(("limit of", "name", "live", "most", "given by"), _limit_rows(status))
     output.result(status.limits)

@@ -29,7 +29,7 @@ def import_(
 
     Example: orchestrator import docs/plans --dry-run --json
     """
-    from orchestrator.cli.plan_files import checked, placed_findings
+    from orchestrator.cli.plan_files import checked, placed
     from orchestrator.cli.sync import revise
     from orchestrator.plan.report import import_report
 
@@ -39,7 +39,7 @@ def import_(
         return
     plan = checked(file, format=format)
     report = import_report(plan)
-    for finding in placed_findings(plan, file):
+    for finding in placed(plan.findings, file):
         output.say(finding_line(finding))
     output.result(report, _as_text(report))
     if plan.errors:

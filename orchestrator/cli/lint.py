@@ -26,11 +26,11 @@ def lint(
 
     Example: orchestrator lint docs/plans
     """
-    from orchestrator.cli.plan_files import checked, placed_findings
+    from orchestrator.cli.plan_files import checked, placed
     from orchestrator.cli.text import count
 
     output = Output(is_json=json)
-    findings = placed_findings(checked(file, format=format), file)
+    findings = placed(checked(file, format=format).findings, file)
     for finding in findings:
         output.say(finding_line(finding))
     of = Counter(finding.severity for finding in findings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,20 +62,20 @@ def read(file: str, choices: Choices, *, output: Output) -> Plan:
         raise PlanError(
             f"{_source(file)} has {count} error{'' if count == 1 else 's'}.",
             remedy="Mend what is named above and try again; nothing was started.",
-            findings=placed_findings(plan, file),
+            findings=placed(plan.findings, file),
         )
     if not output.is_json:
-        for finding in placed_findings(plan, file):
+        for finding in placed(plan.findings, file):
             output.remark(finding_line(finding))
     return plan
 
 
-def placed_findings(plan: Plan, file: str) -> tuple[Finding, ...]:
-    """Return the findings of a plan with the file that each is in, as it was named to us."""
+def placed(findings: Iterable[Finding], file: str) -> tuple[Finding, ...]:
+    """Return findings with the file that each is in, as it was named to us."""
     folder = Path(file)
     return tuple(
         replace(finding, source=str(folder / finding.source) if finding.source else _source(file))
-        for finding in plan.findings
+        for finding in findings
     )
 
 

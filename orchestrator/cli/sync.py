@@ -14,8 +14,8 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
-from orchestrator.cli.plan_files import stored_name
-from orchestrator.errors import Conflict, EnvironmentFault, SettingsError
+from orchestrator.cli.plan_files import placed, stored_name
+from orchestrator.errors import Conflict, EnvironmentFault, PlanError, SettingsError
 
 if TYPE_CHECKING:
     from orchestrator.client import Client
@@ -160,7 +160,11 @@ def revise(file: str, *, name: str, is_agreed: bool, output: Output) -> None:
     request = ReviseRequest(text=texts.get("", ""), files={} if list(texts) == [""] else texts)
     with connect() as client:
         ref = name or stored_name(file)
-        shown = client.revise(ref, request)
+        try:
+            shown = client.revise(ref, request)
+        except PlanError as error:
+            error.findings = placed(error.findings, file)
+            raise
         for line in _change_lines(shown):
             output.say(line)
         if not shown.changes and not shown.marks:

@@ -57,6 +57,27 @@ def test_a_name_in_use_by_another_plan_is_a_conflict(
     assert "--fresh" in error["remedy"]
 
 
+def test_the_faults_of_a_file_that_revises_name_the_file(
+    plan_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["submit", plan_file])
+    Path(plan_file).write_text(PLAN + "- [ ] **A.6** One more\n  - depends: A.99\n")
+    line = len(Path(plan_file).read_text().splitlines())
+    capsys.readouterr()
+    assert run(["import", plan_file, "--yes"]) == 3
+    assert f"{plan_file}:{line}: error: A.6 depends on A.99" in capsys.readouterr().err
+
+
+def test_a_limit_of_a_finished_plan_is_kept_and_said_to_wait(
+    plan_file: str, database: DatabaseUrls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["submit", plan_file])
+    _set_plan(database, "done")
+    capsys.readouterr()
+    assert run(["limits", "--plan", "Ship it=2"]) == 0
+    assert "Plan 'Ship it' is done: its limit counts if it goes on." in capsys.readouterr().err
+
+
 def test_tasks_and_one_task_are_shown(plan_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(["submit", plan_file])
     capsys.readouterr()

@@ -56,6 +56,15 @@ def test_the_graph_reads_well(plan: str, capsys: pytest.CaptureFixture[str]) -> 
     assert "Work 7 h 00 min, critical path 4 h 00 min: A.3 → A.5" in out
 
 
+def test_a_finished_plan_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "done.md"
+    path.write_text("# P\n- [x] **A.1** One\n- [x] **A.2** Two\n- [-] **A.3** Three\n")
+    assert run(["graph", str(path)]) == 0
+    assert capsys.readouterr().out == "Nothing is left to do: 1 cancelled, 2 done.\n"
+    assert run(["forecast", str(path)]) == 0
+    assert capsys.readouterr().out == "Nothing is left to do.\n"
+
+
 def test_the_forecast_of_a_file(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["forecast", plan, "--width", "2", "--seed", "3", "--json"]) == 0
     data = _data(capsys)
