@@ -20,6 +20,9 @@ from orchestrator.errors import OrchestratorError, Overloaded
 
 #: A request waits for its commit; beyond this the scheduler is as good as away.
 _ANSWER_TIMEOUT_S = 30.0
+
+#: A plan is stored already: nobody waits long for a scheduler that hangs to hear of it.
+_NUDGE_TIMEOUT_S = 1.0
 _RETRY_AFTER_S = 2.0
 
 
@@ -32,7 +35,7 @@ class RayScheduler:
     async def nudge(self) -> None:
         """Say that there is a new plan; the scheduler finds it within a second anyhow."""
         with contextlib.suppress(OrchestratorError, RayError):
-            await self._call("nudge")
+            await self._call("nudge", timeout_s=_NUDGE_TIMEOUT_S)
 
     async def request(
         self, kind: str, args: Mapping[str, object], idempotency_key: str
@@ -46,9 +49,9 @@ class RayScheduler:
         answer: Mapping[str, object] = await self._call("status")
         return answer
 
-    async def _call(self, method: str, *args: object) -> Any:
+    async def _call(self, method: str, *args: object, timeout_s: float = _ANSWER_TIMEOUT_S) -> Any:
         try:
-            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 handle = await self._found()
                 return await getattr(handle, method).remote(*args)
         except RayTaskError as error:  # first, because it is also of the class of its cause

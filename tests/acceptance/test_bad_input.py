@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from orchestrator.store.address import Address
 from tests.support.command_line import CommandLine
 from tests.support.ports import free_port
 from tests.support.postgres import running_server
+from tests.support.small_disk import small_disk
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
@@ -280,24 +280,6 @@ def test_a_home_that_is_a_file_is_named(cli: CommandLine, command: str) -> None:
     err = refused(cli, command, *arguments, code=6)
     assert str(cli.home) in err
     assert cli.home.read_text() == "mine"
-
-
-@contextmanager
-def small_disk(home: Path, *, size: str) -> Iterator[None]:
-    """Mount a disk of this size at the home."""
-    home.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", home],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mount.returncode != 0:
-        pytest.skip(f"NOT RUN: no tmpfs can be mounted here: {mount.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", home], check=True)
 
 
 def test_a_disk_that_is_full_at_init_is_told_and_nothing_stays(cli: CommandLine) -> None:

@@ -428,10 +428,10 @@ def test_moved_home_does_not_silently_start_empty(home):
 # -- faults -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size_mb", [1, 20])
-def test_full_disk_is_named_and_leaves_nothing_half_made(home, size_mb):
+@pytest.mark.parametrize("size", ["1m", "20m"])
+def test_full_disk_is_named_and_leaves_nothing_half_made(home, size):
     needs_root()
-    with small_disk(home, size_mb=size_mb):
+    with small_disk(home, size=size):
         with pytest.raises(EnvironmentFault, match=r"No space left on device|Check free disk space"):
             EmbeddedPostgres(home=home).start()
         assert {path.name for path in home.iterdir()} <= {"postgres.lock", "logs"}
@@ -449,7 +449,7 @@ def test_full_disk_for_the_copy_of_the_binaries_leaves_nothing(home, tmp_path):
     tmp_path.chmod(0o700)
     STATE_DIR.mkdir()
     try:
-        with small_disk(STATE_DIR, size_mb=4), running(home, wheel=tmp_path) as owner:
+        with small_disk(STATE_DIR, size="4m"), running(home, wheel=tmp_path) as owner:
             (STATE_DIR / "another-home").mkdir()
             assert "No space left on device" in owner.answer()["message"]
             assert [path.name for path in STATE_DIR.iterdir()] == ["another-home"]

@@ -93,7 +93,7 @@ def _has_panicked(server: OwnServer) -> bool:
 def disk() -> Iterator[Path]:
     """A folder on a disk of its own that holds a database and not much more."""
     folder = private_home()
-    with small_disk(folder, size_mb=256):
+    with small_disk(folder, size="256m"):
         yield folder
     folder.rmdir()
 
@@ -146,7 +146,7 @@ def test_a_full_disk_of_the_logs_stops_nothing(home: Path) -> None:
     logs = home / "logs"
     logs.mkdir()
     with (
-        small_disk(logs, size_mb=1),
+        small_disk(logs, size="1m"),
         own_server() as server,
         service_process(server, home=home) as service,
     ):

@@ -14,9 +14,13 @@ _MB = bytes(2**20)
 
 
 @contextmanager
-def small_disk(folder: Path, *, size_mb: int) -> Iterator[None]:
-    """Have `folder` lie on a disk of its own; the test is skipped where nothing can be mounted."""
-    arguments = ["-t", "tmpfs", "-o", f"size={size_mb}m,mode=755", "tmpfs", str(folder)]
+def small_disk(folder: Path, *, size: str) -> Iterator[None]:
+    """Have `folder`, made if missing, lie on a disk of its own, of a size like `64k` or `20m`.
+
+    The test is skipped where nothing can be mounted.
+    """
+    folder.mkdir(exist_ok=True)
+    arguments = ["-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", str(folder)]
     mount = subprocess.run(["mount", *arguments], check=False, capture_output=True, text=True)
     if mount.returncode != 0:
         pytest.skip(f"NOT RUN: no tmpfs can be mounted here: {mount.stderr.strip()}")
