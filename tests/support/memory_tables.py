@@ -157,6 +157,7 @@ class MemoryTables:
         clock_ms: what time the database says it is.
         tasks: with the numbers of their last attempts.
         edges: of `blocks` dependencies by the task at which they end: task → tasks it waits for.
+        decisions: of people about a task and one that it waits for; they outlive what texts say.
         revisions: by id, with what each is to change.
     """
 
@@ -167,6 +168,7 @@ class MemoryTables:
     plan_of: dict[int, int] = field(default_factory=dict)
     ordinals: dict[int, int] = field(default_factory=dict)
     edges: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    decisions: dict[tuple[int, int], DependencyDecision] = field(default_factory=dict)
     attempts: dict[int, AttemptRow] = field(default_factory=dict)
     leases: dict[int, LeaseRow] = field(default_factory=dict)
     starts: dict[int, StartRow] = field(default_factory=dict)
@@ -225,9 +227,18 @@ class MemoryTables:
                 self.tasks[task.task_id] = replace(known, **written)
                 self.ordinals[task.task_id] = ordinal
                 self.plan_of[task.task_id] = row.plan_id
-                self.edges[task.task_id] = tuple(on for task_id, on in row.edges if task_id == task.task_id)
+            self._relink(row)
             self.revisions[revision_id] = replace(row, state="stored")
         return True
+
+    def _relink(self, row: RevisionRow) -> None:
+        """Replace what was read by what the text says, but for the pairs that people have decided on."""
+        gone = {task.task_id for task in row.tasks if task.is_removed}
+        self.decisions = {pair: what for pair, what in self.decisions.items() if gone.isdisjoint(pair)}
+        blocking = [pair for pair, what in self.decisions.items() if what is DependencyDecision.BLOCKS]
+        edges = [pair for pair in row.edges if pair not in self.decisions] + blocking
+        for task in row.tasks:
+            self.edges[task.task_id] = tuple(on for task_id, on in edges if task_id == task.task_id)
 
     # --- the term
 
@@ -309,6 +320,7 @@ class MemoryTables:
         for row in _of(rows, SaveDependency):
             others = tuple(on for on in self.edges.get(row.task_id, ()) if on != row.on_task_id)
             is_blocking = row.decision is DependencyDecision.BLOCKS
+            self.decisions[row.task_id, row.on_task_id] = row.decision
             self.edges[row.task_id] = (*others, row.on_task_id) if is_blocking else others
 
     def _save_settings(self, rows: Sequence[RowCommand]) -> None:

@@ -1,30 +1,41 @@
 """However a plan is edited while it runs, memory is what a fresh reading of the tables gives.
 
-Random plans run with random ends, losses and requests; random revisions come between, and the scheduler dies
-at any of the steps of taking one. After each event memory is compared with a scheduler that reads the tables.
+Random plans run with random ends, losses and requests; people decide on dependencies; random revisions come
+between, and the scheduler dies at any of the steps of taking one. After each event memory is compared with a
+scheduler that reads the tables, and no tasks wait for each other.
 """
 
 from __future__ import annotations
 
+import copy
 import random
 from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import RowCommand
+from orchestrator.core.commands import Answer, Command, RowCommand
 from orchestrator.core.invariants import check_invariants
 from orchestrator.core.limits import Limits
 from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.state import EVERYBODY, Policy
 from orchestrator.core.task import Task
-from orchestrator.core.words import AttemptState, FailureClass, HoldReason, PlanState, TaskState
+from orchestrator.core.words import (
+    AttemptState,
+    DependencyDecision,
+    FailureClass,
+    HoldReason,
+    PlanState,
+    TaskState,
+)
 from orchestrator.ports import Outcome
 from tests.support.core import PLAN, spec
 from tests.support.memory_tables import MemoryTables
 
 STEPS = 120
 KINDS = ("cancel_task", "skip_task", "retry_task", "hold_task", "release_task", "tick_task", "untick_task")
+DECISIONS = ("add_dependency", "add_dependency", "drop_dependency")
 
 
 @dataclass
@@ -99,7 +110,7 @@ class Run:
         self.now_ms = 1_000_000
         self.tables = MemoryTables(clock_ms=lambda: self.now_ms)
         self.tables.add_plan(PLAN, list(self.text.tasks.values()), self.text.edges())
-        self.revisions = self.crashes = self.asked = 0
+        self.revisions = self.crashes = self.decided = self.refused = 0
         self.begin()
 
     def begin(self) -> None:
@@ -123,20 +134,24 @@ class Run:
             attempts = part.attempts
         self.handle(e.PlanLoaded(at_ms=0, plan_id=plan_id, attempts=attempts))
 
-    def handle(self, event: AnyEvent) -> None:
-        """Handle an event and commit."""
+    def handle(self, event: AnyEvent) -> list[Command]:
+        """Handle an event and commit; return what was ordered."""
         commands = self.state.handle(replace(event, at_ms=self.now_ms))
         self.batch += 1
         self.tables.commit(self.epoch, self.batch, [c for c in commands if isinstance(c, RowCommand)])
         check_invariants(self.state)
-        del commands
+        return commands
 
     # --- what happens
 
     def revise(self) -> None:
         """Edit the text and have the revision taken; the scheduler may die at each step."""
+        before = copy.deepcopy(self.text.tasks), copy.deepcopy(self.text.waits_for), self.text.last_id
         for _ in range(self.draw.randrange(1, 5)):
             self.text.edit()
+        if self._has_ring([*self.text.edges(), *self._decided()]):  # the front end refuses the text
+            self.text.tasks, self.text.waits_for, self.text.last_id = before
+            return
         self.revisions += 1
         tasks = [replace(task) for task in self.text.tasks.values()]
         self.tables.add_revision(1, tasks, self.text.edges())
@@ -145,7 +160,7 @@ class Run:
             self.tables.store_revision(revision_id)
             self.maybe_crash()
             for _ in range(self.draw.randrange(3)):
-                self.happen()  # while the slices are read
+                self.happen(may_decide=False)  # while the slices are read: decisions wait for the text
             self.load(plan_id)
             parts = list(self.tables.load_plan(plan_id, slice_size=3))
             self.handle(
@@ -167,14 +182,16 @@ class Run:
             self.crashes += 1
             self.begin()
 
-    def happen(self) -> None:
+    def happen(self, *, may_decide: bool = True) -> None:
         """Let an attempt end or be lost, time pass, or somebody ask for something."""
-        what = self.draw.choice(["end", "end", "end", "fail", "lose", "wait", "ask", "ask"])
+        what = self.draw.choice(["end", "end", "end", "fail", "lose", "wait", "ask", "ask", "decide"])
         live = sorted(self.state.attempts)
         if what == "wait" or (what in {"end", "fail", "lose"} and not live):
             self.now_ms += self.draw.choice([100, 2_000, 20_000])
             self.handle(e.Tick(at_ms=0))
-        elif what == "ask":
+        elif what == "decide" and may_decide:
+            self.decide()
+        elif what in {"ask", "decide"}:
             self.ask()
         elif what == "lose":
             token = self.draw.choice(live)
@@ -208,10 +225,52 @@ class Run:
         )
         self.handle(request)
 
+    def decide(self) -> None:
+        """Somebody adds or drops a dependency; only what would make tasks wait for each other is refused."""
+        self.load(1)
+        known = [task.task_id for task in self.text.tasks.values() if not task.is_removed]
+        task_id, on = self.draw.choice(known), self.draw.choice(known)
+        kind = self.draw.choice(DECISIONS)
+        leaves = [
+            leaf
+            for leaf, task in self.tables.tasks.items()
+            if task_id in {leaf, task.parent_id} and not task.is_container
+        ]
+        closes = kind == "add_dependency" and self._has_ring(
+            [*self._edges(), *((leaf, on) for leaf in leaves)]
+        )
+        request = e.Requested(
+            at_ms=0, request_id=1, kind=kind, tenant_id="local", plan_id=1, task_id=task_id, on_task=on
+        )
+        (answer,) = (c for c in self.handle(request) if isinstance(c, Answer))
+        assert bool(answer.error) == closes
+        self.decided += 1
+        self.refused += closes
+
+    def _edges(self) -> list[tuple[int, int]]:
+        return [(task_id, on) for task_id, ons in self.tables.edges.items() for on in ons]
+
+    def _decided(self) -> list[tuple[int, int]]:
+        return [pair for pair, what in self.tables.decisions.items() if what is DependencyDecision.BLOCKS]
+
+    def _has_ring(self, edges: list[tuple[int, int]]) -> bool:
+        """Tell whether tasks wait for each other by these edges; a container waits for what is in it."""
+        sorter: TopologicalSorter[int] = TopologicalSorter()
+        for task_id, on in edges:
+            sorter.add(task_id, on)
+        for task in self.text.tasks.values():
+            sorter.add(task.parent_id, task.task_id)
+        try:
+            sorter.prepare()
+        except CycleError:
+            return True
+        return False
+
     # --- what must hold
 
     def compare(self) -> None:
-        """Memory says what a scheduler says that reads the tables now."""
+        """Memory says what a scheduler says that reads the tables now, and nothing waits for itself."""
+        assert not self._has_ring(self._edges())
         if 1 not in self.state.plans:
             return
         fresh = SchedulerState(policy=Policy())
@@ -262,7 +321,10 @@ def test_memory_is_what_the_tables_say_however_a_plan_is_edited(seed: int) -> No
             assert task.state in closed or has_lease
     assert set(run.text.tasks) == set(run.tables.tasks)
     finish(run)
-    print(f"seed {seed}: {run.revisions} revisions, {run.crashes} crashes")
+    print(
+        f"seed {seed}: {run.revisions} revisions, {run.crashes} crashes,"
+        f" {run.decided} decisions, {run.refused} of them refused"
+    )
 
 
 def finish(run: Run) -> None:
