@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import anthropic
 import httpx2
 
+from orchestrator.errors import Overloaded
+from orchestrator.grant_ports import GovernedRequest
 from orchestrator.ports import Usage
 from orchestrator.sessions.meter import Meter
+from orchestrator.sessions.watch import Clocks
 
 #: Estimate for an answer that broke off before it said how long it was.
 _CHARS_PER_TOKEN = 4
@@ -32,7 +35,7 @@ class Access:
     Args:
         meter: counts what its requests use.
         cost_micros_max: once the meter is there, nothing more is asked.
-        touch: called at every sign of life of an answer.
+        clocks: of the session; an answer sets them back, and they stand still while it waits for leave.
 
     Attributes:
         key: what its process presents in place of the real key; good for nothing but this attempt.
@@ -42,14 +45,14 @@ class Access:
         answer: what the last answer said of itself.
     """
 
-    def __init__(self, meter: Meter, *, cost_micros_max: int, touch: Callable[[], None]) -> None:
+    def __init__(self, meter: Meter, *, cost_micros_max: int, clocks: Clocks) -> None:
         self.key = f"sk-attempt-{secrets.token_hex(24)}"
         self.turn = asyncio.Lock()
         self.was_refused = False
-        self.failure: anthropic.APIError | httpx2.HTTPError | None = None
+        self.failure: anthropic.APIError | httpx2.HTTPError | Overloaded | None = None
         self.answer = AnswerReader()
         self.meter = meter
-        self.touch = touch
+        self.clocks = clocks
         self._cost_micros_max = cost_micros_max
 
     @property
@@ -61,11 +64,13 @@ class Access:
         """A request is sent: what became of the one before does not count any more."""
         self.failure, self.answer = None, AnswerReader()
 
-    def end(self) -> None:
+    def end(self, leave: GovernedRequest) -> None:
         """The request is over, however it ended: count what it used."""
         tokens = self.answer.tokens
         if tokens is not None:
             self.meter.add(tokens)
+            taken = tokens.input_tokens + tokens.cache_write_tokens
+            leave.used(input_tokens=taken, output_tokens=tokens.output_tokens)
 
 
 class AnswerReader:

@@ -16,9 +16,13 @@ from contextlib import asynccontextmanager
 import anthropic
 import httpx2
 
+from orchestrator.core.words import FailureClass
+from orchestrator.errors import Overloaded
+from orchestrator.grant_ports import GovernedRequest, Grants
 from orchestrator.sessions.api_access import Access
 from orchestrator.sessions.api_errors import judgement_of
 from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.grants import OVERLOADED, REFUSED, Unasked
 from orchestrator.sessions.loopback_http import CutOff, Exchange, LoopbackServer
 
 _API = "https://api.anthropic.com"
@@ -39,10 +43,14 @@ class ApiProxy:
     Args:
         config: key and address of the API.
         ssl_context: for the way there.
+        governor: gives leave for each request; without it every request is sent at once.
     """
 
-    def __init__(self, config: SessionConfig, ssl_context: ssl.SSLContext) -> None:
+    def __init__(
+        self, config: SessionConfig, ssl_context: ssl.SSLContext, *, governor: Grants | None = None
+    ) -> None:
         self._api_key = config.api_key
+        self._governor = governor
         self._base_url = (config.base_url or _API).rstrip("/")
         self._ssl_context = ssl_context
         self._changing = asyncio.Lock()
@@ -66,9 +74,9 @@ class ApiProxy:
             yield self._server.url
         finally:
             del self._admitted[access.key]
-            await asyncio.shield(self._leave(access))
+            await asyncio.shield(self._dismiss(access))
 
-    async def _leave(self, access: Access) -> None:
+    async def _dismiss(self, access: Access) -> None:
         """Wait until what its process had asked is counted; that has been ended when its process was."""
         async with access.turn, self._changing:
             if self._client is not None and not self._admitted:
@@ -91,6 +99,26 @@ class ApiProxy:
             access.was_refused = True
             await _refuse(exchange, 400, "invalid_request_error", "The attempt has spent its budget.")
             return
+        try:
+            is_answered = False
+            while not is_answered:
+                with await self._leave(exchange, access) as leave:
+                    is_answered = await self._send(exchange, access, leave)
+        except Overloaded as late:
+            access.failure = late
+            await _refuse(exchange, 429, "rate_limit_error", str(late))
+
+    async def _leave(self, exchange: Exchange, access: Access) -> GovernedRequest:
+        if self._governor is None:
+            return Unasked()
+        return await access.clocks.stand_still(self._governor.ask(_model_of(exchange.body)))
+
+    async def _send(self, exchange: Exchange, access: Access, leave: GovernedRequest) -> bool:
+        """Ask once and pass on what comes.
+
+        Returns:
+            False if nothing was passed on: the provider refuses, and the governor says when to ask again.
+        """
         assert self._client is not None
         access.begin()
         request = self._client.build_request(
@@ -102,21 +130,27 @@ class ApiProxy:
         try:
             response = await self._client.send(request, stream=True)
             try:
+                leave.heard(response.status_code, response.headers)
+                if self._governor is not None and response.status_code in REFUSED:
+                    return False
                 await _pass_on(response, exchange, access)
+                if response.is_success and _is_refusal(access.failure):  # in mid-stream
+                    leave.heard(OVERLOADED, response.headers)
             finally:
                 await response.aclose()
         except httpx2.TransportError as error:
             access.failure = error
             if exchange.has_begun:
                 raise CutOff from error
-            await _refuse(exchange, 502, "api_error", f"The API cannot be reached: {error}.")
+            await _refuse(exchange, 502, "api_error", f"The API cannot be reached: {error}.", may_pass=True)
         finally:
-            access.end()
+            access.end(leave)
+        return True
 
 
 async def _pass_on(response: httpx2.Response, exchange: Exchange, access: Access) -> None:
     """Send an answer on while it comes, reading along."""
-    access.touch()
+    access.clocks()
     headers = list(_passed_on(response.headers))
     if "text/event-stream" not in response.headers.get("content-type", ""):
         body = await response.aread()
@@ -124,12 +158,12 @@ async def _pass_on(response: httpx2.Response, exchange: Exchange, access: Access
             access.answer.read_whole(body)
         else:
             access.failure = _failure(response, body)
-            headers.append(("x-should-retry", str(judgement_of(access.failure).may_pass).lower()))
+            headers.append(_retry_header(judgement_of(access.failure).may_pass))
         await exchange.answer(response.status_code, headers, body)
         return
     await exchange.begin(response.status_code, headers)
     async for chunk in response.aiter_bytes():
-        access.touch()
+        access.clocks()
         access.answer.read_stream(chunk)
         await exchange.send(chunk)
     if access.answer.error is not None:
@@ -146,6 +180,20 @@ def _failure(response: httpx2.Response, body: bytes) -> anthropic.APIStatusError
     return anthropic.APIStatusError(body.decode(errors="replace")[:1_000], response=response, body=told)
 
 
+def _is_refusal(failure: Exception | None) -> bool:
+    """Whether the provider takes no more for now."""
+    if not isinstance(failure, anthropic.APIStatusError):
+        return False
+    return judgement_of(failure).failure_class is FailureClass.RATE_LIMITED
+
+
+def _model_of(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["model"])
+    except (ValueError, LookupError, TypeError):
+        return ""  # the API says what is wrong with it
+
+
 def _key_of(headers: Mapping[str, str]) -> str:
     return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
 
@@ -154,6 +202,13 @@ def _passed_on(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     return ((name, value) for name, value in headers.items() if name.lower() not in _OWN_HEADERS)
 
 
-async def _refuse(exchange: Exchange, status: int, error_type: str, message: str) -> None:
+async def _refuse(
+    exchange: Exchange, status: int, error_type: str, message: str, *, may_pass: bool = False
+) -> None:
     body = {"type": "error", "error": {"type": error_type, "message": message}}
-    await exchange.answer(status, [_JSON], json.dumps(body).encode())
+    await exchange.answer(status, [_JSON, _retry_header(may_pass)], json.dumps(body).encode())
+
+
+def _retry_header(may_pass: bool) -> tuple[str, str]:
+    """Say whether asking again can help; clients of the API heed it."""
+    return "x-should-retry", str(may_pass).lower()

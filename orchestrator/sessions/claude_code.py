@@ -30,6 +30,7 @@ from claude_agent_sdk.types import EffortLevel, HookContext, HookEvent, HookInpu
 
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.errors import EnvironmentFault
+from orchestrator.grant_ports import Grants
 from orchestrator.ports import (
     MICROS,
     Assignment,
@@ -86,14 +87,15 @@ class ClaudeCodeBackend:
     Args:
         config: key, address, model and prices.
         launcher: starts the program. The key never reaches it.
+        governor: gives leave for each request; without it every request is sent at once.
     """
 
     name = "claude-code"
 
-    def __init__(self, config: SessionConfig, launcher: Launcher) -> None:
+    def __init__(self, config: SessionConfig, launcher: Launcher, *, governor: Grants | None = None) -> None:
         self._config = config
         self._launcher = launcher
-        self._proxy = ApiProxy(config, httpx2.create_ssl_context())
+        self._proxy = ApiProxy(config, httpx2.create_ssl_context(), governor=governor)
 
     async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
         """Let Claude Code work until a report, a limit or an error; the usage is told in each case."""
@@ -119,15 +121,15 @@ class ClaudeCodeBackend:
     ) -> Outcome:
         limits = effective_limits(assignment.limits)
         model = assignment.model or self._config.model
-        async with watched(limits) as touch:
-            access = Access(meter, cost_micros_max=limits.cost_micros_max, touch=touch)
+        async with watched(limits) as clocks:
+            access = Access(meter, cost_micros_max=limits.cost_micros_max, clocks=clocks)
             async with self._proxy.admit(access) as base_url:
                 with _private_folder(workspace) as folder:
                     session = _Session(
                         assignment,
                         options=_options(self._config, assignment, limits, model=model),
                         transcript=transcript,
-                        touch=touch,
+                        touch=clocks,
                     )
                     env = {
                         "HOME": str(folder),

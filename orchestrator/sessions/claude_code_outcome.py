@@ -8,6 +8,7 @@ from claude_agent_sdk import ResultMessage
 from pydantic import ValidationError
 
 from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.errors import Overloaded
 from orchestrator.ports import MICROS, Outcome, SessionLimits
 from orchestrator.sessions.api_access import Access
 from orchestrator.sessions.api_errors import failure_of
@@ -39,6 +40,8 @@ def outcome_of(
     if access.was_refused or subtype == "error_max_budget_usd":
         cap = f"${limits.cost_micros_max / MICROS:.2f}"
         return _failed(FailureClass.BUDGET, f"The session reached its cap of {cap}.")
+    if isinstance(access.failure, Overloaded):
+        return _failed(FailureClass.RATE_LIMITED, str(access.failure))
     if access.failure is not None:
         return failure_of(access.failure, has_begun=access.meter.usage.requests > 0)
     if access.answer.stop_reason == "refusal":

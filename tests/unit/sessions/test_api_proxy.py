@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,33 +12,57 @@ import anthropic
 import httpx2
 import pytest
 
+from orchestrator.errors import Overloaded
+from orchestrator.grant_ports import Grant, GrantDemand
+from orchestrator.ports import SessionLimits
 from orchestrator.sessions.api_access import Access
 from orchestrator.sessions.api_proxy import ApiProxy
 from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
 from orchestrator.sessions.loopback_http import Exchange, LoopbackServer
 from orchestrator.sessions.meter import Meter
+from orchestrator.sessions.watch import Clocks, watched
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, script, text
 from tests.support.sessions import MODEL, PRICES
 
 BODY = {"model": MODEL, "max_tokens": 10, "messages": [{"role": "user", "content": "Hello."}]}
 STREAMED = {**BODY, "stream": True}
-DEADLINE_S = 20
+LIMITS = SessionLimits()
+DEADLINE_S = 60
 
 
-def proxy_to(base_url: str) -> ApiProxy:
+class Governor:
+    """The far end of an executor's grants: pauses once, then lets everybody send; hears of refusals."""
+
+    def __init__(self, *, pause_s: float = 0.0) -> None:
+        self.pause_s = pause_s
+        self.demands: list[GrantDemand] = []
+
+    async def grant(self, demand: GrantDemand) -> Grant:
+        self.demands.append(demand)
+        pause_s, self.pause_s = self.pause_s, 0.0
+        return Grant(requests=0 if pause_s else 9, good_s=5.0, again_s=pause_s or 0.1, pause_s=pause_s)
+
+
+def proxy_to(base_url: str, governor: Governor | None = None) -> ApiProxy:
     config = SessionConfig(api_key=API_KEY, base_url=base_url, model=MODEL, prices=PRICES)
-    return ApiProxy(config, httpx2.create_ssl_context())
+    settings = GrantSettings(wait_max_s=30)
+    grants = governor and ExecutorGrants(executor="e1", governor=governor, settings=settings)
+    return ApiProxy(config, httpx2.create_ssl_context(), governor=grants)
 
 
-def access(*, cost_micros_max: int = 1_000_000, touch: Callable[[], None] = lambda: None) -> Access:
+def access(*, cost_micros_max: int = 1_000_000) -> Access:
     meter = Meter(MODEL, SessionConfig(prices=PRICES))
-    return Access(meter, cost_micros_max=cost_micros_max, touch=touch)
+    return Access(meter, cost_micros_max=cost_micros_max, clocks=Clocks(SessionLimits()))
 
 
 @asynccontextmanager
-async def child(proxy: ApiProxy, given: Access) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client with what a child is given."""
+async def child(
+    proxy: ApiProxy, given: Access, limits: SessionLimits = LIMITS
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client with what a child is given; the clocks of its session run."""
     async with (
+        watched(limits) as given.clocks,
         proxy.admit(given) as base_url,
         httpx2.AsyncClient(base_url=base_url, timeout=DEADLINE_S) as client,
     ):
@@ -193,19 +217,15 @@ async def upstream() -> AsyncIterator[SlowUpstream]:
 
 
 async def test_a_stream_is_passed_on_as_it_comes(upstream: SlowUpstream) -> None:
-    touched: list[None] = []
-    given = access(touch=lambda: touched.append(None))
-    async with (
-        child(proxy_to(upstream.server.url), given) as client,
-        asyncio.timeout(DEADLINE_S),
-        client.stream("POST", "/v1/messages", json=STREAMED) as answer,
-    ):
-        chunks = answer.aiter_bytes()
-        assert b"message_start" in await anext(chunks)  # the rest is not even written yet
-        seen = len(touched)
-        upstream.go_on.set()
-        assert b"message_delta" in await anext(chunks)
-    assert len(touched) > seen > 0
+    given = access()
+    async with child(proxy_to(upstream.server.url), given) as client, asyncio.timeout(DEADLINE_S):
+        silent_until_s = given.clocks.silence.when() or 0.0
+        async with client.stream("POST", "/v1/messages", json=STREAMED) as answer:
+            chunks = answer.aiter_bytes()
+            assert b"message_start" in await anext(chunks)  # the rest is not even written yet
+            assert (given.clocks.silence.when() or 0.0) > silent_until_s  # a sign of life
+            upstream.go_on.set()
+            assert b"message_delta" in await anext(chunks)
 
 
 async def test_when_the_child_hangs_up_the_question_is_dropped_and_counted(upstream: SlowUpstream) -> None:
@@ -220,23 +240,52 @@ async def test_when_the_child_hangs_up_the_question_is_dropped_and_counted(upstr
 
 async def test_an_attempt_that_leaves_waits_until_its_last_answer_is_counted(upstream: SlowUpstream) -> None:
     given = access()
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(DEADLINE_S), watched(LIMITS) as given.clocks:
         async with proxy_to(upstream.server.url).admit(given) as base_url:
             reader, writer = await asyncio.open_connection("127.0.0.1", int(base_url.rpartition(":")[2]))
             body = json.dumps(STREAMED).encode()
             head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {given.key}\r\n"
             writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-            while b"message_start" not in await reader.readline():
-                pass
+            await reader.readuntil(b"message_start")
             writer.close()
         assert given.meter.usage.requests == 1
 
 
 async def test_what_is_no_http_is_hung_up_on() -> None:
     with MessagesApi() as api:
-        given = access()
-        async with proxy_to(api.base_url).admit(given) as base_url, asyncio.timeout(DEADLINE_S):
+        async with proxy_to(api.base_url).admit(access()) as base_url, asyncio.timeout(DEADLINE_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", int(base_url.rpartition(":")[2]))
             writer.write(b"\x16\x03\x01 hello\r\n\r\n")
             assert await reader.read() == b""
             writer.close()
+
+
+async def test_a_refusal_waits_for_leave_and_the_child_does_not_see_it() -> None:
+    refusals = [Reply(status=429, error_type="rate_limit_error", headers={"retry-after-ms": "100"})] * 2
+    governor = Governor()
+    with MessagesApi(script(*refusals, Reply([text("Now.")]))) as api:
+        given = access()
+        async with child(proxy_to(api.base_url, governor), given) as client:
+            assert "message_stop" in (await ask(client)).text
+    assert len(api.requests) == 3
+    assert given.failure is None
+    assert sum(demand.refused for demand in governor.demands) == 2
+    assert {demand.model for demand in governor.demands} == {MODEL}
+
+
+async def test_the_clocks_of_a_session_stand_still_while_it_waits_for_leave() -> None:
+    with MessagesApi(script(Reply([text("Now.")]))) as api:
+        given, limits = access(), SessionLimits(total_timeout_s=5.0, idle_timeout_s=5.0)
+        async with child(proxy_to(api.base_url, Governor(pause_s=6.0)), given, limits) as client:
+            assert (await ask(client)).status_code == 200
+    assert given.clocks.waited_s > 5.0
+
+
+async def test_too_long_a_wait_is_told_to_the_child_and_remembered() -> None:
+    with MessagesApi() as api:
+        given = access()
+        async with child(proxy_to(api.base_url, Governor(pause_s=99.0)), given) as client:
+            answer = await ask(client)
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (429, "false")
+    assert isinstance(given.failure, Overloaded)
+    assert api.requests == []
