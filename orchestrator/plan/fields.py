@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from orchestrator.core.words import RetryLost
 from orchestrator.errors import Finding
-from orchestrator.plan.amounts import DURATION_MS_MAX, duration_ms, is_duration, priority_of
+from orchestrator.plan.amounts import DURATION_MS_MAX, duration_ms, is_duration, money_micros, priority_of
 from orchestrator.plan.draft import Node, Said, Statement
 from orchestrator.plan.findings import Code
 from orchestrator.plan.model import DependencyKind, MarkSpan
@@ -36,6 +36,7 @@ FIELD_NAMES: Mapping[str, str] = {
     "run": "run", "verify": "verify", "manual": "manual", "approve": "approve", "touches": "touches",
     "timeout": "timeout", "idle timeout": "idle timeout", "start timeout": "start timeout", "grace": "grace",
     "attempts": "attempts", "retry lost": "retry lost", "review": "review", "simulate": "simulate",
+    "budget": "budget",
 }  # fmt: skip
 
 #: Most attempts that a task may ask for.
@@ -43,6 +44,9 @@ ATTEMPTS_MAX = 1000
 
 #: Longest grace of a task. The scheduler allows for so much before it ends an overdue session itself.
 GRACE_MS_MAX = 30_000
+
+#: Largest budget of a task, in micros: plans that speak of more speak of the money of a project.
+BUDGET_MICROS_MAX = 1_000 * 1_000_000
 
 _TIME = "Write a time above zero and below 1000 weeks, such as `{name}: 10 min`."
 #: What the value of an option is to be. One that is out of bounds is refused: it is never what was meant.
@@ -54,6 +58,7 @@ _OPTION_REMEDIES = {
     "grace": f"Write a time of at most {GRACE_MS_MAX // 1000} s, such as `grace: 10 s`.",
     "retry lost": f"Write {', '.join(RetryLost)}: may it start again after its session was lost?",
     "simulate": "Write `simulate: 1s fail 1`.",
+    "budget": "Write what its sessions may spend, up to $1,000, such as `budget: $2.50`; else another word.",
 }
 _STATUS_REMEDY = "Write open, in progress, blocked, deferred, cancelled or done."
 _SIGNED = re.compile(r"[-−+]\s*\d")
@@ -327,6 +332,14 @@ def _retry_lost(node: Node, name: str, value: str, line: int) -> Finding | None:
     return None
 
 
+def _budget(node: Node, name: str, value: str, line: int) -> Finding | None:
+    words = unquoted(value)
+    if not 0 < (money_micros(words) or 0) <= BUDGET_MICROS_MAX:
+        return _unreadable(name, value, line, _OPTION_REMEDIES[name])
+    node.options[name] = words
+    return None
+
+
 _SETTERS: Mapping[str, Callable[[Node, str, str, int], Finding | None]] = {
     "agent": _agent, "estimate": _estimate, "hours": _estimate, "points": _estimate, "priority": _priority,
     "type": _kind, "domain": _kind, "depends": _statement, "blocks": _statement,
@@ -335,5 +348,5 @@ _SETTERS: Mapping[str, Callable[[Node, str, str, int], Finding | None]] = {
     "manual": _manual, "approve": _manual, "timeout": _option, "idle timeout": _option,
     "start timeout": _option, "grace": _option, "attempts": _option, "retry lost": _retry_lost,
     "review": _agent, "simulate": _option, "title": _title, "story": _label, "labels": _label,
-    "assignee": _label,
+    "assignee": _label, "budget": _budget,
 }  # fmt: skip

@@ -111,8 +111,8 @@ class Lookup:
 
     def _known(self, key: str, near: Node) -> Node | None:
         for form in (key, key.upper(), key.lower(), f"#{key}"):
-            if form in self._by_key:
-                return self._meant(self._by_key[form], near)
+            if node := self._by_key.get(form):
+                return self._meant(node, near) if node.given_key == form else node
         return None
 
     def _meant(self, node: Node, near: Node) -> Node:

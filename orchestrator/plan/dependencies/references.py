@@ -57,6 +57,7 @@ _UNITS = rf"phase|week|sprint|track|part|stage|milestone|epic|wave|user\s+story|
 _ANY_WORD = rf"all|{_UNITS}|task|step|item|previous|preceding|prior"
 #: An issue of GitHub; `#B.2` and `#3.4` are ids.
 _ISSUE_NUMBER = r"\d{1,9}(?![\w-]|\.\d)"
+_TWIN = r"(?:~\d{1,6}(?!\w|\.\w))?"  #: the number behind an id that several tasks share
 _REFERENCE = rf"""
     (?P<issue>(?<![\w./#-])(?:[\w.-]+/[\w.-]+)?[#]{_ISSUE_NUMBER}) | \b(?=[A-Z\d]|{_ANY_WORD})(?:
       (?P<all>(?i:\ball\s+(?:other\s+|previous\s+|prior\s+|preceding\s+|the\s+)?(?:tasks|above)\b)
@@ -74,7 +75,7 @@ _REFERENCE = rf"""
         |\s+(?P<number>\d{{1,9}}))(?![\w-]|\.\d)
     | (?<!\b[aA]\s)(?i:previous|preceding|prior)\s+(?P<before>(?i:task|step|item))\b
     | (?P<above>(?i:task|step|item))\s+(?i:above)\b
-    | (?<![\w.-])(?P<first>{KEY})(?:\s*(?:-|–|—|\.\.\.?|\bto\b|\bthrough\b)\s*(?P<last>{KEY}))?(?![\w-])
+    | (?<![\w.-])(?P<first>{KEY}{_TWIN})(?:\s*(?:-|–|—|\.\.\.?|\bto\b|\bthrough\b)\s*(?P<last>{KEY}))?(?![\w-])
     )
     """
 _SURE = re.compile(_REFERENCE, re.VERBOSE)

@@ -52,7 +52,8 @@ class NativeTask(BaseModel):
         touches: files that it changes, as patterns.
         run: shell lines that are the work; verify: shell lines that check it.
         manual: what a person must do; approve: what a person must approve before it starts.
-        timeout, idle_timeout, start_timeout, grace, attempts, retry_lost, review, simulate: as in Markdown.
+        timeout, idle_timeout, start_timeout, grace, attempts, retry_lost, review, simulate, budget: as in
+            Markdown.
         tasks: the tasks below, which make this one a container.
     """
 
@@ -84,6 +85,7 @@ class NativeTask(BaseModel):
     retry_lost: str = ""
     review: str = ""
     simulate: str = ""
+    budget: str = ""
     tasks: list[NativeTask] = []
 
 
@@ -258,6 +260,7 @@ def _add_texts(node: Node, task: NativeTask) -> list[Finding]:
         "retry lost": task.retry_lost,
         "review": task.review,
         "simulate": task.simulate,
+        "budget": task.budget,
     }
     found = [apply_field(node, name, value, line=0) for name, value in texts.items() if value]
     return [

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.core.words import BY_FILE, TaskState
 from orchestrator.plan.diff import PlanDiff, diff_plans
+from orchestrator.plan.markdown_out import to_markdown
 from orchestrator.plan.model import Mark, Plan
 from orchestrator.plan.read import read_files, read_plan
 from orchestrator.plan.standing import Standing
@@ -90,6 +91,19 @@ def test_a_dependency_means_the_task_in_the_same_section_then_in_the_same_file()
     assert [(edge.task, edge.on) for edge in files.dependencies] == [("1.2", "1.1~2")]
     other = read_plan("- [ ] A.1 a\n- [ ] A.1 b\n  - depends: A.1\n")
     assert [(edge.task, edge.on) for edge in other.dependencies] == [("A.1~2", "A.1")]
+
+
+def test_a_dependency_may_name_the_number_too() -> None:
+    plan = read_plan(
+        ONE
+        + TWO
+        + "  - depends: 1.1\n- [ ] 1.3 Paint (after 1.1 and 1.1~2)\n## Rest\n- [ ] 2.1 x (after 1.2~2)\n"
+    )
+    edges = {(edge.task, edge.on) for edge in plan.dependencies}
+    assert edges == {("1.2~2", "1.1~2"), ("1.3", "1.1~2"), ("2.1", "1.2~2")}
+    again = read_plan(to_markdown(plan))
+    assert [(task.title, task.key) for task in again.tasks] == [(task.title, task.key) for task in plan.tasks]
+    assert {(edge.task, edge.on) for edge in again.dependencies} == edges
 
 
 def test_a_section_and_a_task_in_it_may_share_an_id() -> None:
