@@ -106,7 +106,8 @@ def _failure_rows() -> Iterator[tuple[str, ...]]:
 
 def _hold_rows() -> Iterator[tuple[str, ...]]:
     by_itself = {
-        HoldReason.BUDGET: "a larger budget of the plan",
+        HoldReason.BUDGET: "a budget that is set for the plan",
+        HoldReason.NO_PROGRESS: "a budget that is set for the plan",
         HoldReason.NO_CREDENTIALS: "a start of the stack with a key",
         HoldReason.NOT_INSTALLED: "a start of the stack with the program",
     }

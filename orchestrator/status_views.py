@@ -43,6 +43,23 @@ class LimitView(View):
     is_set: bool
 
 
+class BudgetView(View):
+    """What may be spent of a budget that plans share, in millionths of a US dollar.
+
+    Attributes:
+        scope: `day` (of everybody, by UTC) or `tenant`; `name` says which tenant.
+        spent_micros: by attempts that have ended; `reserved_micros`: set aside for those that are live.
+        is_short: it cannot bear another attempt now.
+    """
+
+    scope: str
+    name: str
+    spent_micros: int
+    reserved_micros: int
+    budget_micros: int
+    is_short: bool
+
+
 class StatusView(View):
     """The whole service at a glance.
 
@@ -63,5 +80,6 @@ class StatusView(View):
     tasks: Mapping[str, int]
     pools: tuple[PoolView, ...]
     limits: tuple[LimitView, ...] = ()
+    budgets: tuple[BudgetView, ...] = ()
     unknown_commits: int = 0
     backend_note: str

@@ -379,15 +379,18 @@ class SourceView(View):
 
 
 _Limit = Annotated[int, Field(ge=0, le=1_000_000)]
+_Micros = Annotated[int, Field(ge=0, le=BUDGET_MICROS_MAX)]
 _Name = Annotated[str, Field(pattern=r"^[\w.:@/-]{1,100}$")]
 
 
 class NewLimits(BaseModel):
-    """How many sessions may be live at once from now on. What is not named stays; 0 = back to the settings.
+    """What holds from now on. What is not named stays; 0 = back to the settings.
 
     Attributes:
-        sessions_max: in total.
-        agents, tenants, plans: by agent type, by tenant, and by id of the plan.
+        sessions_max: sessions that may be live at once, in total.
+        agents, tenants, plans: the same by agent type, by tenant, and by id of the plan.
+        tenant_budgets: what tenants may spend in all their plans, in millionths of a US dollar.
+        day_budget: what everybody may spend in a day, by UTC.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -396,6 +399,8 @@ class NewLimits(BaseModel):
     agents: dict[_Name, _Limit] = {}
     tenants: dict[_Name, _Limit] = {}
     plans: dict[int, _Limit] = {}
+    tenant_budgets: dict[_Name, _Micros] = {}
+    day_budget: _Micros | None = None
 
 
 class Page(View, Generic[T]):

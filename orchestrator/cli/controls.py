@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,11 +68,20 @@ def limits(
     plan: Annotated[
         list[str] | None, typer.Option("--plan", metavar="PLAN=N", help="Of a plan; may be repeated.")
     ] = None,
+    day_budget: Annotated[
+        float | None,
+        typer.Option("--day-budget", metavar="USD", min=0.0, max=1e6, help="Spend of everybody in a day."),
+    ] = None,
+    tenant_budget: Annotated[
+        list[str] | None,
+        typer.Option("--tenant-budget", metavar="NAME=USD", help="Spend of a tenant; may be repeated."),
+    ] = None,
     json: options.Json = False,
 ) -> None:
-    """Show or change how many sessions may be live at once.
+    """Show or change how many sessions may be live at once, and what they may spend together.
 
     A change holds at once and over restarts, and ends nothing that runs; 0 goes back to the settings.
+    The budget of a plan is set by `budget`.
 
     Example: orchestrator limits --total 8 --agent code-reviewer=2
     """
@@ -79,14 +89,19 @@ def limits(
 
     output = Output(is_json=json)
     with connect() as client:
-        if total is not None or agent or tenant or plan:
+        if total is not None or day_budget is not None or agent or tenant or plan or tenant_budget:
             new = _new_limits(client, total, agents=agent or [], tenants=tenant or [], plans=plan or [])
-            client.request("set_limits", limits=new)
+            budgets = {name: _micros(usd) for name, usd in _sums("--tenant-budget", tenant_budget or [])}
+            of_day = None if day_budget is None else _micros(day_budget)
+            spend = {"tenant_budgets": budgets, "day_budget": of_day}
+            client.request("set_limits", limits=new.model_copy(update=spend))
             for known in (client.plan(ref) for ref, _ in _pairs("--plan", plan or [])):
                 if known.state in FINISHED:
                     output.remark(f"Plan {known.name!r} is {known.state}: its limit counts if it goes on.")
         status = client.status()
     output.table(("limit of", "name", "live", "most", "given by"), _limit_rows(status))
+    if status.budgets:
+        output.table(("budget of", "name", "spent", "set aside", "most"), _budget_rows(status))
     output.result(status.limits)
 
 
@@ -109,9 +124,8 @@ def budget(
     from orchestrator.cli.home import connect
     from orchestrator.cli.text import money
 
-    micros = math.ceil(usd * _MICROS)  # up: a budget too small to count is not "no limit"
     with connect() as client:
-        answer = client.request("set_budget", plan_id=client.plan(plan).id, budget_micros=micros)
+        answer = client.request("set_budget", plan_id=client.plan(plan).id, budget_micros=_micros(usd))
     spent, most = money(answer["spent_micros"]), answer["budget_micros"]
     text = f"{plan}: {spent} spent of {money(most) if most else 'any sum'}"
     Output(is_json=json).result(answer, text)
@@ -161,6 +175,29 @@ def _pairs(option: str, values: list[str]) -> Iterator[tuple[str, int]]:
                 f"{option} {value!r} is no name with a number.", remedy=f"Write for example {option} NAME=2."
             )
         yield name, int(number)
+
+
+def _sums(option: str, values: list[str]) -> Iterator[tuple[str, float]]:
+    """Yield name and sum of each `NAME=USD`."""
+    for value in values:
+        name, _, usd = value.rpartition("=")
+        if not name or not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", usd):
+            raise SettingsError(
+                f"{option} {value!r} is no name with a sum.", remedy=f"Write for example {option} NAME=2.50."
+            )
+        yield name, float(usd)
+
+
+def _micros(usd: float) -> int:
+    return math.ceil(usd * _MICROS)  # up: a budget too small to count is not "no limit"
+
+
+def _budget_rows(status: StatusView) -> Iterator[tuple[str, ...]]:
+    from orchestrator.cli.text import money
+
+    for budget in status.budgets:
+        sums = (budget.spent_micros, budget.reserved_micros, budget.budget_micros)
+        yield (budget.scope, budget.name, *map(money, sums))
 
 
 def _limit_rows(status: StatusView) -> Iterator[tuple[str, ...]]:

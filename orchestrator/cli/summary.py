@@ -27,6 +27,9 @@ _REMEDIES = {
         "install Claude Code, `pip install 'coditect-orchestrator[claude-code]'`, and run the plan again"
     ),
     HoldReason.BUDGET: "allow it more: `orchestrator budget {plan} USD`",
+    HoldReason.NO_PROGRESS: (
+        "see `orchestrator tasks {plan}` and the logs, then let it spend on: `orchestrator budget {plan} USD`"
+    ),
     HoldReason.APPROVAL: "`orchestrator approve {key} --plan {plan}`, or `orchestrator reject` it",
     HoldReason.MANUAL: "do it, then say so: `orchestrator finish {key} --plan {plan}`",
     HoldReason.BY_REQUEST: "let it go on: `orchestrator release {key} --plan {plan}`",

@@ -8,7 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.summary import remedy_of
-from orchestrator.cli.text import count, duration
+from orchestrator.cli.text import count, duration, money
 from orchestrator.core.task import GATE_POOL
 from orchestrator.core.words import (
     LIVE,
@@ -22,7 +22,7 @@ from orchestrator.core.words import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.status_views import LimitView, PoolView, StatusView
+    from orchestrator.status_views import BudgetView, LimitView, PoolView, StatusView
     from orchestrator.views import DependencyView, PlanView, TaskDetail
 
 _MAY_START = frozenset({TaskState.READY, TaskState.VERIFYING})
@@ -109,6 +109,8 @@ def _of_pool(task: TaskDetail, plan: PlanView, status: StatusView) -> Iterator[W
         of = {"total": "", "agent": name, "plan": str(plan.id)}.get(limit.scope, limit.name)
         if limit.sessions_max is not None and limit.live >= limit.sessions_max and limit.name == of:
             yield _of_limit(limit, plan)
+    if not task.run:
+        yield from (_of_budget(budget) for budget in status.budgets if budget.is_short)
     if pool is None or not pool.executors:
         why = f": {pool.waits_for}" if pool is not None and pool.waits_for else " yet: one is being started"
         yield Wait(reason=f"no executor of {name} is there{why}")
@@ -145,6 +147,17 @@ def _of_limit(limit: LimitView, plan: PlanView) -> Wait:
     }[limit.scope]
     reason = f"the limit{of} is reached: {limit.live} of {count(limit.sessions_max or 0, 'session')}"
     return Wait(reason=reason, remedy=f"wait, or `orchestrator limits {option}`")
+
+
+def _of_budget(budget: BudgetView) -> Wait:
+    spent, reserved, most = map(money, (budget.spent_micros, budget.reserved_micros, budget.budget_micros))
+    if budget.scope == "day":
+        of, option, wait = "the day", "--day-budget USD", "wait for midnight, UTC"
+    else:
+        of, wait = f"the tenant {budget.name}", "wait for what is live"
+        option = f"--tenant-budget {quote(budget.name)}=USD"
+    reason = f"the budget of {of} bears no more: {spent} of {most} spent, {reserved} set aside"
+    return Wait(reason=reason, remedy=f"{wait}, or `orchestrator limits {option}`")
 
 
 def _queued(task: TaskDetail, status: StatusView) -> str:

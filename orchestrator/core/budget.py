@@ -40,11 +40,11 @@ def is_affordable(s: State, plan: Plan, task: Task) -> bool:
 def share(s: State, plan: Plan, task: Task) -> int | None:
     """Return what may be reserved for the next attempt of a task, in micros; None if a budget bears none."""
     found = _cap(s)
-    for purse, most in (*_own(s, task), *_of_plan(plan), *_shared(s, plan)):
-        part = _part(s, purse, most)
-        if part is None:
+    for purse, most in (*_own(s, task), *_of_plan(plan), *shared(s, plan.tenant_id)):
+        borne = bears(s, purse, most)
+        if borne is None:
             return None
-        found = min(found, part)
+        found = min(found, borne)
     return found
 
 
@@ -52,7 +52,7 @@ def _cap(s: State) -> int:
     return s.policy.attempt_cost_micros or UNCAPPED
 
 
-def _part(s: State, purse: Purse, most: int) -> int | None:
+def bears(s: State, purse: Purse, most: int) -> int | None:
     """Return how much of the cap of an attempt a budget bears; the last of it only when nothing is out."""
     cap, left = _cap(s), most - purse.spent - purse.reserved
     if left >= cap:
@@ -70,21 +70,22 @@ def _of_plan(plan: Plan) -> Iterator[tuple[Purse, int]]:
         yield plan.purse, plan.budget_micros
 
 
-def _shared(s: State, plan: Plan) -> Iterator[tuple[Purse, int]]:
-    if most := s.bounds.tenant_budget(plan.tenant_id):
-        yield s.tenant(plan.tenant_id).purse, most
+def shared(s: State, tenant_id: str) -> Iterator[tuple[Purse, int]]:
+    """Yield the budgets that the plans of a tenant share, and the most of each."""
+    if most := s.bounds.tenant_budget(tenant_id):
+        yield s.tenant(tenant_id).purse, most
     if most := s.bounds.day_budget:
         yield s.today, most
 
 
 def is_short_of_shared(s: State, plan: Plan) -> bool:
     """Tell whether the tenant of a plan, or the day, cannot bear an attempt now."""
-    return any(_part(s, purse, most) is None for purse, most in _shared(s, plan))
+    return any(bears(s, purse, most) is None for purse, most in shared(s, plan.tenant_id))
 
 
 def may_settle(s: State, plan: Plan, task: Task) -> bool:
     """Tell whether an attempt that is not affordable may be so later by itself: its task need not be held."""
-    if any(_part(s, purse, most) is None for purse, most in _own(s, task)):
+    if any(bears(s, purse, most) is None for purse, most in _own(s, task)):
         return False
     return plan.purse.reserved > 0 or is_short_of_shared(s, plan)
 

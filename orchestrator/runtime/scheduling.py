@@ -25,7 +25,7 @@ from orchestrator.errors import Conflict, DatabaseUnavailable, Fenced, NotFound,
 from orchestrator.ports import ExecutorGateway, SchedulerStore
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.driver import Driver, database_is_away
-from orchestrator.runtime.status import limit_rows, pool_rows
+from orchestrator.runtime.status import budget_rows, limit_rows, pool_rows
 
 log = structlog.get_logger(__name__)
 
@@ -354,6 +354,7 @@ class Scheduling:
             "pause_reason": state.pause_reason,
             "sessions_max": state.bounds.total,
             "limits": limit_rows(state),
+            "budgets": budget_rows(state),
             "sessions": len(state.attempts),
             "plans": dict(plans),
             "tasks": dict(tasks),

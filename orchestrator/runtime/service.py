@@ -25,7 +25,7 @@ from orchestrator.runtime.decomposition import Decompositions
 from orchestrator.runtime.orientation import Orientation
 from orchestrator.runtime.outlook import forecast_of, graph_of
 from orchestrator.runtime.revision import Revisions
-from orchestrator.runtime.status import limits_of_tenant
+from orchestrator.runtime.status import seen_by_tenant
 from orchestrator.runtime.submission import Submissions, until_task
 from orchestrator.settings import Settings
 from orchestrator.status_views import StatusView
@@ -391,13 +391,15 @@ class Service:
             "sessions": 0,
             "pools": (),
             "limits": (),
+            "budgets": (),
             "unknown_commits": 0,
             "backend_note": backend_note(self._settings),
         }
         with contextlib.suppress(Overloaded):
             told = await self._scheduler.status()
             fields |= {name: value for name, value in told.items() if name in fields}
-            fields["limits"] = limits_of_tenant(fields["limits"], self._tenant_id)
+            for name in ("limits", "budgets"):
+                fields[name] = seen_by_tenant(fields[name], self._tenant_id)
         return StatusView(**fields, plans=plans_by_state, tasks=tasks_by_state)
 
     async def _require_limited(self, connection: Connection, limits: NewLimits) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from orchestrator.core import budget
 from orchestrator.core.limits import UNBOUNDED
-from orchestrator.core.state import Breaker, State
+from orchestrator.core.state import Breaker, Purse, State
 from orchestrator.core.words import BreakerState
 
 _CLOSED = Breaker()
@@ -55,8 +56,31 @@ def limit_rows(state: State) -> list[dict[str, object]]:
     return list(_limit_rows(state))
 
 
-def limits_of_tenant(rows: Iterable[Mapping[str, Any]], tenant_id: str) -> list[dict[str, Any]]:
-    """Return the LimitViews that a tenant may see: not the names of others."""
+def budget_rows(state: State) -> list[dict[str, object]]:
+    """Return a BudgetView as JSON for the day and for each tenant, if they have a budget."""
+    rows = []
+    if most := state.bounds.day_budget:
+        rows.append(_budget_row(state, "day", "", state.today, most))
+    for tenant_id, tenant in sorted(state.tenants.items()):
+        if most := state.bounds.tenant_budget(tenant_id):
+            rows.append(_budget_row(state, "tenant", tenant_id, tenant.purse, most))
+    return rows
+
+
+def _budget_row(state: State, scope: str, tenant_id: str, purse: Purse, most: int) -> dict[str, object]:
+    return {
+        "scope": scope,
+        "name": tenant_id,
+        "spent_micros": purse.spent,
+        "reserved_micros": purse.reserved,
+        "budget_micros": most,
+        "is_short": budget.bears(state, purse, most) is None,
+        "tenant_id": tenant_id,
+    }
+
+
+def seen_by_tenant(rows: Iterable[Mapping[str, Any]], tenant_id: str) -> list[dict[str, Any]]:
+    """Return the limits or budgets that a tenant may see: not those of others."""
     seen = (row for row in rows if row["tenant_id"] in {"", tenant_id})
     return [{name: value for name, value in row.items() if name != "tenant_id"} for row in seen]
 

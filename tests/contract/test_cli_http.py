@@ -145,6 +145,10 @@ def test_changes_reach_the_scheduler(
                 "x=3",
                 "--plan",
                 "Ship it=0",
+                "--tenant-budget",
+                "x=2.50",
+                "--day-budget",
+                "9",
             ],
             "set_limits",
             {
@@ -153,6 +157,8 @@ def test_changes_reach_the_scheduler(
                     "agents": {"code-reviewer": 2},
                     "tenants": {"x": 3},
                     "plans": {"1": 0},
+                    "tenant_budgets": {"x": 2_500_000},
+                    "day_budget": 9_000_000,
                 }
             },
         ),
@@ -196,6 +202,8 @@ def test_a_budget_is_set_in_dollars(
         ["limits", "--total", "99999999"],
         ["limits", "--agent", "coder"],
         ["limits", "--agent", "coder=many"],
+        ["limits", "--tenant-budget", "x=much"],
+        ["limits", "--day-budget", "-1"],
         ["limits", "--agent", "a b=2"],
         ["budget", "Ship it", "-1"],
     ],

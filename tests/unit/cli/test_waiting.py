@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.waiting import why_waiting
-from orchestrator.status_views import LimitView, PoolView, StatusView
+from orchestrator.status_views import BudgetView, LimitView, PoolView, StatusView
 from orchestrator.views import AttemptView, DependencyView, PlanView, TaskDetail
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -64,6 +64,15 @@ def _edge(key: str, state: str, kind: str = "blocks") -> DependencyView:
 
 
 IDLE = _status(_pool())
+SPENT = _status(
+    _pool(),
+    budgets=(
+        BudgetView(
+            scope="day", name="", spent_micros=4_000_000, reserved_micros=1_000_000, budget_micros=5_000_000,
+            is_short=True,
+        ),
+    ),
+)  # fmt: skip
 OPEN = _status(_pool(breaker="open", breaker_failures=5, breaker_trial_in_s=40.0))
 
 
@@ -78,6 +87,8 @@ OPEN = _status(_pool(breaker="open", breaker_failures=5, breaker_trial_in_s=40.0
             "orchestrator approve A.1 --plan 'Ship it'",
         ),
         (_task("held", reason="budget"), _plan(), IDLE, "budget", "orchestrator budget 'Ship it' USD"),
+        (_task("held", reason="no progress"), _plan(), IDLE, "progress", "orchestrator budget 'Ship it' USD"),
+        (_task(), _plan(), SPENT, "the day bears no more: $4.00 of $5.00 spent", "--day-budget USD"),
         (_task("failed", reason="out of attempts"), _plan(), IDLE, "out of attempts", "orchestrator retry"),
         (_task(), _plan("paused"), IDLE, "its plan is paused", "orchestrator resume 'Ship it'"),
         (_task(), _plan("submitted"), IDLE, "the scheduler has not taken its plan", ""),

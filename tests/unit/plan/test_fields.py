@@ -173,6 +173,20 @@ def test_amounts_that_cannot_be_meant_are_refused_with_field_and_task(field: str
     assert plan.tasks[0].options == {}
 
 
+@pytest.mark.parametrize("value", ["$2.50", "2.5 USD", "0.75", "1,000"])
+def test_a_budget_of_a_task_is_a_sum_of_dollars(value: str) -> None:
+    assert _one(f"# T\n- [ ] A.1 x\n  - budget: {value}\n").options == {"budget": value}
+    native = {"plan_version": 1, "tasks": [{"key": "a", "title": "x", "budget": value}]}
+    assert _one(json.dumps(native)).options == {"budget": value}
+
+
+@pytest.mark.parametrize("value", ["$40,000", "$107,520 (all of it)", "0", "-1", "2 weeks", "TBD"])
+def test_the_money_of_a_project_is_no_budget_of_a_task(value: str) -> None:
+    plan = read_plan(f"# T\n- [ ] A.1 x\n  - budget: {value}\n")
+    assert _codes(plan) == [(3, "unknown-value", "warning")]
+    assert plan.tasks[0].options == {}
+
+
 @pytest.mark.parametrize("value", ["sometimes", "", "proven always", "neverever"])
 def test_a_wrong_retry_lost_is_refused_with_the_three_words(value: str) -> None:
     native = {"plan_version": 1, "tasks": [{"key": "a", "title": "x", "retry_lost": f"{value} "}]}

@@ -13,8 +13,8 @@ from orchestrator.core.requests import DEPENDENCY_REQUESTS, REQUEST_KINDS
 from orchestrator.core.state import Policy
 from orchestrator.core.words import BreakerState, HoldReason
 from orchestrator.runtime.service import GLOBAL_REQUESTS, PLAN_REQUESTS, TASK_REQUESTS
-from orchestrator.runtime.status import limit_rows, limits_of_tenant, pool_rows
-from orchestrator.status_views import LimitView, PoolView
+from orchestrator.runtime.status import budget_rows, limit_rows, pool_rows, seen_by_tenant
+from orchestrator.status_views import BudgetView, LimitView, PoolView
 from tests.support.core import PLAN
 
 
@@ -36,13 +36,25 @@ def _state() -> SchedulerState:
 
 
 def test_limits_are_told_with_where_they_come_from_and_none_of_others_or_of_plans_that_are_over() -> None:
-    told = [LimitView.model_validate(row) for row in limits_of_tenant(limit_rows(_state()), "x")]
+    told = [LimitView.model_validate(row) for row in seen_by_tenant(limit_rows(_state()), "x")]
     assert [(row.scope, row.name, row.live, row.sessions_max, row.is_set) for row in told] == [
         ("total", "", 0, 5, True),
         ("agent", "coder", 0, 2, True),
         ("agent", "tester", 0, 1, False),
         ("tenant", "x", 0, 4, True),
         ("plan", "7", 0, 3, True),
+    ]
+
+
+def test_shared_budgets_are_told_and_none_of_others() -> None:
+    state = _state()
+    state.bounds.overrides = Overrides(tenant_budgets={"x": 10_000_000, "y": 1}, day_budget=3_000_000)
+    state.tenant("x").purse.spent = 1_000_000
+    state.today.reserved = 1_000_000
+    told = [BudgetView.model_validate(row) for row in seen_by_tenant(budget_rows(state), "x")]
+    assert [(row.scope, row.name, row.spent_micros, row.reserved_micros, row.is_short) for row in told] == [
+        ("day", "", 0, 1_000_000, True),
+        ("tenant", "x", 1_000_000, 0, False),
     ]
 
 
