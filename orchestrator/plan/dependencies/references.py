@@ -75,7 +75,8 @@ _REFERENCE = rf"""
         |\s+(?P<number>\d{{1,9}}))(?![\w-]|\.\d)
     | (?<!\b[aA]\s)(?i:previous|preceding|prior)\s+(?P<before>(?i:task|step|item))\b
     | (?P<above>(?i:task|step|item))\s+(?i:above)\b
-    | (?<![\w.-])(?P<first>{KEY}{_TWIN})(?:\s*(?:-|–|—|\.\.\.?|\bto\b|\bthrough\b)\s*(?P<last>{KEY}))?(?![\w-])
+    | (?<![\w.-])(?P<first>{KEY}{_TWIN})
+        (?:\s*(?:-|–|—|\.\.\.?|\bto\b|\bthrough\b)\s*(?P<last>{KEY}))?(?![\w-])
     )
     """
 _SURE = re.compile(_REFERENCE, re.VERBOSE)
