@@ -1,7 +1,8 @@
 """What each row of the protocol costs a task: processor time of one client process, and of the server.
 
-The real core, committer and executor stores work in one process, in waves, without Ray; the statements of a
-batch go one by one. So each time is its own, and a loaded machine changes it little.
+The real core, committer and executor stores work in one process, in waves, without Ray; the tables of a batch
+go one by one, each less what a call without rows costs. So each time is its own, and a loaded machine changes
+it little.
 """
 
 from __future__ import annotations
@@ -9,13 +10,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from actors.scheduler import scheduling_settings
 from benchmarks import Figure
@@ -27,8 +25,7 @@ from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.words import AttemptState
 from orchestrator.ports import Outcome, SessionLimits
 from orchestrator.runtime.driver import _ROWS
-from orchestrator.store.batches import Statement, statements
-from orchestrator.store.committer import _RENEW
+from orchestrator.store.batches import COMMIT, TABLES, rows_by_kind
 from orchestrator.store.executors import ExecutorStore
 from orchestrator.store.listener import CHANNEL
 from orchestrator.store.migrate import prepare
@@ -45,6 +42,16 @@ class _Spent:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self.calls: Counter[str] = Counter()
+
+    def without_calls(self) -> dict[str, float]:
+        """Return the seconds of each part; those of a table without what its calls would cost empty."""
+        net = dict(self.seconds)
+        empty = self.calls["term, and the call"]
+        for what, calls in self.calls.items():
+            for side in ("client", "server") if what != "term, and the call" else ():
+                net[f"{side}: {what}"] -= self.seconds[f"{side}: term, and the call"] * calls / empty
+        return net
 
     @contextmanager
     def on(self, part: str, *, backend_pid: int = 0) -> Iterator[None]:
@@ -61,25 +68,29 @@ def _on_processor_s(pid: int) -> float:
 
 
 class _OneByOne(PostgresSchedulerStore):
-    """Sends the statements of a batch one after the other, and counts what each costs."""
+    """Sends the tables of a batch one after the other, and counts what each costs."""
 
     spent: _Spent
 
-    async def _write(
-        self, connection: psycopg.AsyncConnection[Any], batch: int, rows: Sequence[RowCommand]
-    ) -> list[tuple[str, int, int]]:
-        pid = connection.info.backend_pid
-        own = {"epoch": self.epoch, "cluster_id": self._cluster_id, "channel": CHANNEL}
+    async def commit(self, batch: int, rows: Sequence[RowCommand]) -> None:
+        """Write everything, in as many calls as there are tables."""
+        by_kind = rows_by_kind(rows)
+        await self._call("term, and the call", batch, {})
+        for table in TABLES:
+            if by_kind.get(table.kind):
+                await self._call(table.what, batch, {table.kind: by_kind[table.kind]})
+
+    async def _call(
+        self, what: str, batch: int, rows: Mapping[type[RowCommand], Sequence[RowCommand]]
+    ) -> None:
         with self.spent.on("arrays of a batch"):
-            found = statements(rows, own)
-        found.insert(0, Statement(what="term", sql=_RENEW, values={**own, "batch": batch}, hits=1))
-        counts = []
-        for s in found:
-            with self.spent.on(s.what, backend_pid=pid):
-                cursor = await connection.execute(s.sql, s.values)
-            if s.hits is not None:
-                counts.append((s.what, cursor.rowcount, s.hits))
-        return counts
+            arguments = COMMIT.arguments(
+                rows, batch=batch, epoch=self.epoch, cluster_id=self._cluster_id, channel=CHANNEL
+            )
+        async with self._hot.use() as connection:
+            with self.spent.on(what, backend_pid=connection.info.backend_pid):
+                await connection.execute(COMMIT.sql, arguments)
+        self.spent.calls[what] += 1
 
 
 class Waves:
@@ -173,12 +184,12 @@ def _ended(token: int) -> e.AttemptEnded:
 
 def measure() -> Iterator[Figure]:
     """Yield one figure per part and side."""
-    runs = asyncio.run(_measure())
-    for part in sorted(runs[0].seconds, key=lambda part: -runs[0].seconds[part]):
-        values = tuple(run.seconds[part] / TASKS * 1e6 for run in runs)
+    runs = [spent.without_calls() for spent in asyncio.run(_measure())]
+    for part in sorted(runs[0], key=lambda part: -runs[0][part]):
+        values = tuple(run[part] / TASKS * 1e6 for run in runs)
         yield Figure(name=part, values=values, unit="us/task")
     for side in ("client", "server"):
-        sums = tuple(sum(v for k, v in run.seconds.items() if k.startswith(side)) for run in runs)
+        sums = tuple(sum(v for k, v in run.items() if k.startswith(side)) for run in runs)
         yield Figure(name=f"{side} in sum", values=tuple(s / TASKS * 1e6 for s in sums), unit="us/task")
 
 

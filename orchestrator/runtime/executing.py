@@ -51,6 +51,10 @@ TRANSCRIPT_CHARS_MAX = 2_000_000
 #: Such sessions are told of once, with their start, which saves a call of Ray's a turn.
 _STEPS_TO_AN_END = 2
 
+#: A start is told with the next end, or after this time: nothing waits for it, and with hundreds of sessions
+#: a call for each would hold up what others wait for.
+TELL_STARTS_S = 0.1
+
 #: Why a session ends that nobody asked to end.
 STOPS = "the executor stops"
 
@@ -161,6 +165,7 @@ class Executing:
         self._wishes: dict[int, str] = {}  #: reasons to cancel what is not open yet
         self._is_draining = False
         self._ended: list[_Session] = []
+        self._untold: list[int] = []  #: starts that the scheduler has not been told of
         self._work = asyncio.Event()
         self._changed = asyncio.Event()  #: `tokens` may be fewer
         self._tasks: set[asyncio.Task[None]] = set()
@@ -209,12 +214,21 @@ class Executing:
                 for _ in range(_STEPS_TO_AN_END if started else 0):
                     await asyncio.sleep(0)
                 ended = await self._store_results()
-                if started or ended:
-                    self._spawn(self._report(started=started, ended=ended))  # the next turn waits for nobody
+                if started and not self._untold:
+                    asyncio.get_running_loop().call_later(TELL_STARTS_S, self._tell, ())
+                self._untold += started
+                if ended:
+                    self._tell(ended)
             raise self._defect
         finally:
             for task in self._tasks:
                 task.cancel()
+
+    def _tell(self, ended: Sequence[AttemptEnded]) -> None:
+        """Report what ended, and the starts that are not told yet; no turn waits for it."""
+        started, self._untold = self._untold, []
+        if started or ended:
+            self._spawn(self._report(started=started, ended=ended))
 
     async def drain(self, *, timeout_s: float) -> None:
         """Take nothing more, end every session in good order and store what came of it."""

@@ -1,14 +1,14 @@
-"""A batch of row commands as statements: one a table, its rows as one array literal per column.
+"""What a batch writes: for every kind of row command its table, in the order of the transaction.
 
-The order is that of the transaction: a task's live attempt ends before its next one is leased.
+A task's live attempt ends before its next one is leased.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -29,58 +29,12 @@ from orchestrator.core.commands import (
     SaveTask,
 )
 from orchestrator.core.words import FINISHED
-from orchestrator.store.arrays import array, words
+from orchestrator.store.commit_call import CommitCall, Table
 
 #: Key of what people have set for everything, in `orchestrator_state`.
 CONTROLS = "controls"
 
-#: For each column the type of its array, and how a row gives the value.
-_Columns = tuple[tuple[str, Callable[[Any], Any]], ...]
-
-
-#: Types whose values are quoted in an array.
-_WORDS = ("text", "jsonb")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
-    """A statement to carry out.
-
-    Attributes:
-        what: the rows it writes, in the words of an error.
-        values: its parameters by name.
-        hits: how many rows it must hit; None = any number.
-    """
-
-    what: str
-    sql: bytes
-    values: Mapping[str, object]
-    hits: int | None
-
-
-class _Table:
-    """Writes all rows of one kind. `{}` in its SQL stands for the arrays of the columns."""
-
-    def __init__(
-        self, what: str, kind: type[RowCommand], sql: str, columns: _Columns, *, is_guarded: bool
-    ) -> None:
-        self.kind = kind
-        self._what = what
-        arrays = ", ".join(f"%({n})s::{type_}[]" for n, (type_, _) in enumerate(columns))
-        self._sql = sql.format(arrays).encode()
-        self._columns = [
-            (str(n), words if type_ in _WORDS else array, value) for n, (type_, value) in enumerate(columns)
-        ]
-        self._is_guarded = is_guarded
-
-    def statement(self, rows: Sequence[RowCommand], constants: Mapping[str, object]) -> Statement:
-        """Return the statement that writes the rows."""
-        arrays = {name: literal(list(map(value, rows))) for name, literal, value in self._columns}
-        hits = len(rows) if self._is_guarded else None
-        return Statement(what=self._what, sql=self._sql, values={**constants, **arrays}, hits=hits)
-
-
-_SAVED = _Table(
+_SAVED = Table(
     "task_states",
     SaveTask,
     """
@@ -88,7 +42,7 @@ UPDATE task_states AS t
 SET state = u.state, reason = u.reason,
     not_before = CASE WHEN u.not_before = 0 THEN NULL ELSE to_timestamp(u.not_before / 1000.0) END,
     attempts_used = u.used, losses = u.losses, wants = u.wants, version = u.version, updated_at = now()
-FROM unnest({}) AS u(id, state, reason, not_before, used, losses, wants, expected, version)
+FROM unnest({columns}) AS u(id, state, reason, not_before, used, losses, wants, expected, version)
 WHERE t.task_id = u.id AND t.version = u.expected
 """,
     (
@@ -105,38 +59,32 @@ WHERE t.task_id = u.id AND t.version = u.expected
     is_guarded=True,
 )
 
-_RELEASED = _Table(
+_RELEASED = Table(
     "task_states released",
     ReleaseTask,
-    "UPDATE task_states AS t SET is_released = true FROM unnest({}) AS u(id) WHERE t.task_id = u.id",
+    "UPDATE task_states AS t SET is_released = true FROM unnest({columns}) AS u(id) WHERE t.task_id = u.id",
     (("bigint", lambda r: r.task_id),),
     is_guarded=True,
 )
 
 #: `starts` and `results` stand beside: usage and words come from the stored result.
-_ENDED = _Table(
+_ENDED = Table(
     "attempts ended",
     EndAttempt,
     """
-WITH ended AS (
-    UPDATE attempts AS a
-    SET state = u.state, end_reason = u.reason, failure_class = u.class, ended_at = coalesce(r.at, now()),
-        started_at = coalesce(a.started_at, s.at),
-        summary = coalesce(r.summary, ''), detail = coalesce(r.detail, ''), exit_code = r.exit_code,
-        report = r.report, input_tokens = coalesce(r.input_tokens, 0),
-        output_tokens = coalesce(r.output_tokens, 0), cache_read_tokens = coalesce(r.cache_read_tokens, 0),
-        cache_write_tokens = coalesce(r.cache_write_tokens, 0), cost_micros = coalesce(r.cost_micros, 0),
-        requests = coalesce(r.requests, 0), reserved_micros = u.kept
-    FROM unnest({}) AS u(token, state, reason, class, kept)
-        LEFT JOIN results AS r ON r.token = u.token
-        LEFT JOIN starts AS s ON s.token = u.token
-    WHERE a.token = u.token
-      AND (a.state IN ('leased', 'started') OR (a.state = 'lost' AND u.state IN ('lost', 'timed_out')))
-    RETURNING a.token
-), freed AS (
-    DELETE FROM leases AS l USING ended AS e WHERE l.token = e.token
-)
-SELECT FROM ended
+UPDATE attempts AS a
+SET state = u.state, end_reason = u.reason, failure_class = u.class, ended_at = coalesce(r.at, now()),
+    started_at = coalesce(a.started_at, s.at),
+    summary = coalesce(r.summary, ''), detail = coalesce(r.detail, ''), exit_code = r.exit_code,
+    report = r.report, input_tokens = coalesce(r.input_tokens, 0),
+    output_tokens = coalesce(r.output_tokens, 0), cache_read_tokens = coalesce(r.cache_read_tokens, 0),
+    cache_write_tokens = coalesce(r.cache_write_tokens, 0), cost_micros = coalesce(r.cost_micros, 0),
+    requests = coalesce(r.requests, 0), reserved_micros = u.kept
+FROM unnest({columns}) AS u(token, state, reason, class, kept)
+    LEFT JOIN results AS r ON r.token = u.token
+    LEFT JOIN starts AS s ON s.token = u.token
+WHERE a.token = u.token
+  AND (a.state IN ('leased', 'started') OR (a.state = 'lost' AND u.state IN ('lost', 'timed_out')))
 """,
     (
         ("bigint", attrgetter("token")),
@@ -146,19 +94,16 @@ SELECT FROM ended
         ("bigint", attrgetter("kept_micros")),
     ),
     is_guarded=True,
+    then="DELETE FROM leases WHERE token = ANY({0})",
 )
 
-_LEASED = _Table(
+_LEASED = Table(
     "attempts leased",
     LeaseAttempt,
     """
-WITH leased AS (
-    INSERT INTO attempts (token, tenant_id, plan_id, task_id, kind, number, agent_type, backend, executor,
-                          reserved_micros, cluster_id, epoch, state)
-    SELECT u.*, %(cluster_id)s, %(epoch)s, 'leased' FROM unnest({}) AS u
-    RETURNING token, tenant_id, task_id
-)
-INSERT INTO leases (token, tenant_id, task_id) SELECT token, tenant_id, task_id FROM leased
+INSERT INTO attempts (token, tenant_id, plan_id, task_id, kind, number, agent_type, backend, executor,
+                      reserved_micros, cluster_id, epoch, state)
+SELECT u.*, {cluster_id}, {epoch}, 'leased' FROM unnest({columns}) AS u
 """,
     (
         ("bigint", attrgetter("token")),
@@ -173,32 +118,33 @@ INSERT INTO leases (token, tenant_id, task_id) SELECT token, tenant_id, task_id 
         ("bigint", attrgetter("reserved_micros")),
     ),
     is_guarded=True,
+    then="INSERT INTO leases (token, tenant_id, task_id) SELECT * FROM unnest({0}, {1}, {3})",
 )
 
-_STARTED = _Table(
+_STARTED = Table(
     "attempts started",
     MarkStarted,
     """
 UPDATE attempts AS a SET state = 'started', started_at = coalesce(s.at, now())
-FROM unnest({}) AS u(token) LEFT JOIN starts AS s ON s.token = u.token
+FROM unnest({columns}) AS u(token) LEFT JOIN starts AS s ON s.token = u.token
 WHERE a.token = u.token AND a.started_at IS NULL AND a.ended_at IS NULL
 """,
     (("bigint", attrgetter("token")),),
     is_guarded=False,
 )
 
-_CANCELS = _Table(
+_CANCELS = Table(
     "leases",
     AskCancel,
     """
 UPDATE leases AS l SET cancel_reason = u.reason
-FROM unnest({}) AS u(token, reason) WHERE l.token = u.token
+FROM unnest({columns}) AS u(token, reason) WHERE l.token = u.token
 """,
     (("bigint", attrgetter("token")), ("text", attrgetter("reason"))),
     is_guarded=False,
 )
 
-_PLANS = _Table(
+_PLANS = Table(
     "plans",
     SavePlan,
     """
@@ -206,7 +152,7 @@ UPDATE plans AS p
 SET state = u.state, ended_at = CASE WHEN u.is_over THEN coalesce(p.ended_at, now()) END,
     until_key = coalesce(t.key, ''),
     budget_micros = u.budget, fruitless_micros = u.fruitless
-FROM unnest({}) AS u(id, state, is_over, until_task, budget, fruitless)
+FROM unnest({columns}) AS u(id, state, is_over, until_task, budget, fruitless)
     LEFT JOIN tasks AS t ON t.id = u.until_task
 WHERE p.id = u.id
 """,
@@ -221,23 +167,24 @@ WHERE p.id = u.id
     is_guarded=True,
 )
 
-_REVISIONS = _Table(
+_REVISIONS = Table(
     "plan_revisions",
     EndRevision,
     """
-UPDATE plan_revisions AS r SET state = 'applied', ended_at = now() FROM unnest({}) AS u(id) WHERE r.id = u.id
+UPDATE plan_revisions AS r SET state = 'applied', ended_at = now()
+FROM unnest({columns}) AS u(id) WHERE r.id = u.id
 """,
     (("bigint", lambda r: r.revision_id),),
     is_guarded=True,
 )
 
 #: The evidence of what a person has decided begins with "by hand"; the words that were read follow.
-_DEPENDENCIES = _Table(
+_DEPENDENCIES = Table(
     "task_dependencies",
     SaveDependency,
     """
 WITH decided AS (
-    SELECT * FROM unnest({}) AS u(tenant_id, plan_id, task_id, on_task_id, decision)
+    SELECT * FROM unnest({columns}) AS u(tenant_id, plan_id, task_id, on_task_id, decision)
 ), read AS (
     DELETE FROM task_dependencies AS d USING decided AS u
     WHERE d.task_id = u.task_id AND d.on_task_id = u.on_task_id AND d.kind <> u.decision
@@ -265,13 +212,13 @@ SET is_explicit = true, confidence = 1, evidence = concat_ws(
     is_guarded=True,
 )
 
-_BREAKERS = _Table(
+_BREAKERS = Table(
     "circuit_breakers",
     SaveBreaker,
     """
 INSERT INTO circuit_breakers (agent_type, state, failures, opened_at)
 SELECT u.agent_type, u.state, u.failures, to_timestamp(u.opened_at / 1000.0)
-FROM unnest({}) AS u(agent_type, state, failures, opened_at)
+FROM unnest({columns}) AS u(agent_type, state, failures, opened_at)
 ON CONFLICT (tenant_id, agent_type) DO UPDATE
 SET state = excluded.state, failures = excluded.failures, opened_at = excluded.opened_at, updated_at = now()
 """,
@@ -290,11 +237,11 @@ def _controls(row: SaveControls) -> dict[str, object]:
     return {"is_paused": row.is_paused, "pause_reason": row.pause_reason, "limits": limits}
 
 
-_CONTROLS = _Table(
+_CONTROLS = Table(
     "controls",
     SaveControls,
     """
-INSERT INTO orchestrator_state (key, value) SELECT u.key, u.value FROM unnest({}) AS u(key, value)
+INSERT INTO orchestrator_state (key, value) SELECT u.key, u.value FROM unnest({columns}) AS u(key, value)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now()
 """,
     (
@@ -305,11 +252,11 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = now()
 )
 
 #: A key that a submission took in the same moment stays that submission's.
-_ANSWERS = _Table(
+_ANSWERS = Table(
     "answers",
     SaveAnswer,
     """
-INSERT INTO idempotency_keys (tenant_id, key, body_digest, response) SELECT u.* FROM unnest({}) AS u
+INSERT INTO idempotency_keys (tenant_id, key, body_digest, response) SELECT u.* FROM unnest({columns}) AS u
 ON CONFLICT DO NOTHING
 """,
     (
@@ -321,18 +268,13 @@ ON CONFLICT DO NOTHING
     is_guarded=False,
 )
 
-_EVENTS = _Table(
+_EVENTS = Table(
     "events",
     RecordEvent,
     """
-WITH written AS (
-    INSERT INTO events (type, tenant_id, plan_id, task_id, token, payload, epoch)
-    SELECT u.type, u.tenant_id, nullif(u.plan_id, 0), nullif(u.task_id, 0), nullif(u.token, 0), u.payload,
-           %(epoch)s
-    FROM unnest({}) WITH ORDINALITY AS u(type, tenant_id, plan_id, task_id, token, payload, n) ORDER BY u.n
-    RETURNING seq
-)
-SELECT pg_notify(%(channel)s, max(seq)::text) FROM written
+INSERT INTO events (type, tenant_id, plan_id, task_id, token, payload, epoch)
+SELECT u.type, u.tenant_id, nullif(u.plan_id, 0), nullif(u.task_id, 0), nullif(u.token, 0), u.payload, {epoch}
+FROM unnest({columns}) WITH ORDINALITY AS u(type, tenant_id, plan_id, task_id, token, payload, n) ORDER BY u.n
 """,
     (
         ("text", attrgetter("type")),
@@ -343,21 +285,20 @@ SELECT pg_notify(%(channel)s, max(seq)::text) FROM written
         ("jsonb", lambda r: json.dumps(dict(r.payload)) if r.payload else "{}"),
     ),
     is_guarded=False,
+    then="PERFORM pg_notify({channel}, {batch}::text)",
 )
 
 #: In the order of the transaction.
-_TABLES = (
+TABLES = (
     *(_SAVED, _RELEASED, _ENDED, _LEASED, _STARTED, _CANCELS),
     *(_PLANS, _REVISIONS, _DEPENDENCIES, _BREAKERS, _CONTROLS, _ANSWERS, _EVENTS),
 )
 
+COMMIT = CommitCall(TABLES)
 
-def statements(rows: Iterable[RowCommand], constants: Mapping[str, object]) -> list[Statement]:
-    """Return what a transaction carries out for the rows.
 
-    Args:
-        constants: the parameters `epoch`, `cluster_id` and `channel`.
-    """
+def rows_by_kind(rows: Iterable[RowCommand]) -> dict[type[RowCommand], list[Any]]:
+    """Sort the rows of a batch by kind; several of one row are folded into what they come to."""
     by_kind: dict[type[RowCommand], list[Any]] = defaultdict(list)
     for row in rows:
         by_kind[type(row)].append(row)
@@ -369,7 +310,7 @@ def statements(rows: Iterable[RowCommand], constants: Mapping[str, object]) -> l
     )
     by_kind[SaveBreaker] = list({save.agent_type: save for save in by_kind[SaveBreaker]}.values())
     by_kind[SaveControls] = by_kind[SaveControls][-1:]
-    return [table.statement(chosen, constants) for table in _TABLES if (chosen := by_kind[table.kind])]
+    return by_kind
 
 
 def _last_saves(saves: Iterable[SaveTask]) -> list[SaveTask]:

@@ -1,8 +1,9 @@
 """What executors write and read: starts, results, transcripts and beats, all fenced by token.
 
 A start or a result takes the attempt's row FOR SHARE first and requires it live, so it cannot slip past the
-scheduler's verdict (store/scheduler.py `fate`), which takes the same row FOR UPDATE. What is stored is read
-by a second statement: its snapshot also shows what came from a connection of ours that broke.
+scheduler's verdict (store/scheduler.py `fate`), which takes the same row FOR UPDATE. Each is one statement
+and its own transaction. Where it stores less than was sent, a second one reads what stands there already:
+its snapshot also shows what came from a connection of ours that broke.
 """
 
 from __future__ import annotations
@@ -24,22 +25,13 @@ from orchestrator.store.hot import PLAN_ONCE, UNACKNOWLEDGED_MS, HotConnection, 
 from orchestrator.store.surroundings import SURROUNDINGS_SQL, surroundings_of
 from orchestrator.surroundings import Surroundings
 
-#: Locked by token, and judged by the state that it then has.
-_START_SQL = """
-WITH locked AS (
-    SELECT token, tenant_id, state, executor FROM attempts WHERE token = ANY(%(tokens)s::bigint[]) FOR SHARE
-)
-INSERT INTO starts (token, tenant_id, incarnation, node_id)
-SELECT token, tenant_id, %(incarnation)s, %(node)s FROM locked
-WHERE state = 'leased' AND executor = %(executor)s
-ON CONFLICT (token) DO NOTHING
-"""
-
-_ASSIGNMENTS_SQL = """
+#: What stored starts are to do. Most tasks leave most of it empty, and NULL is read faster than empty JSON.
+_TO_DO = """
 SELECT a.token, a.number, a.kind, a.tenant_id, a.plan_id, p.name AS plan_name, a.task_id, t.key, t.title,
-       t.body, t.acceptance, a.agent_type, a.backend, a.reserved_micros, t.run, t.verify, p.workdir,
-       t.options, coalesce(f.feedback, '') AS feedback
-FROM starts AS s JOIN attempts AS a USING (token) JOIN tasks AS t ON t.id = a.task_id
+       t.body, nullif(t.acceptance, '[]') AS acceptance, a.agent_type, a.backend, a.reserved_micros,
+       nullif(t.run, '[]') AS run, nullif(t.verify, '[]') AS verify, p.workdir,
+       nullif(t.options, '{}') AS options, coalesce(f.feedback, '') AS feedback
+FROM STARTS AS s JOIN attempts AS a USING (token) JOIN tasks AS t ON t.id = a.task_id
     JOIN plans AS p ON p.id = a.plan_id
     LEFT JOIN LATERAL (
         SELECT b.summary || E'\\n' || b.detail AS feedback FROM attempts AS b
@@ -48,9 +40,28 @@ FROM starts AS s JOIN attempts AS a USING (token) JOIN tasks AS t ON t.id = a.ta
                 ELSE b.state IN ('failed', 'timed_out') END
         ORDER BY b.token DESC LIMIT 1
     ) AS f ON true
+"""
+
+#: Locked by token, and judged by the state that it then has.
+_START_SQL = """
+WITH locked AS (
+    SELECT token, tenant_id, state, executor FROM attempts WHERE token = ANY(%(tokens)s::bigint[]) FOR SHARE
+), started AS (
+    INSERT INTO starts (token, tenant_id, incarnation, node_id)
+    SELECT token, tenant_id, %(incarnation)s, %(node)s FROM locked
+    WHERE state = 'leased' AND executor = %(executor)s
+    ON CONFLICT (token) DO NOTHING RETURNING token
+)
+TO_DO
+""".replace("TO_DO", _TO_DO.replace("STARTS", "started"))
+
+_STARTED_SQL = (
+    _TO_DO.replace("STARTS", "starts")
+    + """
 WHERE s.token = ANY(%(tokens)s::bigint[]) AND s.incarnation = %(incarnation)s
     AND a.ended_at IS NULL
 """
+)
 
 _RESULTS_SQL = """
 WITH locked AS (
@@ -138,7 +149,7 @@ class ExecutorStore:
         self._model = model
         self._prompt = prompt
         self._connection = HotConnection(
-            url, name=f"orchestrator-{executor}", row_factory=dict_row, options=PLAN_ONCE
+            url, name=f"orchestrator-{executor}", row_factory=dict_row, options=PLAN_ONCE, autocommit=True
         )
 
     async def start(self, tokens: Sequence[int]) -> list[Assignment]:
@@ -152,7 +163,9 @@ class ExecutorStore:
             "incarnation": self._incarnation,
             "node": self._node_id,
         }
-        rows = await self._commit(values, _START_SQL, _ASSIGNMENTS_SQL)
+        rows = await self._rows(_START_SQL, values)
+        if len(rows) < len(tokens):
+            rows = await self._rows(_STARTED_SQL, values)
         around = await self._surroundings([row["task_id"] for row in rows if row["backend"] not in _NO_MODEL])
         return [self._assignment(row, around.get(row["task_id"], Surroundings())) for row in rows]
 
@@ -160,11 +173,11 @@ class ExecutorStore:
         """Return what stands around tasks that a model is to work on."""
         if not task_ids:
             return {}
-        rows = await self._commit({"tasks": array(task_ids)}, SURROUNDINGS_SQL)
+        rows = await self._rows(SURROUNDINGS_SQL, {"tasks": array(task_ids)})
         return {row["id"]: surroundings_of(row) for row in rows}
 
     def _assignment(self, row: Mapping[str, Any], surroundings: Surroundings) -> Assignment:
-        options = row["options"]
+        options = row["options"] or {}
         return Assignment(
             token=row["token"],
             number=row["number"],
@@ -176,13 +189,13 @@ class ExecutorStore:
             key=row["key"],
             title=row["title"],
             body=row["body"],
-            acceptance=tuple(row["acceptance"]),
+            acceptance=tuple(row["acceptance"] or ()),
             agent_type=row["agent_type"],
             backend=row["backend"],
             model=self._model,
             prompt=self._prompt,
-            run=tuple(row["run"]),
-            verify=tuple(row["verify"]),
+            run=tuple(row["run"] or ()),
+            verify=tuple(row["verify"] or ()),
             workdir=row["workdir"],
             feedback=row["feedback"],
             limits=self._limits_of(options, reserved_micros=row["reserved_micros"]),
@@ -209,22 +222,19 @@ class ExecutorStore:
             values[f"words{n}"] = words([word(outcome) for _, outcome in results])
         for n, number in enumerate(_RESULT_NUMBERS):
             values[f"number{n}"] = array([number(outcome) for _, outcome in results])
-        rows = await self._commit(values, _RESULTS_SQL)
+        rows = await self._rows(_RESULTS_SQL, values)
         if len(rows) < len(results):
-            rows = await self._commit(values, _STORED_SQL)
+            rows = await self._rows(_STORED_SQL, values)
         return {row["token"] for row in rows}
 
-    async def _commit(self, values: Mapping[str, str], *statements: str) -> list[dict[str, Any]]:
-        """Carry out statements as one transaction, in one round trip; return the rows of the last one."""
+    async def _rows(self, statement: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
         async with self._connection.use() as connection:
-            async with connection.pipeline():
-                cursors = [await connection.execute(statement.encode(), values) for statement in statements]
-                await connection.commit()
-            return await cursors[-1].fetchall()
+            cursor = await connection.execute(statement.encode(), values)
+            return await cursor.fetchall()
 
     async def save_chunks(self, chunks: Sequence[TranscriptChunk]) -> None:
         """Store pieces of transcripts; losing the last second of one is bearable, so no flush is awaited."""
-        async with self._connection.use() as connection:
+        async with self._connection.use() as connection, connection.transaction():
             await connection.execute("SET LOCAL synchronous_commit = off")
             await connection.execute(
                 _CHUNKS_SQL,
@@ -234,7 +244,6 @@ class ExecutorStore:
                     "bytes": [chunk.data for chunk in chunks],
                 },
             )
-            await connection.commit()
 
     async def close(self) -> None:
         """Close the connection."""

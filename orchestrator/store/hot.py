@@ -56,6 +56,7 @@ class HotConnection:
         row_factory: of psycopg; rows are tuples by default.
         prepare: statement that is carried out, and committed, whenever it is opened.
         options: more settings of the server for it, such as PLAN_ONCE.
+        autocommit: each statement is a transaction of its own, one message there and one back.
         patience_s: longest time of one use.
     """
 
@@ -67,6 +68,7 @@ class HotConnection:
         row_factory: AsyncRowFactory[Any] = tuple_row,
         prepare: str = "",
         options: str = "",
+        autocommit: bool = False,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._url = url
@@ -74,6 +76,7 @@ class HotConnection:
         self._row_factory = row_factory
         self._prepare = prepare
         self._options = _OPTIONS + options
+        self._autocommit = autocommit
         self._patience_s = patience_s
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
@@ -108,6 +111,7 @@ class HotConnection:
     async def _open(self) -> psycopg.AsyncConnection[Any]:
         connection = await psycopg.AsyncConnection.connect(
             self._url,
+            autocommit=self._autocommit,
             application_name=self._name,
             connect_timeout=5,
             keepalives_idle=5,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-#: Channel that the committer notifies; the payload is the last seq.
+#: Channel that the committer notifies; the payload is the number of the batch.
 CHANNEL = "orchestrator_events"
 
 _RECONNECT_S = 1.0

@@ -151,7 +151,7 @@ def test_a_change_is_answered_alike_after_a_restart_and_carried_out_once(bench: 
 def test_a_change_is_carried_out_once_over_a_crash_before_its_answer(bench: Bench) -> None:
     _, second, third = bench.tasks("crashed")
     bench.crash_before_answering(
-        bench.writer, b"UPDATE task_states", lambda: bench.change("cancel", second, key="k-crashed")
+        bench.writer, b"task.cancelled", lambda: bench.change("cancel", second, key="k-crashed")
     )
     assert bench.happened(second)["task.cancelled"] == 1
     again = bench.change("cancel", second, key="k-crashed")

@@ -1,7 +1,8 @@
-"""A TCP proxy in front of PostgreSQL that decides what becomes of a COMMIT and of its answer.
+"""A TCP proxy in front of PostgreSQL that decides what becomes of a commit and of its answer.
 
-It runs in a thread with a loop of its own, so tests of every kind use it alike, and it takes each commit
-for itself: only the COMMIT matters, because everything before it is undone with the connection.
+A commit is a COMMIT, or a statement that writes outside of a transaction. The proxy runs in a thread with a
+loop of its own, so tests of every kind use it alike, and it takes each commit for itself: everything before
+it is undone with the connection.
 """
 
 from __future__ import annotations
@@ -18,11 +19,9 @@ from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
 
 from orchestrator.store.urls import DatabaseUrls
+from tests.support.pg_messages import Frames, Statements
 
 _CHUNK = 65536
-
-#: How the server says that a transaction was committed: the protocol's message CommandComplete.
-_COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
 
 
 class Fate(StrEnum):
@@ -45,8 +44,34 @@ class Odds:
     delay_max_s: float = 0.1
 
 
+class _Session:
+    """What has been said on one connection; `fates` has one for each answer that is still to come."""
+
+    def __init__(self) -> None:
+        self.fates: list[Fate] = []
+        self.statements = Statements()
+        self._asking = Frames(untyped=-1)
+        self._answering = Frames()
+
+    def asked(self, data: bytes) -> Iterator[list[bytes]]:
+        """Yield the statements of every message that has the server answer."""
+        for kind, body, _ in self._asking.feed(data):
+            if not kind:
+                self._answering.untyped += self._asking.untyped < 0
+            elif (statements := self.statements.take(kind, body)) is not None:
+                yield statements
+
+    def answered(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
+        """Yield every message of the server, and whether it ends an answer."""
+        for kind, body, raw in self._answering.feed(data):
+            is_end = kind == b"Z"
+            if is_end:
+                self.statements.is_in_transaction = body != b"I"
+            yield raw, is_end
+
+
 class CommitProxy:
-    """Forwards everything; `next_fate` is that of the next COMMIT, else the odds decide.
+    """Forwards everything; `next_fate` is that of the next commit, else the odds decide.
 
     `next_fate` waits for a transaction with a statement that has `next_words`, if they are set. `counts` has
     how many commits had each fate, `held` is set once an answer is held back.
@@ -92,10 +117,10 @@ class CommitProxy:
         except OSError:
             to_client.close()
             return
-        fates: list[Fate] = []
+        session = _Session()
         ways = {
-            asyncio.create_task(self._ask(client, to_server, fates)),
-            asyncio.create_task(self._answer(server, to_client, fates)),
+            asyncio.create_task(self._ask(client, to_server, session)),
+            asyncio.create_task(self._answer(server, to_client, session)),
         }
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -106,35 +131,46 @@ class CommitProxy:
                 writer.close()
 
     async def _ask(
-        self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter, fates: list[Fate]
+        self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter, session: _Session
     ) -> None:
         has_words = False
         with contextlib.suppress(ConnectionError):
             while data := await client.read(_CHUNK):
                 has_words = has_words or self.next_words in data
-                if b"COMMIT" in data:
-                    fate, has_words = self._choose(has_words), False
-                    self.counts[fate] += 1
+                for statements in session.asked(data):
+                    fate = Fate.PASSED
+                    if session.statements.commit(statements):
+                        has_words = has_words or any(self.next_words in text for text in statements)
+                        fate, has_words = self._choose(has_words), False
+                        self.counts[fate] += 1
                     if fate is Fate.BEFORE:
                         return
-                    fates.append(fate)
+                    session.fates.append(fate)
                 to_server.write(data)
                 await to_server.drain()
 
     async def _answer(
-        self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter, fates: list[Fate]
+        self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter, session: _Session
     ) -> None:
+        answer = b""
         with contextlib.suppress(ConnectionError):
             while data := await server.read(_CHUNK):
-                fate = fates.pop(0) if fates and _COMMITTED in data else Fate.PASSED
-                if fate is Fate.AFTER:
-                    return
-                if fate is Fate.HELD:
-                    self.held.set()
-                    await asyncio.Event().wait()  # until the client hangs up
-                if fate is Fate.DELAYED:
-                    await asyncio.sleep(self._dice.uniform(0, self.odds.delay_max_s))
-                to_client.write(data)
+                for message, is_end in session.answered(data):
+                    answer += message
+                    fate = session.fates[0] if session.fates else Fate.PASSED
+                    if not is_end and fate is not Fate.PASSED:
+                        continue  # until it has taken place
+                    if fate is Fate.AFTER:
+                        return
+                    if fate is Fate.HELD:
+                        self.held.set()
+                        await asyncio.Event().wait()  # until the client hangs up
+                    if fate is Fate.DELAYED:
+                        await asyncio.sleep(self._dice.uniform(0, self.odds.delay_max_s))
+                    if is_end:
+                        session.fates = session.fates[1:]
+                    to_client.write(answer)
+                    answer = b""
                 await to_client.drain()
 
     def _choose(self, has_words: bool) -> Fate:
