@@ -1,20 +1,17 @@
-"""One answer of the Messages API, put together from its stream.
+"""One answer of the Messages API, put together from the events of its stream.
 
-The SDK's own snapshot builds a model for every piece and parses the input of a tool anew with each of them,
-which takes time in proportion to the square of what a model writes into a file; this only joins the pieces.
+The SDK checks every event against a model of it, builds another for every piece, and parses the input of a
+tool anew with each of them, which takes time in proportion to the square of what a model writes into a file.
+This only joins the pieces.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from orchestrator.ports import Usage
-from orchestrator.sessions.meter import tokens_of
-
-if TYPE_CHECKING:
-    from anthropic.types import RawMessageStreamEvent, RefusalStopDetails
-    from anthropic.types import Usage as ApiUsage
 
 Block = dict[str, Any]
 
@@ -36,32 +33,35 @@ class Answer:
     Attributes:
         blocks: what is complete of it, as it is to be sent back.
         stop_reason: empty until the answer is whole.
-        stop_details: why it was refused, if it was.
+        refusal: why it was refused; empty if it was not, or nobody says.
         cleared_tokens: what the service left out of the conversation to make room.
     """
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
         self.stop_reason = ""
-        self.stop_details: RefusalStopDetails | None = None
+        self.refusal = ""
         self.cleared_tokens = 0
         self._open: Block = {}
         self._pieces: dict[str, list[str]] = {}
-        self._usage: ApiUsage | None = None
+        self._usage: dict[str, int] = {}
         self._chars = 0
 
     @property
     def has_begun(self) -> bool:
         """Whether the service took the request, so that it costs something."""
-        return self._usage is not None
+        return bool(self._usage)
 
     @property
     def tokens(self) -> Usage:
         """What it used; the length of an answer that broke off is estimated."""
-        assert self._usage is not None, "the answer has not begun"
-        if not self.stop_reason:
-            self._usage.output_tokens = max(self._usage.output_tokens, self._chars // _CHARS_PER_TOKEN)
-        return tokens_of(self._usage)
+        estimate = 0 if self.stop_reason else self._chars // _CHARS_PER_TOKEN
+        return Usage(
+            input_tokens=self._usage.get("input_tokens", 0),
+            output_tokens=max(self._usage.get("output_tokens", 0), estimate),
+            cache_read_tokens=self._usage.get("cache_read_input_tokens", 0),
+            cache_write_tokens=self._usage.get("cache_creation_input_tokens", 0),
+        )
 
     @property
     def calls(self) -> list[Block]:
@@ -73,27 +73,26 @@ class Answer:
         """What the model said."""
         return "\n".join(block["text"] for block in self.blocks if block["type"] == "text")
 
-    def add(self, event: RawMessageStreamEvent) -> Block | None:
+    def add(self, event: Mapping[str, Any]) -> Block | None:
         """Take the next event; returns the block that it completes."""
-        match event.type:
+        match event["type"]:
             case "message_start":
-                self._usage = event.message.usage
+                self._count(event["message"]["usage"])
             case "content_block_start":
-                self._open, self._pieces = event.content_block.to_dict(), {}
+                self._open, self._pieces = event["content_block"], {}
             case "content_block_delta":
-                self._join(event.delta)
+                self._join(event["delta"])
             case "content_block_stop":
                 return self._close()
             case "message_delta":
                 self._end(event)
         return None
 
-    def _join(self, delta: Any) -> None:
-        field = _FIELDS.get(delta.type)
+    def _join(self, delta: Mapping[str, Any]) -> None:
+        field = _FIELDS.get(delta["type"])
         if field:  # others, such as citations, are of no use to a session
-            piece = getattr(delta, field)
-            self._pieces.setdefault(field, []).append(piece)
-            self._chars += len(piece)
+            self._pieces.setdefault(field, []).append(delta[field])
+            self._chars += len(delta[field])
 
     def _close(self) -> Block | None:
         block, pieces = self._open, self._pieces
@@ -106,15 +105,17 @@ class Answer:
             self.blocks.append(block)
         return block
 
-    def _end(self, event: Any) -> None:
-        self.stop_reason = event.delta.stop_reason or ""
-        self.stop_details = event.delta.stop_details
-        assert self._usage is not None
-        for name, count in event.usage.to_dict().items():
-            if count is not None:
-                setattr(self._usage, name, count)  # totals of the answer: they replace what came before
-        edits = (event.to_dict().get("context_management") or {}).get("applied_edits", ())
+    def _end(self, event: Mapping[str, Any]) -> None:
+        delta = event["delta"]
+        self.stop_reason = delta.get("stop_reason") or ""
+        self.refusal = (delta.get("stop_details") or {}).get("explanation") or ""
+        self._count(event["usage"])
+        edits = (event.get("context_management") or {}).get("applied_edits", ())
         self.cleared_tokens = sum(edit.get("cleared_input_tokens", 0) for edit in edits)
+
+    def _count(self, usage: Mapping[str, Any]) -> None:
+        """Later counts replace earlier ones: they are totals of the answer."""
+        self._usage.update({name: count for name, count in usage.items() if count is not None})
 
 
 def _input_of(text: str) -> Block:

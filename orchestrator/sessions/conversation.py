@@ -101,8 +101,8 @@ class Conversation:
     async def _take(self, answer: Answer) -> Outcome | None:
         """Do what an answer asks for. Returns the outcome if it ends the session."""
         if answer.stop_reason == "refusal":
-            why = answer.stop_details.explanation if answer.stop_details else None
-            return _failed(FailureClass.AGENT, f"The model refused the task: {why or 'no reason given'}.")
+            why = answer.refusal or "no reason given"
+            return _failed(FailureClass.AGENT, f"The model refused the task: {why}.")
         if answer.stop_reason == "model_context_window_exceeded":
             return _failed(FailureClass.AGENT, "The conversation outgrew the context window of the model.")
         self._measure(answer)

@@ -7,13 +7,14 @@ Every request streams, so that silence is noticed and usage is known even of an 
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
-from anthropic import APIStatusError, AsyncAnthropic, DefaultAsyncHttpxClient
+from anthropic import APIStatusError, AsyncAnthropic, AsyncStream, DefaultAsyncHttpxClient
 
 from orchestrator.core.words import FailureClass
 from orchestrator.grant_ports import GovernedRequest, Grants
@@ -129,10 +130,10 @@ class Asker:
     async def _stream(self, request: Mapping[str, Any], leave: GovernedRequest) -> Answer:
         answer = Answer()
         try:
-            stream = await self._client.messages.create(stream=True, **request)
-            leave.heard(stream.response.status_code, stream.response.headers)
-            async with stream:
-                async for event in stream:
+            asked = self._client.messages.with_streaming_response.create(stream=True, **request)
+            async with asked as response:
+                leave.heard(response.status_code, response.headers)
+                async for event in _events(response.http_response):
                     self._clocks()
                     block = answer.add(event)
                     if block:
@@ -157,3 +158,19 @@ class Asker:
     def _show(self, block: Block) -> None:
         if said := block.get(block["type"]):  # a text or a thought
             self._transcript.write("model", f"{said}\n")
+
+
+async def _events(response: httpx2.Response) -> AsyncIterator[Mapping[str, Any]]:
+    """Yield the events of a stream. Raises APIStatusError: one of them is an error."""
+    async for event in AsyncStream.raw_events(response):
+        if event.event == "error":
+            raise APIStatusError(event.data, response=response, body=_json_of(event.data))
+        if event.data:
+            yield event.json()
+
+
+def _json_of(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

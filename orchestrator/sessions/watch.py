@@ -12,6 +12,9 @@ from orchestrator.ports import SessionLimits
 
 _DEFAULTS = SessionLimits()
 
+#: Share of the time of silence by which its clock may be late, so that not every sign of life has to set it.
+_LATE = 0.01
+
 T = TypeVar("T")
 
 
@@ -39,13 +42,17 @@ class Clocks:
     def __init__(self, limits: SessionLimits) -> None:
         self._now_s = asyncio.get_running_loop().time
         self._silence_s = limits.idle_timeout_s
+        self._late_s = limits.idle_timeout_s * _LATE
+        self._next_s = 0.0  # from when on a sign of life sets the clock
         self.total = asyncio.timeout(limits.total_timeout_s)
         self.silence = asyncio.timeout(limits.idle_timeout_s)
         self.waited_s = 0.0
 
     def __call__(self) -> None:
-        if not self.silence.expired():
-            self.silence.reschedule(self._now_s() + self._silence_s)
+        now_s = self._now_s()
+        if now_s >= self._next_s and not self.silence.expired():
+            self._next_s = now_s + self._late_s
+            self.silence.reschedule(self._next_s + self._silence_s)
 
     async def stand_still(self, wait: Awaitable[T]) -> T:
         """Wait for what is not the session's doing, such as leave to send: no time passes for it."""
@@ -59,6 +66,7 @@ class Clocks:
             waited_s = self._now_s() - since_s
             self.waited_s += waited_s
             self.total.reschedule(total_s + waited_s)
+            self._next_s = 0.0
             self()
 
 
