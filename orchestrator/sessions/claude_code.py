@@ -35,6 +35,7 @@ from orchestrator.ports import (
     MICROS,
     Assignment,
     Launcher,
+    NoteBook,
     Outcome,
     SessionCancelled,
     SessionLimits,
@@ -44,6 +45,7 @@ from orchestrator.ports import (
 from orchestrator.sessions.api_access import Access
 from orchestrator.sessions.api_proxy import ApiProxy
 from orchestrator.sessions.claude_code_cli import LaunchedCli
+from orchestrator.sessions.claude_code_notes import SERVER, TOOL, notes_server
 from orchestrator.sessions.claude_code_outcome import Ending, outcome_of
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.meter import Meter
@@ -87,14 +89,18 @@ class ClaudeCodeBackend:
     Args:
         config: key, address, model and prices.
         launcher: starts the program. The key never reaches it.
+        notes: for the tool of that name.
         governor: gives leave for each request; without it every request is sent at once.
     """
 
     name = "claude-code"
 
-    def __init__(self, config: SessionConfig, launcher: Launcher, *, governor: Grants | None = None) -> None:
+    def __init__(
+        self, config: SessionConfig, launcher: Launcher, *, notes: NoteBook, governor: Grants | None = None
+    ) -> None:
         self._config = config
         self._launcher = launcher
+        self._notes = notes
         self._proxy = ApiProxy(config, httpx2.create_ssl_context(), governor=governor)
 
     async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
@@ -127,7 +133,10 @@ class ClaudeCodeBackend:
                 with _private_folder(workspace) as folder:
                     session = _Session(
                         assignment,
-                        options=_options(self._config, assignment, limits, model=model),
+                        options=replace(
+                            _options(self._config, assignment, limits, model=model),
+                            mcp_servers={SERVER: notes_server(self._notes, token=assignment.token)},
+                        ),
                         transcript=transcript,
                         touch=clocks,
                     )
@@ -235,7 +244,7 @@ def _options(
         },
         output_format={"type": "json_schema", "schema": _report_of(assignment).model_json_schema()},
         tools=[*_READING, *changing],
-        allowed_tools=[*_READING, *(f"{tool}(./**)" for tool in changing)],
+        allowed_tools=[TOOL, *_READING, *(f"{tool}(./**)" for tool in changing)],
         permission_mode="dontAsk",
         max_turns=limits.turns_max,
         max_budget_usd=limits.cost_micros_max / MICROS,

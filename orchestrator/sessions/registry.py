@@ -23,5 +23,5 @@ def make_backends(
     if config.api_key and claude_code_program():
         from orchestrator.sessions.claude_code import ClaudeCodeBackend
 
-        backends.append(ClaudeCodeBackend(config, launcher, governor=governor))
+        backends.append(ClaudeCodeBackend(config, launcher, notes=notes, governor=governor))
     return {backend.name: backend for backend in backends}

@@ -23,9 +23,11 @@ from orchestrator.workspace import tree
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.claude_code_api import ClaudeCodeApi, bash, report, results, turns, write
 from tests.support.messages_api import API_KEY, Reply, Scenario, call, text
+from tests.support.notes import MemoryNoteBook
 from tests.support.sessions import BASE, MODEL, PRICES, Recorder, assignment, workspace
 
 LIMITS = {"total_timeout_s": 240, "idle_timeout_s": 240}
+NOTES = "mcp__plan__notes"
 NOBODY = 65534
 ROOT = Path(__file__).parents[2]
 REFUSED = {"type": "refusal", "category": "cyber", "explanation": "It may do harm."}
@@ -39,6 +41,7 @@ class Session:
         self.folder = folder
         self.records = folder.parent / "records"
         self.transcript = Recorder()
+        self.notes = MemoryNoteBook()
         self.launcher: Launcher = ProcessLauncher(records=self.records)
         self.config: dict[str, Any] = {
             "api_key": API_KEY, "base_url": api.base_url, "model": MODEL, "prices": PRICES, "retries_max": 0,
@@ -47,7 +50,7 @@ class Session:
     def start(self, scenario: Scenario | None = None, **values: Any) -> asyncio.Task[Outcome]:
         if scenario:
             self.api.scenario = scenario
-        backend = ClaudeCodeBackend(SessionConfig(**self.config), self.launcher)
+        backend = ClaudeCodeBackend(SessionConfig(**self.config), self.launcher, notes=self.notes)
         given = assignment(backend="claude-code", **{"limits": LIMITS, **values})
         return asyncio.create_task(backend.run(given, workspace(self.folder), self.transcript))
 
@@ -113,6 +116,20 @@ async def test_a_review_changes_nothing_and_judges(session: Session) -> None:
     check(outcome, FailureClass.GATE, "refused: Not yet.")
     assert "No such tool available: Write" in session.result(1)
     assert list(session.folder.iterdir()) == []
+
+
+async def test_notes_of_the_plan_are_written_and_read(session: Session) -> None:
+    outcome = await session.run(
+        Reply([call(NOTES, action="write", kind="decision", text="Lengths are in metres.")]),
+        Reply([call(NOTES, action="read"), call(NOTES, action="write")]),
+        Reply([report()]),
+    )
+    assert outcome.state is AttemptState.SUCCEEDED
+    [note] = await session.notes.read(BASE.token)
+    assert (note.kind, note.text) == ("decision", "Lengths are in metres.")
+    assert "The decision is written." in session.result(1)
+    assert "Lengths are in metres." in session.result(2)
+    assert "`write` needs `text`" in session.result(2)
 
 
 async def test_a_report_that_contradicts_itself_is_none(session: Session) -> None:
@@ -288,11 +305,12 @@ from pathlib import Path
 from orchestrator.sessions.claude_code import ClaudeCodeBackend
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.workspace.launcher import ProcessLauncher
+from tests.support.notes import MemoryNoteBook
 from tests.support.sessions import MODEL, PRICES, Recorder, assignment, workspace
 
 key, url, folder, records = sys.argv[1:]
 config = SessionConfig(api_key=key, base_url=url, model=MODEL, prices=PRICES)
-backend = ClaudeCodeBackend(config, ProcessLauncher(records=Path(records)))
+backend = ClaudeCodeBackend(config, ProcessLauncher(records=Path(records)), notes=MemoryNoteBook())
 asyncio.run(backend.run(assignment(limits={"total_timeout_s": 240}), workspace(Path(folder)), Recorder()))
 """
 
