@@ -1,7 +1,7 @@
 """A revision is stored while the committer writes rows of the same plan, and neither waits in a circle.
 
-The committer's transaction is stopped after each of its statements; there a revision is begun, and once that
-has ended or waits, the committer goes on.
+The committer's transaction is stopped after each of its tables; there a revision is begun, and once that has
+ended or waits, the committer goes on.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from orchestrator.core.commands import SaveDependency, SavePlan
+from orchestrator.core.commands import RowCommand, SaveDependency, SavePlan
 from orchestrator.core.words import DependencyDecision, PlanState
 from orchestrator.errors import Fenced
-from orchestrator.store.batches import Statement, statements
+from orchestrator.store.batches import COMMIT, rows_by_kind
 from orchestrator.store.revising import take_revision
 from orchestrator.store.urls import DatabaseUrls
 from orchestrator.views import ReviseRequest, SubmitRequest
@@ -62,12 +62,9 @@ async def plan(database: DatabaseUrls, tmp_path: Path, monkeypatch: pytest.Monke
     return {str(key): int(str(task_id)) for key, task_id in execute(database, "SELECT key, id FROM tasks")}
 
 
-def batch(ids: dict[str, int]) -> list[Statement]:
-    """What the committer may write of such a plan, in its order; of the leases each by itself."""
-    own = {"epoch": EPOCH, "cluster_id": "c", "channel": "events"}
-    renewal = Statement(what="term", sql=b"UPDATE scheduler_term SET batch = batch + 1", values={}, hits=1)
+def batch(ids: dict[str, int]) -> list[list[str | None]]:
+    """What the committer may write of such a plan, in its order: a call for each table and each lease."""
     changed, removed = ids["A.1"], ids["buy-a-domain"]
-    saves = [save(task_id) for task_id in ids.values()]
     plan = SavePlan(plan_id=1, state=PlanState.ACTIVE, until_task=0, budget_micros=0)
     decision = SaveDependency(
         tenant_id="local",
@@ -80,9 +77,12 @@ def batch(ids: dict[str, int]) -> list[Statement]:
         lease(token, plan_id=1, task_id=task_id)
         for token, task_id in enumerate((changed, ids["A.2"], removed), start=1)
     ]
-    parts = [statements([each], own) for each in leases]
-    last = statements([plan, decision], own)
-    return [renewal, *statements(saves, own), *(each for part in parts for each in part), *last]
+    saves = [save(task_id) for task_id in ids.values()]
+    return [_call([]), _call(saves), *(_call([each]) for each in leases), _call([plan]), _call([decision])]
+
+
+def _call(rows: list[RowCommand]) -> list[str | None]:
+    return COMMIT.arguments(rows_by_kind(rows), batch=1, epoch=EPOCH, cluster_id="c", channel="events")
 
 
 @pytest.fixture
@@ -93,6 +93,8 @@ async def connections(
         await psycopg.AsyncConnection.connect(database.direct) as committer,
         await psycopg.AsyncConnection.connect(database.direct, row_factory=dict_row) as side,
     ):
+        await committer.execute(COMMIT.function.encode())
+        await committer.commit()
         yield committer, side
 
 
@@ -106,15 +108,15 @@ async def test_no_order_of_their_statements_closes_a_circle(
     assert len(ordered) == 7
     waited = []
     for stop in range(len(ordered) + 1):
-        for statement in ordered[:stop]:
-            await committer.execute(statement.sql, statement.values)
+        for arguments in ordered[:stop]:
+            await committer.execute(COMMIT.sql, arguments)
         async with taking_a_revision(side) as taking:
             waited.append(await waits(database, side, taking))
             if not waited[-1]:
                 await side.rollback()
             async with asyncio.timeout(30):
-                for statement in ordered[stop:]:
-                    await committer.execute(statement.sql, statement.values)
+                for arguments in ordered[stop:]:
+                    await committer.execute(COMMIT.sql, arguments)
                 await committer.rollback()
                 assert await taking
     assert waited == [False, *[True] * len(ordered)]
@@ -130,8 +132,8 @@ async def test_what_is_written_before_the_term_is_locked_holds_up_no_lease(
     async with taking_a_revision(side) as taking:
         assert await waits(database, side, taking)
         async with asyncio.timeout(30):
-            for statement in batch(plan)[2:5]:
-                await committer.execute(statement.sql, statement.values)
+            for arguments in batch(plan)[2:5]:
+                await committer.execute(COMMIT.sql, arguments)
         await committer.rollback()
         assert await taking
 
