@@ -174,7 +174,7 @@ def test_a_blocker_that_is_not_in_the_file_is_reported() -> None:
     assert (_codes(plan), plan.errors, _edges(plan)) == (["outside-dependency"], (), set())
 
 
-def test_an_id_twice_is_an_error() -> None:
+def test_an_id_twice_is_found() -> None:
     assert [finding.code for finding in _read(_issue("1"), _issue("1")).findings] == ["duplicate-id"]
 
 

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.core.words import TaskKind
 from orchestrator.plan.model import Mark, Plan
 from orchestrator.plan.read import read_path, read_plan
+from orchestrator.plan.render import write_marks
 
 
 def _leaves(plan: Plan) -> list[tuple[str, str]]:
@@ -223,3 +224,58 @@ def test_files_of_tracks_are_one_plan_in_which_each_track_is_a_container(tmp_pat
     ]
     assert plan.tasks[1].agent == "senior-architect"
     assert [(edge.task, edge.on) for edge in plan.dependencies] == [("B.1.1", "track-a")]
+
+
+def test_ids_of_another_plan_that_a_checklist_repeats_are_kept_apart() -> None:
+    plan = read_plan(
+        "## Access\n- [ ] C.1 Review\n- [ ] C.2 Log (after C.1)\n## Change\n- [ ] C.1 Approve\n"
+        "## Risk\n- [ ] C.1 Assess\n- [ ] A.1-A.3 Train (after C.1)\n"
+    )
+    assert [task.key for task in plan.tasks if task.has_own_key] == [
+        "C.1",
+        "C.2",
+        "C.1~2",
+        "C.1~3",
+        "A.1-A.3",
+    ]
+    assert _codes(plan) == [(5, "duplicate-id"), (7, "duplicate-id"), (8, "shared-box")]
+    assert {(edge.task, edge.on) for edge in plan.dependencies} == {("C.2", "C.1"), ("A.1-A.3", "C.1~3")}
+
+
+def test_line_ends_of_both_kinds_in_one_file() -> None:
+    text = "## S\r\n- [ ] a\n  - run: make\r\n- [X] b\n\r\n- [ ] c"
+    plan = read_plan(text)
+    assert [(task.title, task.line) for task in plan.tasks] == [("S", 1), ("a", 2), ("b", 4), ("c", 6)]
+    assert plan.tasks[1].run == ("make",)
+    spans = {task.title: task.span for task in plan.tasks if task.span}
+    assert write_marks(text, {spans["c"]: Mark.DONE}) == text.replace("[ ] c", "[x] c")
+
+
+def test_chains_of_ranges_brackets_and_a_section_that_say_not_quite_the_same() -> None:
+    plan = read_plan(
+        "## Work\n- [ ] T001 a\n- [ ] T002 b\n- [ ] T003 c (depends on T001)\n- [ ] T004 d\n\n"
+        "## Dependencies\n- T003-T004 depend on T002\n\n"
+        "### Critical path\n```\nT001-T002 → T004 → release\n```\n",
+        format="coditect",
+    )
+    assert {(edge.task, edge.on) for edge in plan.dependencies} == {
+        ("T003", "T001"),
+        ("T003", "T002"),
+        ("T004", "T001"),
+        ("T004", "T002"),
+    }
+    assert all(edge.is_explicit for edge in plan.dependencies)
+
+
+def test_an_item_of_many_lines_is_one_task_with_a_body() -> None:
+    lines = [f"  Line {number}, with `code` and → arrows" for number in range(20)]
+    plan = read_plan("\n".join(["- [ ] **Do it** 🔴", *lines, "- [ ] next"]))
+    assert [task.title for task in plan.tasks] == ["Do it 🔴", "next"]
+    assert all(line.strip() in plan.tasks[0].body for line in lines)
+
+
+def test_a_closed_issue_that_an_open_one_still_blocks_is_reported() -> None:
+    issue = '{{"id": "s-{}", "title": "t", "status": "{}"{}}}\n'
+    link = ', "dependencies": [{"issue_id": "s-2", "depends_on_id": "s-1", "type": "blocks"}]'
+    plan = read_plan(issue.format(1, "open", "") + issue.format(2, "closed", link))
+    assert _codes(plan) == [(2, "done-too-early")]

@@ -122,7 +122,7 @@ def test_ids_that_lost_a_zero_get_it_back_from_their_place() -> None:
     assert plan.errors == ()
 
 
-def test_an_id_twice_is_an_error() -> None:
+def test_an_id_twice_is_found() -> None:
     assert [finding.code for finding in _read(_task(1), _task(1)).findings] == ["duplicate-id"]
 
 
