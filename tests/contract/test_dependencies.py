@@ -94,6 +94,9 @@ def test_a_refusal_calls_the_tasks_by_their_keys(
     scheduler.error = Conflict(f"These tasks would wait for each other: {way}.")
     error = _json(capsys, "deps", "bridge", "add", "T002", "T003", code=1)
     assert "task T003 → task T002 → task T003" in error["message"]
+    scheduler.error = Conflict(f"A session works on task {ids['T002']}.", remedy="Wait for its end.")
+    error = _json(capsys, "skip", "T002", "--plan", "bridge", code=1)
+    assert (error["message"], error["remedy"]) == ("A session works on task T002.", "Wait for its end.")
 
 
 def test_a_decision_takes_the_place_of_what_was_read_and_keeps_its_words(
