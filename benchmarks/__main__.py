@@ -22,6 +22,7 @@ SUBJECTS = (
     "sync",
     "picks",
     "sessions",
+    "context_pack",
     "revising",
     "cold_start",
     "makespan",
