@@ -64,6 +64,14 @@ def test_each_keeps_its_key_when_the_parts_change_places() -> None:
     assert _diff(found.plan, TWO + ONE).is_empty
 
 
+def test_of_equal_titles_the_id_tells_which_is_which() -> None:
+    part = "## {0}\n- [ ] 1.1 Write tests\n- [ ] 1.2 Write tests\n"
+    turned = "## {0}\n- [ ] 1.2 Write tests\n- [ ] 1.1 Write tests\n"
+    found = _diff(part.format("One") + part.format("Two"), part.format("One") + turned.format("Two"))
+    assert [task.key for task in found.plan.tasks if task.has_own_key] == ["1.1", "1.2", "1.2~2", "1.1~2"]
+    assert [kind for kind, *_ in _told(found)] == ["moved"]
+
+
 def test_what_is_left_alone_gets_the_bare_id_and_stays_what_it_was() -> None:
     found = _diff(ONE + TWO, TWO)
     assert {key: old for key, old in found.old_of.items() if key != old} == {"1.1": "1.1~2", "1.2": "1.2~2"}
