@@ -288,6 +288,12 @@ def _on(s: State, event: Requested, task: Task) -> Task:
     on = s.tasks.get(event.on_task)
     if on is None or on.plan_id != task.plan_id:
         raise Refusal(f"Task {event.on_task} is not in plan {task.plan_id}.", remedy="Name one of its tasks.")
+    for each in (task, on):
+        if each.is_removed:
+            raise Refusal(
+                f"Task {each.task_id} was taken out of plan {task.plan_id} by its author.",
+                remedy="Name a task that is in it.",
+            )
     return on
 
 

@@ -58,6 +58,8 @@ CASES = [
     Case(kind="approve_task", task_id=2, tasks={2: HELD}),
     Case(kind="add_dependency", task_id=2, args={"on_task": 9}),
     Case(kind="add_dependency", task_id=1, args={"on_task": 5}),
+    Case(kind="add_dependency", task_id=1, tasks={2: {"is_removed": True}}, args={"on_task": 2}),
+    Case(kind="drop_dependency", task_id=2, tasks={2: {"is_removed": True}}, args={"on_task": 1}),
     Case(kind="hold_task", task_id=9),
     Case(kind="hold_task", task_id=2, args={"plan_id": 2}),
     Case(kind="pause_plan", args={"plan_id": 7}),
