@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -39,6 +39,7 @@ class RayExecutors:
         self._is_one_machine = is_one_machine
         self.waits: Mapping[str, str] = {}
         self._handles: dict[str, Any] = {}
+        self._answers: dict[str, list[int]] = {}  #: to executors whose reports are being taken
 
     def joined(self, executor: str, handle: Any) -> None:
         """Remember an executor."""
@@ -55,9 +56,25 @@ class RayExecutors:
                 return await asyncio.to_thread(find, executor)
         return self._handles.get(executor)
 
+    @contextlib.contextmanager
+    def answering(self, executor: str) -> Iterator[list[int]]:
+        """Collect what the executor is to start meanwhile, for the answer to its report.
+
+        What ends on an executor frees the slots for what it starts next, and a call of Ray costs both sides
+        as much as ten tasks (docs/performance.md). Tokens whose answer is lost are sent again, like any.
+        """
+        tokens = self._answers[executor] = []
+        try:
+            yield tokens
+        finally:
+            if self._answers.get(executor) is tokens:
+                del self._answers[executor]
+
     async def start(self, executor: str, tokens: Sequence[int]) -> None:
         """Ask the executor to start leased attempts. Its answer would say nothing, so none is sent."""
-        if (handle := await self._handle(executor)) is not None:
+        if executor in self._answers:
+            self._answers[executor] += tokens
+        elif (handle := await self._handle(executor)) is not None:
             with contextlib.suppress(RayActorError):
                 handle.start.options(num_returns=0).remote(list(tokens))
 

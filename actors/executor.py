@@ -176,7 +176,8 @@ class Executor:
         try:
             if self._scheduler is None:
                 self._scheduler = await asyncio.to_thread(find, SCHEDULER)
-            await self._scheduler.report.remote(list(started), pack(ended))
+            if tokens := await self._scheduler.report.remote(self._name, list(started), pack(ended)):
+                await self.start(tokens)
         except (RayError, ValueError) as error:
             self._scheduler = None  # it finds starts and results in the tables
             log.info("scheduler did not take a report", reason=str(error).partition("\n")[0])

@@ -79,10 +79,15 @@ class Scheduler:
         pools = [{**pool, "waits_for": waits.get(pool["agent_type"], "")} for pool in status["pools"]]
         return status | {"pools": pools}
 
-    async def report(self, started: Sequence[int], ended: Sequence[wire.Ended]) -> None:
-        """Take what an executor has stored."""
+    async def report(self, executor: str, started: Sequence[int], ended: Sequence[wire.Ended]) -> list[int]:
+        """Take what an executor has stored; return the tokens that it is to start next."""
         self._scheduling.started(started)
-        self._scheduling.ended(wire.unpack(ended))
+        if not ended:
+            return []
+        with self._executors.answering(executor) as tokens:
+            self._scheduling.ended(wire.unpack(ended))
+            await self._scheduling.taken()
+        return tokens
 
     async def executor_joined(self, info: ExecutorInfo, handle: Any) -> None:
         """Take an executor into service."""

@@ -66,12 +66,12 @@ class TimedScheduler(Scheduler):
     def _timed_state(self, **given: object) -> SchedulerState:
         return _TimedState(self._heard, self._causes, **given)
 
-    async def report(self, started: Sequence[int], ended: Sequence[wire.Ended]) -> None:
+    async def report(self, executor: str, started: Sequence[int], ended: Sequence[wire.Ended]) -> list[int]:
         """Take what an executor has stored."""
         now_s = time.monotonic()
         for token, *_ in ended:
             self._heard.setdefault(token, now_s)
-        await super().report(started, ended)
+        return await super().report(executor, started, ended)
 
     async def causes(self) -> dict[int, float]:
         """Return, for each attempt that an end let start, when that end was heard of, in seconds."""

@@ -260,6 +260,12 @@ class Driver:
                 gc.freeze()
         return parts
 
+    async def taken(self) -> None:
+        """Wait until what is queued now stands in the tables, or it is not known when it will."""
+        decisions = self._decisions + len(self._inbox)
+        while self._written < decisions and not self.is_database_away and not self._is_stopped:
+            await self._turn.wait()
+
     def repeat_demand(self) -> None:
         """Tell the pools again how many sessions they could run, for the case that they have forgotten."""
         self._told = None

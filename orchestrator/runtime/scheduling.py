@@ -266,6 +266,11 @@ class Scheduling:
             for report in reports:
                 self._driver.post(report)
 
+    async def taken(self) -> None:
+        """Wait until what was reported stands in the tables and what follows from it has been ordered."""
+        if self._driver is not None:
+            await self._driver.taken()
+
     def executor_joined(self, info: ExecutorInfo) -> None:
         """Take an executor into service."""
         if self._driver is not None:
