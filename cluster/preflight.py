@@ -22,6 +22,7 @@ from actors.joining import RAY_TOKEN_FILE
 from cluster.sockets import ListeningSocket, listening_sockets, process_tree
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
+from orchestrator.installed import claude_code_program
 from orchestrator.settings import Settings
 from orchestrator.stack import TOKEN_FILE, read_stack
 from orchestrator.store import migrate, roles
@@ -317,6 +318,23 @@ def check_credentials(settings: Settings) -> Iterator[Check]:
     )
 
 
+def check_claude_code(settings: Settings) -> Iterator[Check]:
+    """Is the program there that the backend `claude-code` runs?"""
+    program = claude_code_program()
+    if program is not None:
+        yield _ok("claude code", f"{program}")
+    elif settings.sessions.backend != "claude-code":
+        yield _ok("claude code", "not installed, and the settings do not ask for it")
+    else:
+        yield Check(
+            name="claude code",
+            state=CheckState.WARN,
+            what="The backend is claude-code, and Claude Code is not installed.",
+            why="Tasks are held with the reason `not installed`.",
+            remedy="Install it with the orchestrator: pip install 'coditect-orchestrator[claude-code]'.",
+        )
+
+
 def check_shared_memory(settings: Settings) -> Iterator[Check]:
     """Does Ray's object store fit into shared memory?"""
     place = Path("/dev/shm")  # noqa: S108  where Ray puts its object store
@@ -372,6 +390,7 @@ CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "ports": check_ports,
     "database": check_database,
     "credentials": check_credentials,
+    "claude code": check_claude_code,
     "shared memory": check_shared_memory,
     "sockets": check_sockets,
 }

@@ -142,6 +142,17 @@ def test_credentials(tmp_path: Path) -> None:
     assert check.state is CheckState.OK
 
 
+def test_claude_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = settings(tmp_path, sessions={"backend": "claude-code"})
+    (check,) = found(run_checks(asked), "claude code")
+    assert (check.state, Path(check.what).is_file()) == (CheckState.OK, True)
+    monkeypatch.setitem(sys.modules, "claude_agent_sdk", None)  # as if it were not installed
+    (check,) = found(run_checks(asked), "claude code")
+    assert (check.state, "coditect-orchestrator[claude-code]" in check.remedy) == (CheckState.WARN, True)
+    (check,) = found(run_checks(settings(tmp_path)), "claude code")
+    assert check.state is CheckState.OK
+
+
 def test_a_check_that_cannot_look_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "postgres.json").write_text("{")
     checks = run_checks(settings(tmp_path))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from orchestrator.routing import choose_backend
+from orchestrator.routing import choose_backend, not_installed
 from orchestrator.routing.backends import backend_note
 from orchestrator.settings import load_settings
 
@@ -16,6 +18,7 @@ from orchestrator.settings import load_settings
         ("auto", False, "anthropic"),
         ("anthropic", True, "anthropic"),
         ("simulated", True, "simulated"),
+        ("claude-code", False, "claude-code"),
         ("command", True, "command"),
         ("command", False, "command"),
     ],
@@ -35,3 +38,9 @@ def test_choice(wanted: str, has_run: bool, chosen: str) -> None:
 def test_the_note_says_what_runs_a_task(tmp_path, monkeypatch, overrides, words):
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     assert words in backend_note(load_settings(tmp_path, overrides))
+
+
+def test_claude_code_is_installed_with_its_extra_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not_installed() == frozenset()
+    monkeypatch.setitem(sys.modules, "claude_agent_sdk", None)  # as if it were not installed
+    assert not_installed() == frozenset({"claude-code"})
