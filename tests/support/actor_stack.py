@@ -92,9 +92,7 @@ def actor_stack(
     try:
         yield ActorStack(process, log=log_file)
     finally:
-        process.stdin.close()
-        process.wait(120)
-        process.stdout.close()
+        process.communicate(timeout=120)  # its stdin ends
 
 
 class Operations:
@@ -203,7 +201,7 @@ async def serve(stack: Operations) -> None:
 
 def _actors() -> list[tuple[str, str, str, bool, str]]:
     from ray._private.state import state  # the public call needs the dashboard
-    from ray.core.generated.gcs_pb2 import ActorTableData
+    from ray.core.generated.gcs_pb2 import ActorTableData  # type: ignore[attr-defined]
 
     rows = map(ActorTableData.FromString, state._connect_and_get_accessor().get_actor_table(None, None))
     names = ActorTableData.ActorState.Name

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -36,8 +37,9 @@ class Thing:
 def _make() -> int:
     import ray
 
-    made = ray.remote(Thing).options(name="thing", get_if_exists=True, num_cpus=0).remote()
-    return int(ray.get(made.ping.remote()))
+    made: Any = ray.remote(Thing).options(name="thing", get_if_exists=True, num_cpus=0).remote()
+    pid: int = ray.get(made.ping.remote())
+    return pid
 
 
 async def _until(is_so: Callable[[], bool]) -> None:
@@ -55,6 +57,7 @@ async def main(home: Path) -> None:
 
     head = cluster._head
     assert head is not None
+    assert head._node is not None
     os.kill(head._node.process(GCS).pid, signal.SIGKILL)
     await _until(lambda: head.is_dead(GCS))
     start_s = time.monotonic()
