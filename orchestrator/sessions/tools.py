@@ -175,7 +175,7 @@ class Toolbox:
         self._launcher = launcher
         self._notes = notes
         self._token = assignment.token
-        self._surroundings: dict[str, Any] = {
+        self._shell_arguments: dict[str, Any] = {
             "assignment": assignment,
             "workspace": workspace,
             "transcript": transcript,
@@ -183,7 +183,7 @@ class Toolbox:
         }
         self._tools = tools_for(assignment.kind)
         self._files = Files(workspace.path)
-        self._shell = PersistentShell(launcher, **self._surroundings)
+        self._shell = PersistentShell(launcher, **self._shell_arguments)
         self._transcript = transcript
         self._touch = touch
         self.report: Report | Review | None = None
@@ -281,7 +281,7 @@ class Toolbox:
         line += ["-i"] * request.ignore_case
         line += [f"--include={request.files}"] if request.files else []
         excerpt = Excerpt(head_max=_RESULT_CHARS, tail_max=0)
-        shell = Shell(self._launcher, **self._surroundings)
+        shell = Shell(self._launcher, **self._shell_arguments)
         try:
             async with asyncio.timeout(_GREP_S_MAX):
                 code = await shell.run(

@@ -242,6 +242,7 @@ class MessagesApi:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 1_024  # many sessions begin at once
 
     def __init__(self, api: MessagesApi, port: int) -> None:
         self.api = api

@@ -34,3 +34,8 @@ def test_cost_is_rounded_up():
 def test_an_unknown_model_costs_the_most():
     assert price_of(MODEL, PRICES) == (PRICES[MODEL], True)
     assert price_of("mystery", PRICES) == (PRICES["claude-fable-5"], False)
+
+
+def test_a_model_named_with_the_day_of_its_release_costs_what_it_does_without():
+    assert price_of(f"{MODEL}-20261021", PRICES) == (PRICES[MODEL], True)
+    assert price_of(f"{MODEL}-2026", PRICES).is_known is False
