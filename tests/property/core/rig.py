@@ -61,6 +61,7 @@ class Rig:
     steps: int = 0
 
     def __post_init__(self) -> None:
+        self.tables.clock_ms = lambda: self.now_ms
         self.model = Model(policy=POLICY, has_credentials=self.limits.has_credentials)
         self._begin_term()
 
