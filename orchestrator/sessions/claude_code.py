@@ -26,7 +26,14 @@ from claude_agent_sdk import (
     ThinkingBlock,
     query,
 )
-from claude_agent_sdk.types import EffortLevel, HookContext, HookEvent, HookInput, HookJSONOutput
+from claude_agent_sdk.types import (
+    EffortLevel,
+    HookContext,
+    HookEvent,
+    HookInput,
+    HookJSONOutput,
+    ThinkingConfig,
+)
 
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.errors import EnvironmentFault
@@ -64,6 +71,12 @@ _REPORT_TOOL = "StructuredOutput"
 #: Who says what the program itself says, such as that the API failed.
 _NO_MODEL = "<synthetic>"
 
+#: What the settings may say of thinking that the program can do as well; else it is left to the model.
+_THINKING: Mapping[str, ThinkingConfig] = {
+    "adaptive": {"type": "adaptive"},
+    "disabled": {"type": "disabled"},
+}
+
 _RESULT_CHARS = 4_000
 
 #: What a session of ours is not to do by itself: to ask other servers or other models, to go on in the
@@ -79,6 +92,7 @@ _ENVIRONMENT = {
     "CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1",
     "CLAUDE_CODE_NO_MODEL_FALLBACK": "1",
     "API_FORCE_IDLE_TIMEOUT": "0",
+    "API_TIMEOUT_MS": str(2**31 - 1),  # the longest that its timers know
     "CLAUDE_ENABLE_BYTE_WATCHDOG": "0",
 }
 
@@ -143,7 +157,7 @@ class ClaudeCodeBackend:
                     env = {
                         "HOME": str(folder),
                         **workspace.env,
-                        **_environment(self._config, limits, model=model, folder=folder),
+                        **_environment(self._config, model=model, folder=folder),
                         "ANTHROPIC_BASE_URL": base_url,
                         "ANTHROPIC_API_KEY": access.key,
                     }
@@ -195,7 +209,9 @@ class _Session:
                         self._show(message)
                     elif isinstance(message, ResultMessage):
                         result = message
-        except ClaudeSDKError as broken:
+        except Exception as broken:
+            if not isinstance(broken, ClaudeSDKError) and type(broken) is not Exception:
+                raise  # of what it asks the program and gets no answer to, the SDK raises bare ones
             error = str(broken)
         finally:
             await cli.close()
@@ -217,7 +233,7 @@ class _Session:
             case "PreToolUse":
                 self._transcript.write("tool", f"{told['tool_name']}: {_headline(told['tool_input'])}\n")
             case "PostToolUse" if told["tool_name"] == "Bash":
-                if printed := told["tool_response"]["stdout"]:  # with what went to stderr
+                if printed := told["tool_response"].get("stdout"):  # with what went to stderr
                     self._transcript.write("stdout", _shortened(printed))
             case "PostToolUseFailure":
                 self._transcript.write("tool", f"error: {_shortened(told['error'])}")
@@ -237,6 +253,7 @@ def _options(
     return ClaudeAgentOptions(
         model=model,
         effort=cast("EffortLevel | None", config.effort or None),
+        thinking=_THINKING.get(config.thinking),
         system_prompt={
             "type": "preset",
             "preset": "claude_code",
@@ -255,7 +272,7 @@ def _options(
     )
 
 
-def _environment(config: SessionConfig, limits: SessionLimits, *, model: str, folder: Path) -> dict[str, str]:
+def _environment(config: SessionConfig, *, model: str, folder: Path) -> dict[str, str]:
     return {
         **_ENVIRONMENT,
         "CLAUDE_CONFIG_DIR": str(folder),
@@ -263,7 +280,6 @@ def _environment(config: SessionConfig, limits: SessionLimits, *, model: str, fo
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(config.max_output_tokens),
         "CLAUDE_CODE_MAX_RETRIES": str(config.retries_max),
         "ANTHROPIC_DEFAULT_HAIKU_MODEL": model,  # what it does beside the task has the same price
-        "API_TIMEOUT_MS": str(round(limits.total_timeout_s * 1000)),
     }
 
 
