@@ -201,6 +201,7 @@ def session_limits(settings: Settings) -> SessionLimits:
     return SessionLimits(
         total_timeout_s=sessions.total_timeout_s,
         idle_timeout_s=sessions.idle_timeout_s,
+        wait_max_s=settings.governor.wait_max_s,
         grace_s=sessions.grace_s,
         turns_max=sessions.turns_max,
         cost_micros_max=int(sessions.cost_usd_max * MICROS) or UNLIMITED,

@@ -61,7 +61,7 @@ class RayGovernor:
         """Tell and ask; see grant_ports.GovernorGateway."""
         try:
             async with asyncio.timeout(ANSWER_S):
-                handle = self._handle or await asyncio.to_thread(find, self._name)
+                handle: Handle = self._handle or await asyncio.to_thread(find, self._name)
                 grant: Grant = await handle.grant.remote(demand)
         except (RayError, ValueError, TimeoutError) as error:
             self._handle = None

@@ -126,6 +126,7 @@ def scheduling_settings(settings: Settings) -> SchedulingSettings:
             start_timeout_ms=int(leases.start_timeout_s * 1000),
             timeout_ms=int(settings.sessions.total_timeout_s * 1000),
             grace_ms=int(settings.sessions.grace_s * 1000),
+            wait_max_ms=int(settings.governor.wait_max_s * 1000),
             lease_ms=int(leases.ttl_s * 1000),
             lease_grace_ms=int(leases.grace_s * 1000),
             prove_patience_ms=int(leases.prove_patience_s * 1000),

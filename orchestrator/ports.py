@@ -46,10 +46,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionLimits:
-    """Hard limits of one attempt. All are upper bounds; 0 means the backend's own default."""
+    """Hard limits of one attempt. All are upper bounds; 0 means the backend's own default.
+
+    Attributes:
+        wait_max_s: how long it may wait for leave to ask its model, in all; this counts against no timeout.
+    """
 
     total_timeout_s: float = 7200.0
     idle_timeout_s: float = 900.0
+    wait_max_s: float = 900.0
     grace_s: float = 5.0
     turns_max: int = 50
     cost_micros_max: int = 5_000_000

@@ -285,7 +285,7 @@ class Governor(Section):
     start_per_s: PositiveFloat = 5.0
     """Rate at which requests begin after a start, a silence or a pause; it doubles every 5 s while used."""
     wait_max_s: PositiveFloat = 900.0
-    """Longest wait of a session for leave; beyond it the attempt ends, charged to nobody, and is repeated."""
+    """Longest wait of a session for leave, in all; beyond it its attempt ends, charged to nobody."""
     alone_per_s: PositiveFloat = 0.5
     """Rate of an executor while the governor does not answer."""
 

@@ -20,6 +20,7 @@ from orchestrator.core.events import (
     ExecutorsListed,
 )
 from orchestrator.core.state import Attempt, Executor, State
+from orchestrator.core.task import MODEL_BACKENDS
 from orchestrator.core.words import AttemptState
 
 #: Why the end of an attempt is looked into.
@@ -176,4 +177,5 @@ def _longest_ms(s: State, attempt: Attempt) -> int:
     """Return how long an attempt may take until it is ended without its executor."""
     policy = s.policy
     timeout_ms = s.tasks[attempt.task_id].rules.timeout_ms or policy.timeout_ms
-    return timeout_ms + policy.grace_ms + policy.timeout_margin_ms
+    wait_ms = policy.wait_max_ms if attempt.backend in MODEL_BACKENDS else 0
+    return timeout_ms + wait_ms + policy.grace_ms + policy.timeout_margin_ms

@@ -34,6 +34,7 @@ class Policy:
             both, and `timeout_margin_ms`, it is ended without the executor.
         lease_ms, lease_grace_ms: a lease whose beat stands still for both together is over.
         prove_retry_ms: pause before an unproven end is looked into again.
+        wait_max_ms: what a session with a model may wait beside that, for leave to ask it.
         prove_patience_ms: time after the end of a lease for which a proof is waited for.
         breaker_failures: tasks failing in a row, without a success between, that open a breaker; 0 = never.
         breaker_open_ms: time until an open breaker lets a probe through.
@@ -52,6 +53,7 @@ class Policy:
     timeout_ms: int = 7_200_000
     grace_ms: int = 5_000
     timeout_margin_ms: int = 30_000
+    wait_max_ms: int = 0
     lease_ms: int = 120_000
     lease_grace_ms: int = 10_000
     prove_retry_ms: int = 1_000

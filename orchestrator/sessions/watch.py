@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from typing import TypeVar
 
+from orchestrator.errors import Overloaded
 from orchestrator.ports import SessionLimits
 
 _DEFAULTS = SessionLimits()
@@ -42,6 +43,7 @@ class Clocks:
     def __init__(self, limits: SessionLimits) -> None:
         self._now_s = asyncio.get_running_loop().time
         self._silence_s = limits.idle_timeout_s
+        self._wait_max_s = limits.wait_max_s
         self._late_s = limits.idle_timeout_s * _LATE
         self._next_s = 0.0  # from when on a sign of life sets the clock
         self.total = asyncio.timeout(limits.total_timeout_s)
@@ -55,13 +57,23 @@ class Clocks:
             self.silence.reschedule(self._next_s + self._silence_s)
 
     async def stand_still(self, wait: Awaitable[T]) -> T:
-        """Wait for what is not the session's doing, such as leave to send: no time passes for it."""
+        """Wait for what is not the session's doing, such as leave to send: no time passes for it.
+
+        Raises:
+            Overloaded: it has waited as long as it may, in all; nobody is to blame.
+        """
         since_s, total_s = self._now_s(), self.total.when()
         assert total_s is not None, "the clocks stand still already"
         self.total.reschedule(None)
         self.silence.reschedule(None)
         try:
-            return await wait
+            async with asyncio.timeout(self._wait_max_s - self.waited_s):
+                return await wait
+        except TimeoutError as error:
+            raise Overloaded(
+                f"The session has waited {self._wait_max_s:g} s in all for leave to ask its model.",
+                remedy="The task starts again by itself; nobody is charged.",
+            ) from error
         finally:
             waited_s = self._now_s() - since_s
             self.waited_s += waited_s

@@ -130,6 +130,16 @@ def test_what_never_started_may_be_tried_again_whatever_the_plan_says():
     assert world.task(1).state is TaskState.READY
 
 
+@pytest.mark.parametrize(("backend", "waits_ms"), [("command", 0), ("anthropic", 900_000)])
+def test_the_wait_for_a_model_counts_against_no_timeout(backend: str, waits_ms: int) -> None:
+    world = World(policy=replace(POLICY, wait_max_ms=900_000))
+    world.join("a")
+    world.load([spec(1, backend=backend)])
+    world.handle(e.AttemptStarted(at_ms=0, token=world.task(1).token))
+    assert proofs(world.wait(waits_ms + 11_999)) == []
+    assert [proof.reason for proof in proofs(world.wait(1))] == [TIMED_OUT]
+
+
 def test_an_attempt_that_its_executor_does_not_end_in_time_is_ended_by_its_node_and_charged():
     world, token = running()
     assert proofs(world.wait(11_999)) == []

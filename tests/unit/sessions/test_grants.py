@@ -180,7 +180,7 @@ def test_a_wait_that_is_too_long_is_refused_and_says_how_long():
 
 
 def test_a_wait_counts_neither_as_silence_nor_as_time_of_the_session():
-    limits = SessionLimits(total_timeout_s=10.0, idle_timeout_s=4.0)
+    limits = SessionLimits(total_timeout_s=10.0, idle_timeout_s=4.0, wait_max_s=2000.0)
 
     async def patient() -> None:
         async with watched(limits) as clocks:
@@ -202,8 +202,15 @@ def test_a_wait_counts_neither_as_silence_nor_as_time_of_the_session():
             await clocks.stand_still(asyncio.sleep(100))
             await asyncio.sleep(5)
 
+    async def for_ever() -> None:
+        async with watched(limits) as clocks:
+            await clocks.stand_still(asyncio.sleep(1500))
+            await clocks.stand_still(asyncio.sleep(501))
+
     async def scene() -> None:
         await patient()
+        with pytest.raises(Overloaded, match="2000 s in all"):
+            await for_ever()
         with pytest.raises(TimedOut, match="longer than 10 s"):
             await slow()
         with pytest.raises(TimedOut, match="silent for 4 s"):
