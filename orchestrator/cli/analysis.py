@@ -173,7 +173,9 @@ def _agent_types(plan: Plan) -> dict[str, str]:
 
 
 def _write_graph(found: GraphView, *, output: Output) -> None:
-    states = f"{len(found.ready)} ready, {len(found.held)} held, {len(found.blocked)} blocked"
+    held = {each.key for each in found.held}  # what is held may wait for others as well
+    blocked = sum(each.key not in held for each in found.blocked)
+    states = f"{len(found.ready)} ready, {len(held)} held, {blocked} blocked"
     output.say(f"{count(len(found.tasks), 'open task')} in {count(len(found.waves), 'wave')}: {states}")
     output.say(f"Work {_time(found.work_ms)}, critical path {_time(found.critical_path_ms)}: {_path(found)}")
     tasks = {task.key: task for task in found.tasks}

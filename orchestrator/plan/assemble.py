@@ -15,7 +15,7 @@ from orchestrator.plan.classify import classify
 from orchestrator.plan.dependencies import find_dependencies
 from orchestrator.plan.dependencies.cycles import demote_inferred
 from orchestrator.plan.draft import Draft, Node
-from orchestrator.plan.keys import numbered, slug
+from orchestrator.plan.keys import free_key, slug
 from orchestrator.plan.model import BY_AUTHOR, Checkboxes, Plan, PlanTask
 
 _DERIVED_KEY_CHARS_MAX = 120
@@ -68,12 +68,12 @@ def _give_keys(nodes: Sequence[Node]) -> tuple[dict[Node, str], list[Finding]]:
         if node.given_key:
             if node.given_key in owners:
                 findings.append(duplicate_key(node, owners[node.given_key]))
-            keys[node] = _free(node.given_key, owners, counts)
+            keys[node] = free_key(node.given_key, owners, counts)
             owners[keys[node]] = node
     for node in nodes:
         if not node.given_key:
             parent = keys.get(node.parent, "") if node.parent else ""
-            keys[node] = _free(_derived(node, parent, owners), owners, counts)
+            keys[node] = free_key(_derived(node, parent, owners), owners, counts)
             owners[keys[node]] = node
     return keys, findings
 
@@ -82,15 +82,6 @@ def _derived(node: Node, parent: str, owners: Mapping[str, Node]) -> str:
     base = slug(node.alias or node.title) or ("section" if node.children else "task")
     longer = f"{parent}/{base}"
     return longer if base in owners and parent and len(longer) <= _DERIVED_KEY_CHARS_MAX else base
-
-
-def _free(key: str, owners: Mapping[str, Node], counts: dict[str, int]) -> str:
-    """The key itself, or with the first number that makes it unique."""
-    free = key
-    while free in owners:
-        counts[key] = counts.get(key, 1) + 1
-        free = numbered(key, counts[key])
-    return free
 
 
 def _inherit(nodes: Sequence[Node]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 
-from orchestrator.plan.keys import id_of, numbered
+from orchestrator.plan.keys import free_key, id_of
 from orchestrator.plan.model import Plan, PlanTask
 
 #: From this on two titles are of one task: `Write the importer` and `Write the importers of tracks`.
@@ -49,11 +49,11 @@ def keep_keys(new: Plan, old_of: Mapping[str, str]) -> Plan:
     """
     shared = _shared_ids(new.tasks)
     names = {task.key: task.key for task in new.tasks if task.has_own_key and id_of(task.key) not in shared}
-    used = set(names)
+    used, counts = set(names), dict[str, int]()
     for known in (True, False):
         for task in new.tasks:
             if task.key not in names and (task.key in old_of) is known:
-                names[task.key] = _free(_wanted_key(task, old_of), used)
+                names[task.key] = free_key(_wanted_key(task, old_of), used, counts)
                 used.add(names[task.key])
     return replace(
         new,
@@ -73,14 +73,6 @@ def _wanted_key(task: PlanTask, old_of: Mapping[str, str]) -> str:
     if not task.has_own_key:
         return task.key if old is None else old
     return old if old is not None and id_of(old) == id_of(task.key) else id_of(task.key)
-
-
-def _free(key: str, used: set[str]) -> str:
-    free, number = key, 1
-    while free in used:
-        number += 1
-        free = numbered(id_of(key), number)
-    return free
 
 
 def _shared_ids(tasks: Iterable[PlanTask]) -> frozenset[str]:

@@ -9,6 +9,7 @@ end of a line, is the key of a task that shows none.
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -100,9 +101,18 @@ def hidden(key: str) -> str:
     return f"<!-- id: {_NOT_HIDEABLE.sub(lambda sign: quote(sign[0], safe=''), key)} -->"
 
 
-def numbered(key: str, number: int) -> str:
-    """A key that several tasks would have, made unique: `A.1~2` is the second task with the id `A.1`."""
-    return f"{key}~{number}"
+def free_key(key: str, used: Container[str], counts: dict[str, int]) -> str:
+    """A key as it is, or made unique: `A.1~2` is the second task with the id `A.1`.
+
+    Args:
+        used: the keys that others have.
+        counts: the last number behind each id; raised here, so that many of one id take linear time.
+    """
+    free, id_ = key, id_of(key)
+    while free in used:
+        counts[id_] = counts.get(id_, 1) + 1
+        free = f"{id_}~{counts[id_]}"
+    return free
 
 
 def id_of(key: str) -> str:

@@ -7,10 +7,10 @@ import pytest
 from orchestrator.plan.keys import (
     alias_of,
     find_key,
+    free_key,
     hidden,
     id_of,
     is_section_key,
-    numbered,
     slug,
     split_hidden_key,
     split_number,
@@ -131,5 +131,10 @@ def test_hidden_keys_stand_at_the_end_of_a_line() -> None:
 
 
 def test_a_number_behind_an_id_is_no_part_of_it() -> None:
-    assert numbered("A.1", 2) == "A.1~2"
+    counts: dict[str, int] = {}
+    assert [free_key("A.1", used, counts) for used in ((), ("A.1",), ("A.1", "A.1~2"))] == [
+        "A.1",
+        "A.1~2",
+        "A.1~3",
+    ]
     assert [id_of(key) for key in ("A.1~2", "A.1", "a~b", "1.1~12")] == ["A.1", "A.1", "a~b", "1.1"]
