@@ -70,6 +70,7 @@ def _wanted(*, service: str, api: str) -> Iterator[Privilege]:
         yield _sequence_right(name, role=service)
     for name in _API_SEQUENCES:
         yield _sequence_right(name, role=api)
+    yield _temporary_right(service)
 
 
 def _table_security(table: Table, *, service: str, api: str) -> Iterator[Privilege]:
@@ -115,6 +116,17 @@ def _sequence_right(sequence: str, *, role: str) -> Privilege:
         name=f"USAGE on {sequence} for {role}",
         probe=f"has_sequence_privilege({_literal(role)}, {_literal(sequence)}, 'USAGE')",
         statements=(f"GRANT USAGE ON SEQUENCE {_name(sequence)} TO {_name(role)}",),
+    )
+
+
+def _temporary_right(role: str) -> Privilege:
+    """The committer defines the function that it calls for itself (docs/adr/0018)."""
+    to = _literal(f" TO {_name(role)}")
+    grant = f"EXECUTE 'GRANT TEMPORARY ON DATABASE ' || quote_ident(current_database()) || {to}"
+    return Privilege(
+        name=f"TEMPORARY on the database for {role}",
+        probe=f"has_database_privilege({_literal(role)}, current_database(), 'TEMPORARY')",
+        statements=(f"DO $grant$ BEGIN {grant}; END $grant$",),
     )
 
 

@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from orchestrator.errors import DatabaseUnavailable, EnvironmentFault
 from orchestrator.store import roles
 from orchestrator.store.address import BOOTSTRAP
+from orchestrator.store.batches import COMMIT
 from orchestrator.store.migrate import check, head, prepare
 from orchestrator.store.tables import metadata
 from orchestrator.store.urls import API, OWNER, SERVICE
@@ -236,6 +237,15 @@ def test_missing_privilege_is_named_and_mended(database):
     prepare(database)
     assert check(database) == ()
     assert execute(database.api, "SELECT * FROM events") == []
+
+
+def test_a_right_to_the_committers_function_that_was_taken_from_everybody_is_given(database):
+    ((name,),) = execute(database.owner, "SELECT current_database()")
+    execute(database.owner, f'REVOKE TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
+    assert ["TEMPORARY on the database" in text for text in messages(database)] == [True]
+    prepare(database)
+    assert check(database) == ()
+    execute(database.service, COMMIT.function)
 
 
 def test_unmigrated_database_is_named(postgres, migrated):
