@@ -116,7 +116,8 @@ async def _write_shared(
 ) -> None:
     """Write what the committer may be waiting to refer to, or to write as well."""
     content, plan = found["content"], found["content"]["plan"]
-    await connection.execute(_RENAMED_SQL, {"tasks": json.dumps(content["tasks"])})
+    keys = [{"id": task["id"], "key": task["key"]} for task in content["tasks"]]
+    await connection.execute(_RENAMED_SQL, {"tasks": json.dumps(keys)})
     await connection.execute(_REMOVED_SQL, {"removed": content["removed"]})
     await _relink(connection, found, decided)
     await connection.execute(
