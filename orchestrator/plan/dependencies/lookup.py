@@ -83,6 +83,11 @@ class Lookup:
         """The one task with that whole title."""
         return self._by_title.get(_plain_title(text))
 
+    def given(self, id_: str, near: Node) -> Node | None:
+        """The task to which its author gave exactly this id."""
+        node = self._known(id_, near)
+        return node if node and node.given_key == id_ else None
+
     def named(self, name: str) -> Node | None:
         """The one section with that name: `Setup` for "Phase 1: Setup (Shared)"."""
         return self._by_name.get(name.casefold())

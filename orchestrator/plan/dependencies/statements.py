@@ -49,11 +49,17 @@ class Statements:
             self._report_unknown(node, statement, unknown, is_all=len(unknown) == len(named))
 
     def _without_titles(self, node: Node, statement: Statement) -> str:
-        """Make the dependencies on tasks that are called by their whole title; return the other words."""
+        """Make the dependencies on tasks that are called by their whole title; return the other words.
+
+        An id such as `na` reads like a word for none, so it is taken here too.
+        """
         others = []
         for part in statement.text.split(","):
-            is_name = any(reference.kind is ReferenceKind.OUTSIDE for reference in references(part))
+            named = references(part)
+            is_name = any(reference.kind is ReferenceKind.OUTSIDE for reference in named)
             target = self._lookup.titled(part) if statement.is_strict and is_name else None
+            if not named and statement.is_strict:
+                target = self._lookup.given(part.strip(), node)
             if target is None:
                 others.append(part)
             else:

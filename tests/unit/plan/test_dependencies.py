@@ -303,3 +303,12 @@ def test_the_previous_task_is_that_before_it_in_its_section() -> None:
 def test_the_previous_step_in_a_list_is_no_task() -> None:
     text = "### Task 1.1: a\n- [ ] x\n### Task 1.2: b\n- [ ] x\n- [ ] y, after the previous step\n"
     assert read_plan(text).dependencies == ()
+
+
+def test_an_id_that_reads_like_none_is_an_id() -> None:
+    plan = read_plan(
+        "- [ ] A.1 a\n- [ ] b <!-- id: na -->\n"
+        "- [ ] A.2 c\n  - depends: na, A.1\n- [ ] A.3 d\n  - depends: N/A\n"
+    )
+    assert [(edge.task, edge.on) for edge in plan.dependencies] == [("A.2", "na"), ("A.2", "A.1")]
+    assert plan.findings == ()
