@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
+from orchestrator.core.words import AT_WORK, TaskState
 from orchestrator.ports import MICROS
 from orchestrator.sessions.context import ContextPack, Section, fill, note_line, one_line
 from orchestrator.views import NoteKind, NoteView, PlanView, TaskView
 
 _HOW_TO_GET = "`orchestrator tasks PLAN` and `orchestrator notes PLAN` list them all."
+_KINDS = (NoteKind.DECISION, NoteKind.NOTE)
 
 
 def make_brief(
@@ -23,23 +25,20 @@ def make_brief(
     """Return what whoever joins a plan must know.
 
     Args:
-        ready: the next one first.
-        blocked: tasks that wait for a person: held, or failed for good.
+        at_work, ready, blocked: some tasks of these states, the next ready one first; blocked are those that
+            wait for a person: held, or failed for good.
         notes: decisions, and notes on the plan as a whole; the newest first.
     """
     own = (f"# Plan {plan.name} ({plan.state})", "\n".join(_progress(plan)))
     decisions, remarks = (tuple(note_line(note) for note in notes if note.kind is kind) for kind in _KINDS)
     sections = (
-        Section(heading="At work", items=_tasks(at_work), noun="task at work", rank=2),
-        Section(heading="Ready", items=_tasks(ready), noun="ready task", rank=1, more=_more(plan, ready)),
-        Section(heading="Blocked", items=_tasks(blocked), noun="blocked task", rank=0),
+        _tasks("Running", at_work, plan, AT_WORK, rank=2),
+        _tasks("Ready", ready, plan, {TaskState.READY}, rank=1),
+        _tasks("Blocked", blocked, plan, {TaskState.HELD, TaskState.FAILED}, rank=0),
         Section(heading="Decisions", items=decisions, noun="decision", rank=3),
         Section(heading="Notes", items=remarks, noun="note", rank=4),
     )
     return fill(own, sections, tokens_max=tokens_max, how_to_get=_HOW_TO_GET)
-
-
-_KINDS = (NoteKind.DECISION, NoteKind.NOTE)
 
 
 def _progress(plan: PlanView) -> Iterable[str]:
@@ -55,14 +54,20 @@ def _progress(plan: PlanView) -> Iterable[str]:
         yield f"About {plan.eta_s / 3600:.1f} h to go at the present width."
 
 
-def _tasks(tasks: Sequence[TaskView]) -> tuple[str, ...]:
-    return tuple(f"- {task.key} {one_line(task.title, chars_max=200)} ({_standing(task)})" for task in tasks)
+def _tasks(
+    heading: str, tasks: Sequence[TaskView], plan: PlanView, states: Set[TaskState], *, rank: int
+) -> Section:
+    """Return a section of tasks; those of the states that are not among them count as left out."""
+    more = sum(plan.tasks.get(state, 0) for state in states) - len(tasks)
+    return Section(
+        heading=heading,
+        items=tuple(map(_line, tasks)),
+        noun=f"{heading.lower()} task",
+        rank=rank,
+        more=max(0, more),
+    )
 
 
-def _standing(task: TaskView) -> str:
+def _line(task: TaskView) -> str:
     reason = f": {one_line(task.reason, chars_max=200)}" if task.reason else ""
-    return f"{task.state}{reason}, {task.agent_type}"
-
-
-def _more(plan: PlanView, ready: Sequence[TaskView]) -> int:
-    return max(0, plan.tasks.get("ready", 0) - len(ready))
+    return f"- {task.key} {one_line(task.title, chars_max=200)} ({task.state}{reason}, {task.agent_type})"

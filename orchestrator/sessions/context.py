@@ -105,9 +105,8 @@ def fill(own: Sequence[str], sections: Sequence[Section], *, tokens_max: int, ho
     taken: dict[str, list[str]] = {}
     for section in sorted(sections, key=lambda section: section.rank):
         for item in section.items:
-            tokens = estimate_tokens(f"{item}\n") + (
-                0 if section.heading in taken else _heading_tokens(section)
-            )
+            heading = "" if section.heading in taken else _heading(section)
+            tokens = estimate_tokens(f"{heading}{item}\n")
             if tokens > room:
                 break
             room -= tokens
@@ -120,8 +119,8 @@ def fill(own: Sequence[str], sections: Sequence[Section], *, tokens_max: int, ho
     return ContextPack(text=text, tokens=estimate_tokens(text), left_out=left_out)
 
 
-def _heading_tokens(section: Section) -> int:
-    return estimate_tokens(f"\n\n## {section.heading}\n\n")
+def _heading(section: Section) -> str:
+    return f"\n\n## {section.heading}\n\n"
 
 
 def _told(sections: Sequence[Section], taken: dict[str, list[str]]) -> Iterable[str]:
@@ -166,11 +165,11 @@ def _sections(around: Surroundings) -> Iterable[Section]:
     last, older = around.failed[:1], around.failed[1:]
     yield Section(heading="Goals", items=tuple(filter(None, map(_goal, nearest))), noun="goal", rank=4)
     yield Section(heading="What it builds on", items=direct, noun="outcome", rank=1)
-    yield Section(heading="What it builds on", items=below, noun="outcome of a part", rank=5)
+    yield Section(heading="What it builds on", items=below, noun="inner outcome", rank=5)
     yield Section(heading="Decisions", items=decisions, noun="decision", rank=3)
     yield Section(heading="Notes", items=notes, noun="note", rank=2, more=unread)
     yield Section(heading="Earlier attempts", items=tuple(map(_failure, last)), noun="failure", rank=0)
-    yield Section(heading="Earlier attempts", items=tuple(map(_failure, older)), noun="failure", rank=6)
+    yield Section(heading="Earlier attempts", items=tuple(map(_failure, older)), noun="older failure", rank=6)
 
 
 def _goal(ancestor: Ancestor) -> str:

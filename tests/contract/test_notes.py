@@ -16,7 +16,7 @@ from orchestrator.store.executors import ExecutorStore
 from orchestrator.store.notebook import PostgresNoteBook
 from orchestrator.store.urls import DatabaseUrls
 from orchestrator.surroundings import TaskOutcome
-from orchestrator.views import NoteKind, SubmitRequest
+from orchestrator.views import NewNote, NoteKind, SubmitRequest
 from tests.support.rows import Rows
 from tests.support.service import RememberingScheduler, open_service
 
@@ -181,6 +181,17 @@ async def test_notes_reach_those_who_rely_on_the_task_and_decisions_everybody(
     assert [note.text for note in told["B.2"].notes] == ["UTC everywhere"]
     decision = told["B.2"].notes[0]
     assert (decision.kind, decision.task_key, decision.author) == (NoteKind.DECISION, "A.1", "poet")
+
+
+async def test_a_note_on_a_container_or_the_plan_reaches_the_tasks_in_it(
+    stage: Stage, service: Service
+) -> None:
+    (row,) = stage.rows.all("SELECT plan_id, key FROM tasks WHERE title = 'Phase 2: Front'")
+    await service.write_note(row["plan_id"], NewNote(text="blue pages", task=row["key"]))
+    await service.write_note(row["plan_id"], NewNote(text="be quick"))
+    told = {key: (await stage.start(key)).surroundings.notes for key in ("A.1", "B.2")}
+    assert [note.text for note in told["A.1"]] == ["be quick"]
+    assert [(note.text, note.author) for note in told["B.2"]] == [("be quick", ""), ("blue pages", "")]
 
 
 async def test_only_a_live_attempt_writes_and_the_same_text_is_kept_once(stage: Stage) -> None:
