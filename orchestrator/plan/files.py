@@ -46,15 +46,17 @@ def contents_of(path: Path, *, format: str = "auto") -> dict[str, bytes]:  # noq
     if str(path) == "-":
         return {"": _read(sys.stdin.buffer, "standard input")}
     contents: dict[str, bytes] = {}
+    size = 0
     for name, file in files_of(path, format=format).items():
         try:
             with file.open("rb") as stream:
                 contents[name] = _read(stream, str(file))
         except (OSError, ValueError) as error:
             raise _unreadable(file, error) from error
-    if sum(map(len, contents.values())) > PLAN_BYTES_MAX:
-        message = f"The files of {str(path)!r} are larger than 64 MiB together."
-        raise PlanError(message, remedy="Split the plan.")
+        size += len(contents[name])
+        if size > PLAN_BYTES_MAX:
+            message = f"The files of {str(path)!r} are larger than 64 MiB together."
+            raise PlanError(message, remedy="Split the plan.")
     return contents
 
 
