@@ -73,13 +73,15 @@ class Conversation:
     async def run(self, limits: SessionLimits) -> Outcome:
         """Take turns until the session has an outcome. Raises API_ERRORS."""
         for _ in range(limits.turns_max):
-            outcome = await self._take(await self._ask())
+            answer = await self._ask()
+            outcome = await self._take(answer)
             if outcome is not None:
                 return outcome
             if self._meter.usage.cost_micros >= limits.cost_micros_max:
                 return _failed(
                     FailureClass.BUDGET,
                     f"The session reached its cap of ${limits.cost_micros_max / MICROS:.2f}.",
+                    said=answer.text,
                 )
         return _failed(FailureClass.AGENT, f"There was no report after {limits.turns_max} turns.")
 

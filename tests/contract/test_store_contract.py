@@ -537,6 +537,31 @@ async def test_what_attempts_cost_is_spent(stores: Stores, scheduler: SchedulerS
     assert (part.plan.spent_micros, part.attempts) == (42, ())
 
 
+async def test_what_is_reserved_comes_back_and_what_nobody_knows_was_spent_counts(
+    stores: Stores, scheduler: SchedulerStore
+) -> None:
+    plan_id, ids = stores.plan(2)
+    leases = [
+        replace(lease(token, plan_id=plan_id, task_id=task_id), reserved_micros=50)
+        for token, task_id in zip((7, 8), ids, strict=True)
+    ]
+    plan = SavePlan(
+        plan_id=plan_id, state=PlanState.ACTIVE, until_task=0, budget_micros=99, fruitless_micros=5
+    )
+    await scheduler.commit(1, [*leases, plan])
+    (assignment,) = await stores.executor().start([7])
+    assert assignment.limits.cost_micros_max == 50
+    await scheduler.fate(7, may_fence=True, reason="executor lost")
+    await scheduler.commit(2, [end(7, AttemptState.LOST, has_result=False, kept_micros=50)])
+
+    (part,) = await loaded(scheduler, plan_id)
+    assert (part.plan.spent_micros, part.plan.budget_micros, part.plan.fruitless_micros) == (50, 99, 5)
+    assert [task.spent_micros for task in part.tasks] == [50, 0]
+    assert [(live.token, live.reserved_micros) for live in part.attempts] == [(8, 50)]
+    controls = await scheduler.controls()
+    assert (dict(controls.spent), controls.spent_today) == ({"local": 50}, 50)
+
+
 @pytest.mark.parametrize(("count", "sizes"), [(1000, [1000, 0]), (1001, [1000, 1])])
 async def test_a_large_plan_comes_in_slices(
     stores: Stores, scheduler: SchedulerStore, count: int, sizes: list[int]

@@ -178,6 +178,7 @@ class MemoryAttempts:
             agent_type=row.agent_type,
             backend=row.backend,
             feedback=self._tables.feedback(row),
+            limits={"cost_micros_max": row.reserved_micros} if row.reserved_micros else None,
         )
 
     async def save_results(self, results: Sequence[tuple[int, Outcome]]) -> set[int]:
