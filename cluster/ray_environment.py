@@ -21,8 +21,8 @@ _OURS = {
     "RAY_worker_niceness": "0",
     # Without it a call of Serve to a GCS that has died hangs for ever.
     "RAY_SERVE_KV_TIMEOUT_S": "10",
-    # A proxy that is not ready after 5 s would be killed, and the start of Serve with it; its imports alone take
-    # as long on a machine with other work, or the first time.
+    # A proxy that is not ready after 5 s would be killed, and the start of Serve with it. Its imports alone
+    # may take longer on a machine with other work, or the first time.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # Under `uv run` Ray would build the environment anew for every worker.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
