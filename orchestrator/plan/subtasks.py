@@ -23,7 +23,7 @@ from orchestrator.plan.read import read_files
 from orchestrator.proposals import Subtask
 
 #: Formats in which tasks are boxes that may stand below each other.
-FORMATS = frozenset({"checklist", "coditect", "github", "speckit"})
+FORMATS = frozenset({"checklist", "coditect", "github", "spec-kit"})
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 _BOX = re.compile(r"(?P<lead>[ \t]*)(?P<bullet>[-*+]|\d+[.)])[ \t]+\[[^\]]?\][ \t]+(?P<words>.*)")

@@ -8,9 +8,10 @@ import pytest
 
 from orchestrator.core.words import TaskKind
 from orchestrator.errors import PlanError
+from orchestrator.plan import formats
 from orchestrator.plan.model import Plan, PlanTask
 from orchestrator.plan.read import read_files, read_plan
-from orchestrator.plan.subtasks import require_decomposable, with_subtasks
+from orchestrator.plan.subtasks import FORMATS, require_decomposable, with_subtasks
 from orchestrator.proposals import Subtask
 
 SUBTASKS = (
@@ -188,3 +189,14 @@ def test_a_task_with_subtasks_is_refused() -> None:
 def test_inside_a_fence_they_would_be_words() -> None:
     with pytest.raises(PlanError, match="would not be read"):
         decomposed("# S\n\n- [ ] **A.1** Design it\n  ```\n- [ ] no\n  ```\n")
+
+
+def test_a_task_of_spec_kit_takes_subtasks_too() -> None:
+    assert {each.name for each in formats.FORMATS} >= FORMATS
+    text = (
+        "# Tasks: Shop\n\n## Phase 1: Setup\n\n- [ ] T001 Design it\n- [ ] T002 [P] Build it\n- [ ] T003 Go\n"
+    )
+    plan = read_plan(text)
+    assert plan.format == "spec-kit"
+    require_decomposable({"": text}, first_leaf(plan), format=plan.format)
+    assert "  - [ ] T001.1 Draw the screens\n" in decomposed(text)
