@@ -20,6 +20,7 @@ from tests.support.host import wait_until
 from tests.support.load import Load, assert_each_ran_once, load
 from tests.support.own_server import OwnServer, own_server
 from tests.support.postgres import private_home
+from tests.support.rows import Rows
 from tests.support.service_process import ServiceProcess, service_process
 from tests.support.slow_disk import injected, require_strace
 from tests.support.small_disk import filled, small_disk
@@ -65,11 +66,12 @@ def test_a_slow_disk_makes_batches_larger_and_a_failing_one_costs_a_restart() ->
 
 
 def _batches(server: OwnServer, *, after: int) -> tuple[float, int]:
-    """Return the mean number of events in a batch since a seq, and the last seq."""
-    with psycopg.connect(server.urls.service) as connection:
-        sizes = [row[0] for row in connection.execute(EVENTS_OF_BATCHES, (after,)).fetchall()]
-        (last,) = connection.execute("SELECT max(seq) FROM events").fetchone() or (0,)
-    return sum(sizes) / len(sizes), last
+    """Return the mean number of events in a batch since a seq, once there is one, and the last seq."""
+    rows = Rows(server.urls)
+    last = "SELECT coalesce(max(seq), 0) FROM events"
+    wait_until(lambda: rows.column(last)[0] > after, timeout_s=60, what="a batch is committed")
+    sizes = rows.column(EVENTS_OF_BATCHES, after)
+    return sum(sizes) / len(sizes), rows.column(last)[0]
 
 
 def _ask_too_fast(service: ServiceProcess, clients: Load) -> Counter[int]:
