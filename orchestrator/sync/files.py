@@ -73,7 +73,10 @@ class PlanFiles:
 
     def _rewrite(self, name: str, new: Callable[[bytes], bytes], *, seen: str) -> bool:
         place = self._place(name).resolve()
-        content = place.read_bytes()
+        try:
+            content = place.read_bytes()
+        except FileNotFoundError:  # an editor is about to put another in its place
+            return False
         if _text(content, place) != seen:
             return False
         temporary = place.with_name(f".{place.name}.{os.getpid()}")

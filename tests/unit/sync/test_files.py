@@ -39,6 +39,9 @@ def test_a_file_that_is_no_longer_as_seen_is_left_alone(files: PlanFiles) -> Non
     assert not files.mark("", {}, seen=seen)
     assert not files.write("", "new", seen=seen)
     assert files.path.read_bytes() == OLD.replace(b"two", b"three")
+    files.path.unlink()
+    assert not files.mark("", {}, seen=seen)
+    assert list(files.path.parent.iterdir()) == []
 
 
 def test_lines_are_added_to_utf_8_only(files: PlanFiles) -> None:
