@@ -83,6 +83,7 @@ class ProcessLauncher:
     def __init__(self, *, records: Path, grace_s: float = _DEFAULT_GRACE_S) -> None:
         self._records = records
         self._grace_s = grace_s
+        self._turn = asyncio.Lock()
 
     async def start(
         self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int, has_input: bool = False
@@ -93,7 +94,9 @@ class ProcessLauncher:
             EnvironmentFault: the program or the folder is missing, or the record cannot be written.
         """
         stdin = subprocess.PIPE if has_input else subprocess.DEVNULL
-        control, popen = self._spawn(argv, cwd=cwd, env=env, token=token, stdin=stdin)
+        async with self._turn:  # one in a turn of the loop: each stands still until its child runs
+            await asyncio.sleep(0)
+            control, popen = self._spawn(argv, cwd=cwd, env=env, token=token, stdin=stdin)
         process = LaunchedProcess(popen, control, records=self._records, token=token)
         try:
             await process.open()
