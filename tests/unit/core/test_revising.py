@@ -215,6 +215,15 @@ def test_a_held_step_that_its_author_takes_back_is_not_waited_for_once_it_is_rel
     assert world.task(1).state is TaskState.DONE
 
 
+@pytest.mark.parametrize(("budget", "state"), [(1, "held"), (2, "held"), (3, "running"), (0, "running")])
+def test_a_task_that_its_own_budget_held_goes_on_with_a_larger_one(world, budget, state):
+    world.load(written(1, t1={"rules": TaskRules(budget_micros=2)}))
+    world.join("x1")
+    world.fail(1, FailureClass.BUDGET)
+    revise(world, written(1, t1={"rules": TaskRules(budget_micros=budget)}))
+    assert world.task(1).state.value == state
+
+
 def test_nothing_of_a_plan_that_was_cancelled_meanwhile_becomes_ready(world):
     world.load(written(1))
     world.join("x1")
