@@ -54,7 +54,7 @@ class GrantSettings:
 
 
 class ExecutorGrants:
-    """Implements ports.Grants for the sessions of one executor, with one credential.
+    """Implements grant_ports.Grants for the sessions of one executor, with one credential.
 
     Args:
         executor: its name, by which the governor knows what it has under way.
@@ -67,7 +67,7 @@ class ExecutorGrants:
         self._lines: dict[str, _Line] = {}
 
     async def ask(self, model: str) -> GovernedRequest:
-        """Wait for leave; see ports.Grants."""
+        """Wait for leave; see grant_ports.Grants."""
         line = self._lines.get(model)
         if line is None:
             line = self._lines[model] = _Line(
@@ -78,7 +78,7 @@ class ExecutorGrants:
 
 @dataclass(slots=True)
 class _News:
-    """What the governor has not heard yet; see ports.GrantDemand."""
+    """What the governor has not heard yet; see grant_ports.GrantDemand."""
 
     accepted: int = 0
     refused: int = 0
@@ -242,7 +242,7 @@ class _Line:
 
 
 class _Request:
-    """Implements ports.GovernedRequest."""
+    """Implements grant_ports.GovernedRequest."""
 
     def __init__(self, line: _Line) -> None:
         self._line = line
@@ -257,7 +257,7 @@ class _Request:
 
 
 class Unasked:
-    """Implements ports.GovernedRequest where there is no governor."""
+    """Implements grant_ports.GovernedRequest where there is no governor."""
 
     def __enter__(self) -> Unasked:
         return self
