@@ -25,20 +25,23 @@ class PacedSession:
 
     def __init__(self, session_s: float) -> None:
         self._session_s = session_s
+        self.ends_s: dict[int, float] = {}
 
     async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
         """Sleep, for a time that the token chooses, and succeed."""
         share = assignment.token * 0.6180339887 % 1.0  # spread evenly, the same in every run
         await asyncio.sleep(self._session_s * (0.5 + share))
+        self.ends_s[assignment.token] = time.monotonic()
         return Outcome(state=AttemptState.SUCCEEDED)
 
 
 class TimedExecutor(IdleExecutor):
-    """Notes when each start reached it."""
+    """Notes when each start reached it, and when each session ended."""
 
     def __init__(self, config: ActorConfig, name: str, agent_type: str, session_s: float) -> None:
         super().__init__(config, name, agent_type)
-        self._executing._backends = {PacedSession.name: PacedSession(session_s)}
+        self._session = PacedSession(session_s)
+        self._executing._backends = {PacedSession.name: self._session}
         self._received: dict[int, float] = {}
 
     async def start(self, tokens: Sequence[int]) -> None:
@@ -52,6 +55,10 @@ class TimedExecutor(IdleExecutor):
         """Return when each token was received first, in seconds."""
         return self._received
 
+    async def ends_s(self) -> dict[int, float]:
+        """Return when the session of each token ended, in seconds."""
+        return self._session.ends_s
+
 
 class TimedScheduler(Scheduler):
     """Notes when it heard of the end that let an attempt start: that a slot is free, or a task ready."""
@@ -59,7 +66,7 @@ class TimedScheduler(Scheduler):
     def __init__(self, config: ActorConfig) -> None:
         self._born_s = time.monotonic()
         self._heard: dict[int, float] = {}
-        self._causes: dict[int, float] = {}
+        self._causes: dict[int, tuple[int, float]] = {}
         scheduling.__dict__["SchedulerState"] = self._timed_state
         super().__init__(config)
 
@@ -73,8 +80,8 @@ class TimedScheduler(Scheduler):
             self._heard.setdefault(token, now_s)
         return await super().report(executor, started, ended)
 
-    async def causes(self) -> dict[int, float]:
-        """Return, for each attempt that an end let start, when that end was heard of, in seconds."""
+    async def causes(self) -> dict[int, tuple[int, float]]:
+        """Return, for each attempt that an end let start, the token of that end and when it was heard of."""
         return self._causes
 
     async def born_s(self) -> float:
@@ -83,7 +90,9 @@ class TimedScheduler(Scheduler):
 
 
 class _TimedState(SchedulerState):
-    def __init__(self, heard: dict[int, float], causes: dict[int, float], **given: object) -> None:
+    def __init__(
+        self, heard: dict[int, float], causes: dict[int, tuple[int, float]], **given: object
+    ) -> None:
         super().__init__(**given)  # type: ignore[arg-type]
         self._heard = heard
         self._causes = causes
@@ -91,6 +100,6 @@ class _TimedState(SchedulerState):
     def handle(self, event: AnyEvent) -> list[Command]:
         commands = super().handle(event)
         if isinstance(event, AttemptEnded) and event.token in self._heard:
-            heard_s = self._heard[event.token]
-            self._causes.update({c.token: heard_s for c in commands if isinstance(c, StartAttempt)})
+            cause = (event.token, self._heard[event.token])
+            self._causes.update({c.token: cause for c in commands if isinstance(c, StartAttempt)})
         return commands

@@ -55,6 +55,11 @@ _STEPS_TO_AN_END = 2
 #: a call for each would hold up what others wait for.
 TELL_STARTS_S = 0.1
 
+#: For each session that goes on, how long an end waits for others to be stored and told with it, and how long
+#: at most: with hundreds of sessions a turn for each would keep the machine so busy that all wait longer.
+GATHER_S = 0.0003
+GATHER_MAX_S = 0.05
+
 #: Why a session ends that nobody asked to end.
 STOPS = "the executor stops"
 
@@ -213,6 +218,7 @@ class Executing:
                 started = await self._take_starts()
                 for _ in range(_STEPS_TO_AN_END if started else 0):
                     await asyncio.sleep(0)
+                await self._gather_ends()
                 ended = await self._store_results()
                 if started and not self._untold:
                     asyncio.get_running_loop().call_later(TELL_STARTS_S, self._tell, ())
@@ -223,6 +229,12 @@ class Executing:
         finally:
             for task in self._tasks:
                 task.cancel()
+
+    async def _gather_ends(self) -> None:
+        """Give the other sessions a moment to end too, the longer the more there are."""
+        others = len(self._sessions) - len(self._ended)
+        if self._ended and others:
+            await asyncio.sleep(min(GATHER_S * others, GATHER_MAX_S))
 
     def _tell(self, ended: Sequence[AttemptEnded]) -> None:
         """Report what ended, and the starts that are not told yet; no turn waits for it."""

@@ -42,6 +42,7 @@ class MemoryAttempts:
         self.fenced: set[int] = set()
         self.asked: list[list[int]] = []
         self.results: dict[int, Outcome] = {}
+        self.saved: list[list[int]] = []
         self.chunks: list[TranscriptChunk] = []
         self.is_away = False
         self.may_start = asyncio.Event()
@@ -60,6 +61,7 @@ class MemoryAttempts:
 
     async def save_results(self, results: Sequence[tuple[int, Outcome]]) -> set[int]:
         self._answer()
+        self.saved.append([token for token, _ in results])
         self.results |= {token: outcome for token, outcome in results if token not in self.fenced}
         self.signal.note()
         return {token for token, _ in results} & set(self.results)
@@ -168,6 +170,29 @@ async def running(stage: Stage) -> AsyncIterator[asyncio.Task[None]]:
     run.cancel()
     with suppress(asyncio.CancelledError):
         await run
+
+
+async def test_ends_that_come_close_together_are_stored_at_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executing_module, "GATHER_S", 10.0)
+    monkeypatch.setattr(executing_module, "GATHER_MAX_S", 1.0)
+    await stage.runs(1, 2, 3)
+    for token in (1, 2):
+        stage.backend.ends[token].set_result(DONE)
+        await asyncio.sleep(0.01)  # the loop turns many times
+    await stage.stored(1, 2)
+    assert stage.store.saved == [[1, 2]]
+
+
+async def test_the_end_of_the_only_session_waits_for_no_other(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executing_module, "GATHER_S", 3600.0)
+    monkeypatch.setattr(executing_module, "GATHER_MAX_S", 3600.0)
+    await stage.runs(1)
+    stage.backend.ends[1].set_result(DONE)
+    await stage.stored(1)
 
 
 async def test_a_token_that_comes_twice_runs_once(stage: Stage) -> None:
