@@ -195,8 +195,8 @@ class Executing:
     def cancel(self, token: int, reason: str) -> None:
         """End a session in good order; its result says `cancelled`."""
         session = self._sessions.get(token)
-        if token in self._to_start or token in self._starting:
-            self._wishes[token] = reason
+        if token not in self._seen or token in self._to_start or token in self._starting:
+            self._wishes[token] = reason  # it may have overtaken the start, which travels another way
         if session is not None and session.task is not None and not session.cancel_reason:
             session.cancel_reason = reason
             session.task.cancel()
@@ -274,9 +274,8 @@ class Executing:
 
     def _carry_out_wishes(self) -> None:
         """Cancel what was to be cancelled before it was open; a start that was refused needs no cancel."""
-        wishes, self._wishes = self._wishes, {}
-        for token, reason in wishes.items():
-            self.cancel(token, reason)
+        for token in self._wishes.keys() & self._seen.keys():
+            self.cancel(token, self._wishes.pop(token))
 
     def _open(self, assignment: Assignment) -> None:
         session = _Session(assignment=assignment, transcript=TranscriptBuffer(assignment.token))
