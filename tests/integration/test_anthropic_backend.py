@@ -277,8 +277,10 @@ async def test_what_cannot_be_sent_back_is_left_out(session):
 async def test_caps_on_turns_and_spend(session):
     outcome = await session.run(Reply([call("bash", command="true")]), limits={"turns_max": 3})
     expect_failure(outcome, FailureClass.AGENT, "no report after 3 turns")
-    outcome = await session.run(Reply([call("bash", command="true")]), limits={"cost_micros_max": 1})
+    half_done = Reply([text("Half of it is done."), call("bash", command="true")])
+    outcome = await session.run(half_done, limits={"cost_micros_max": 1})
     expect_failure(outcome, FailureClass.BUDGET, "reached its cap")
+    assert "Half of it is done." in outcome.detail
     assert outcome.usage.requests == 1
 
 
