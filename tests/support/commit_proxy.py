@@ -136,11 +136,11 @@ class CommitProxy:
         has_words = False
         with contextlib.suppress(ConnectionError):
             while data := await client.read(_CHUNK):
-                has_words = has_words or self.next_words in data
+                has_words = has_words or self._has_words(data)
                 for statements in session.asked(data):
                     fate = Fate.PASSED
                     if session.statements.commit(statements):
-                        has_words = has_words or any(self.next_words in text for text in statements)
+                        has_words = has_words or any(map(self._has_words, statements))
                         fate, has_words = self._choose(has_words), False
                         self.counts[fate] += 1
                     if fate is Fate.BEFORE:
@@ -173,9 +173,12 @@ class CommitProxy:
                     answer = b""
                 await to_client.drain()
 
+    def _has_words(self, text: bytes) -> bool:
+        return bool(self.next_words) and self.next_words in text
+
     def _choose(self, has_words: bool) -> Fate:
         chosen = self.next_fate
-        if chosen is not None and has_words:
+        if chosen is not None and (has_words or not self.next_words):
             self.next_fate = None
             return chosen
         odds, thrown = self.odds, self._dice.random()
