@@ -65,9 +65,9 @@ DEFECTS = (
     ),
     Defect(
         name="the epoch is not checked",
-        path="orchestrator/store/committer.py",
-        old="WHERE epoch = %(epoch)s AND NOT is_released\n",
-        new="WHERE NOT is_released\n",
+        path="orchestrator/store/commit_call.py",
+        old="WHERE epoch = {epoch} AND NOT is_released;\n",
+        new="WHERE NOT is_released;\n",
     ),
     Defect(
         name="a task is written whatever its version",
