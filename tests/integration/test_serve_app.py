@@ -171,9 +171,18 @@ def test_changes_of_a_task_go_to_the_scheduler(http, plan, scheduler, action):
         ("/resume", None, "resume_all", {}),
         (
             "/limits",
-            {"sessions_max": 8, "agents": {"coder": 0}},
+            {"sessions_max": 8, "agents": {"coder": 0}, "day_budget": 9},
             "set_limits",
-            {"limits": {"sessions_max": 8, "agents": {"coder": 0}, "tenants": {}, "plans": {}}},
+            {
+                "limits": {
+                    "sessions_max": 8,
+                    "agents": {"coder": 0},
+                    "tenants": {},
+                    "plans": {},
+                    "tenant_budgets": {},
+                    "day_budget": 9,
+                }
+            },
         ),
         ("/plans/Ship it/budget", {"budget_micros": 7}, "set_budget", {"plan_id": 1, "budget_micros": 7}),
     ],
