@@ -107,8 +107,8 @@ class MemoryAttempts:
         for chunk in chunks:
             if chunk.token not in self.first_ms:
                 lines = map(json.loads, zlib.decompress(chunk.data).splitlines())
-                spoken = (offset_ms for offset_ms, stream, _ in lines if stream == "model")
-                self.first_ms[chunk.token] = next(spoken, 0)
+                spoken = [offset_ms for offset_ms, stream, _ in lines if stream == "model"]
+                self.first_ms.update({chunk.token: spoken[0]} if spoken else {})
 
 
 class HeldLeases:

@@ -93,6 +93,7 @@ class AnthropicBackend:
         ):
             asker = Asker(
                 client,
+                turn=self._client.turn,
                 meter=meter,
                 transcript=transcript,
                 clocks=clocks,

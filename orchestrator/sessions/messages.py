@@ -46,13 +46,18 @@ def make_client(config: SessionConfig, ssl_context: ssl.SSLContext, *, retries_m
 
 
 class SharedClient:
-    """One client, with its connections, for all sessions that run at the same time."""
+    """One client, with its connections, for all sessions that run at the same time.
+
+    Attributes:
+        turn: to be taken before a request is made, so that a turn of the loop makes one and no more.
+    """
 
     def __init__(self, config: SessionConfig) -> None:
         self._config = config
         self._ssl_context = httpx2.create_ssl_context()  # read once: it costs more than all else of a client
         self._client: AsyncAnthropic | None = None
         self._users = 0
+        self.turn = asyncio.Lock()
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[AsyncAnthropic]:
@@ -75,7 +80,7 @@ class Asker:
     """Asks for one session.
 
     Args:
-        client: shared with other sessions.
+        client: shared with other sessions; `turn` is its own.
         meter: counts every answer, also one that breaks off.
         transcript: gets what the model says, and why something is asked again.
         clocks: of the session; they stand still while it waits for leave.
@@ -87,6 +92,7 @@ class Asker:
         self,
         client: AsyncAnthropic,
         *,
+        turn: asyncio.Lock,
         meter: Meter,
         transcript: Transcript,
         clocks: Clocks,
@@ -94,6 +100,7 @@ class Asker:
         grants: Grants | None = None,
     ) -> None:
         self._client = client
+        self._turn = turn
         self._meter = meter
         self._transcript = transcript
         self._clocks = clocks
@@ -132,6 +139,8 @@ class Asker:
 
     async def _stream(self, request: Mapping[str, Any], leave: GovernedRequest) -> Answer:
         answer = Answer()
+        async with self._turn:
+            await asyncio.sleep(0)
         try:
             asked = self._client.messages.with_streaming_response.create(stream=True, **request)
             async with asked as response:
