@@ -43,8 +43,8 @@ SELECT {base} + row_number() OVER (ORDER BY t.id), t.plan_id, t.id, 1, 'work', '
             || t.id || ' rows per call is checked first, and the caller is told which row was too many.',
         'files', jsonb_build_array('src/part_' || t.id || '.py', 'tests/test_part_' || t.id || '.py'),
         'follow_ups', jsonb_build_array('measure part ' || t.id)), now()
-FROM tasks AS t WHERE t.plan_id = %s AND t.kind = 'leaf' AND EXISTS (
-    SELECT FROM task_dependencies AS e WHERE e.on_task_id = t.id)
+FROM tasks AS t WHERE t.plan_id = %s AND t.kind = 'leaf'
+    AND t.id = ANY(ARRAY(SELECT e.on_task_id FROM task_dependencies AS e WHERE e.plan_id = %s))
 """
 
 _CLOSE = """
@@ -125,7 +125,7 @@ def work_through(urls: DatabaseUrls, plan_id: int) -> None:
     """Let everything that others depend on be done, some checks have failed, and notes have been left."""
     rows = Rows(urls)
     (base,) = rows.column("SELECT coalesce(max(token), 0) FROM attempts")
-    rows.all(_OUTCOMES.format(base=base), plan_id)
+    rows.all(_OUTCOMES.format(base=base), plan_id, plan_id)
     rows.all(_CLOSE, plan_id)
     (base,) = rows.column("SELECT max(token) FROM attempts")
     rows.all(_FAILURES.format(base=base), plan_id)
