@@ -96,13 +96,3 @@ def test_a_killed_host_is_told_and_the_next_run_goes_on(cli: CommandLine) -> Non
     cli.assert_nothing_is_left()
     (cli.folder / "work" / "word").touch()
     assert cli.data("run", str(plan))["plan"]["state"] == "done"
-
-
-def test_a_run_while_everything_is_paused_says_so_instead_of_waiting(cli: CommandLine) -> None:
-    plan = cli.plan("# Later\n\n- [ ] **A.1** Do it\n  - run: `true`\n")
-    cli.run("up")
-    cli.run("pause", "--all")
-    cli.run("down")
-    refused = cli.data("run", str(plan), code=1)
-    assert refused["code"] == "Conflict"
-    assert "`orchestrator resume --all`" in refused["remedy"]

@@ -121,10 +121,13 @@ def test_a_pause_of_everything_outlives_the_stack(cli: CommandLine) -> None:
     cli.run("pause", "--all", "--reason", "the disk is nearly full")
     cli.run("limits", "--total", "3")
     cli.run("down")
+    plan = cli.plan("# Later\n\n- [ ] **D.1** Do it\n  - run: `true`\n", "later.md")
+    refused = cli.data("run", str(plan), code=1)  # it does not wait
+    assert refused["code"] == "Conflict"
+    assert "`orchestrator resume --all`" in refused["remedy"]
     cli.run("up")
     status = cli.data("status")["status"]
     assert (status["is_paused"], status["sessions_max"]) == (True, 3)
-    plan = cli.plan("# Later\n\n- [ ] **D.1** Do it\n  - run: `true`\n", "later.md")
     cli.run("submit", str(plan))
     assert "(the disk is nearly full): nothing starts until `orchestrator resume --all`" in cli.run("status")
     assert cli.data("tasks", "Later")[0]["state"] == "ready"
