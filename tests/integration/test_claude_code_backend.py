@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.core.retry import POLICIES
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
-from orchestrator.ports import Launcher, Outcome, Process, SessionCancelled
+from orchestrator.ports import Launcher, Outcome, Process
 from orchestrator.sessions.claude_code import ClaudeCodeBackend
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.workspace import tree
@@ -157,15 +157,6 @@ async def test_no_child_knows_the_key(session: Session, monkeypatch: pytest.Monk
     assert session.api.base_url not in told
 
 
-async def test_what_the_environment_of_this_process_holds_reaches_no_child(
-    session: Session, monkeypatch
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://of-the-executor")
-    await session.run(Reply([bash("env; cat /proc/$CLAUDE_PID/environ | tr '\\0' '\\n'")]), Reply([report()]))
-    assert "CLAUDE_PID=" in session.result(1)
-    assert "of-the-executor" not in session.result(1)
-
-
 async def test_nothing_is_written_outside_and_nothing_goes_on_in_the_background(session: Session) -> None:
     (session.folder / "link").symlink_to("..")
     outcome = await session.run(
@@ -262,27 +253,6 @@ async def test_a_session_that_takes_too_long_is_ended_and_keeps_its_usage(sessio
     assert "silent for 45 s" in outcome.summary
     assert (session.folder / "begun").exists()
     assert outcome.usage.requests == 1
-
-
-async def test_a_cancelled_session_leaves_nothing_and_keeps_its_usage(session: Session) -> None:
-    running = session.start(turns(Reply([bash("touch begun; setsid sleep 300 & sleep 300")])))
-    await until(lambda: (session.folder / "begun").exists() or running.done())
-    assert not tree.confirm_gone(session.records, BASE.token)
-    running.cancel()
-    with pytest.raises(SessionCancelled) as cancelled:
-        await running
-    assert cancelled.value.usage.requests == 1
-    assert tree.confirm_gone(session.records, BASE.token)
-
-
-async def test_cancel_at_any_moment_leaves_nothing(session: Session) -> None:
-    for delay_s in (0.0, 0.02, 0.2, 0.8):
-        running = session.start(turns(Reply([bash("sleep 300")])))
-        await asyncio.sleep(delay_s)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        assert tree.confirm_gone(session.records, BASE.token)
 
 
 async def test_a_program_that_dies_is_nobodys_fault(session: Session) -> None:
