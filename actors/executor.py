@@ -82,6 +82,7 @@ class Executor:
                 limits=session_limits(settings),
                 model=kind.model,
                 prompt=kind.prompt,
+                tools=kind.tools,
             ),
             leases=self._renewal,
             backends=make_backends(

@@ -31,6 +31,10 @@ from orchestrator.views import NoteKind, NoteView
 #: Money is counted in millionths of a US dollar.
 MICROS = 1_000_000
 
+#: What the `tools` of an agent type may name, in the words of Claude Code. Notes and the report are not among
+#: them: every session has these.
+TOOLS = ("Bash", "Edit", "Glob", "Grep", "Read", "Write")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
@@ -71,6 +75,7 @@ class Assignment:
         number: 1 for the first work attempt of the task, then 2, ...
         backend: `command`, `simulated`, `anthropic` or `claude-code`; already resolved from `auto`.
         prompt: who the agent type is and how it works, for the model.
+        tools: those of TOOLS that the agent type may use.
         run: shell lines of the plan for the command backend, in order.
         verify: shell lines of the gate, in order.
         workdir: absolute folder of the plan's work; empty if the plan has none.
@@ -95,6 +100,7 @@ class Assignment:
     backend: str
     model: str
     prompt: str = ""
+    tools: tuple[str, ...] = TOOLS
     run: tuple[str, ...]
     verify: tuple[str, ...]
     workdir: str

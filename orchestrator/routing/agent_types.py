@@ -19,6 +19,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from orchestrator.core.task import GATE_POOL
 from orchestrator.errors import SettingsError
+from orchestrator.ports import TOOLS
 
 GENERAL = "general-purpose"
 NAME_CHARS_MAX = 64
@@ -34,7 +35,7 @@ class AgentType:
         keywords: words of a task's title that point to it, lower case.
         backend: `auto`, `command`, `simulated`, `anthropic` or `claude-code`.
         model: id of the model; empty = the default of the settings.
-        tools: names of the tools it may use; empty = all.
+        tools: those of `ports.TOOLS` that it may use.
         prompt: who the agent is and how it works, for the model.
     """
 
@@ -44,7 +45,7 @@ class AgentType:
     keywords: tuple[str, ...] = ()
     backend: str = "auto"
     model: str = ""
-    tools: tuple[str, ...] = ()
+    tools: tuple[str, ...] = TOOLS
     prompt: str = ""
 
 
@@ -67,7 +68,7 @@ class _FrontMatter(BaseModel):
     keywords: _Words = ()
     backend: Literal["auto", "command", "simulated", "anthropic", "claude-code"] = "auto"
     model: str = ""
-    tools: _Words = ()
+    tools: _Words = TOOLS
 
 
 class Catalogue:
@@ -122,6 +123,8 @@ def _read_agent_type(file: Traversable, *, models: Mapping[str, str]) -> AgentTy
         head = _FrontMatter.model_validate(yaml.safe_load(match["head"]))
         if head.name == GATE_POOL:
             raise ValueError(f"`{GATE_POOL}` is the name under which gates run")
+        if unknown := next((tool for tool in head.tools if tool not in TOOLS), None):
+            raise ValueError(f"there is no tool `{unknown}`; there are {', '.join(TOOLS)}")
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(
             f"The agent type file {file} is malformed: {_reason(error)}.",

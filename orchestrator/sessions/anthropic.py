@@ -117,7 +117,7 @@ class AnthropicBackend:
             "model": assignment.model or self._config.model,
             "max_tokens": self._config.max_output_tokens,
             "system": [{"type": "text", "text": role_prompt(assignment), "cache_control": _CACHED}],
-            "tools": tool_definitions(tools_for(assignment.kind)),
+            "tools": tool_definitions(tools_for(assignment)),
             "cache_control": _CACHED,  # the conversation so far, so that each turn pays for what is new
         }
         if self._config.effort:

@@ -249,7 +249,8 @@ def _options(
 ) -> ClaudeAgentOptions:
     """What the program may do. `dontAsk` works for every user, root too: what is not allowed is refused."""
     is_review = assignment.kind is AttemptKind.REVIEW
-    changing = () if is_review else _CHANGING
+    reading = [tool for tool in _READING if tool in assignment.tools]
+    changing = [tool for tool in _CHANGING if tool in assignment.tools and not is_review]
     return ClaudeAgentOptions(
         model=model,
         effort=cast("EffortLevel | None", config.effort or None),
@@ -260,8 +261,8 @@ def _options(
             "append": role_prompt(assignment).replace("`report`", f"`{_REPORT_TOOL}`"),
         },
         output_format={"type": "json_schema", "schema": _report_of(assignment).model_json_schema()},
-        tools=[*_READING, *changing],
-        allowed_tools=[TOOL, *_READING, *(f"{tool}(./**)" for tool in changing)],
+        tools=[*reading, *changing],
+        allowed_tools=[TOOL, *reading, *(f"{tool}(./**)" for tool in changing)],
         permission_mode="dontAsk",
         max_turns=limits.turns_max,
         max_budget_usd=limits.cost_micros_max / MICROS,

@@ -110,6 +110,19 @@ _TO_WORK: Tools = MappingProxyType(
 )
 _TO_REVIEW: Tools = MappingProxyType({"bash": Bash, **_READERS, "notes": Notes, "report": Review})
 
+#: The name of `ports.TOOLS` by which an agent type lists a tool; the others are every session's.
+_LISTED_AS = MappingProxyType(
+    {
+        "bash": "Bash",
+        "read_file": "Read",
+        "glob": "Glob",
+        "grep": "Grep",
+        "write_file": "Write",
+        "edit_file": "Edit",
+        "insert_lines": "Edit",
+    }
+)
+
 
 class Call(NamedTuple):
     """What the model wants done."""
@@ -125,9 +138,14 @@ class ToolResult(NamedTuple):
     is_error: bool = False
 
 
-def tools_for(kind: AttemptKind) -> Tools:
-    """Return the tools of a session by name: who reviews changes no files."""
-    return _TO_REVIEW if kind is AttemptKind.REVIEW else _TO_WORK
+def tools_for(assignment: Assignment) -> Tools:
+    """Return the tools of a session by name: what its agent type may use; who reviews changes no files."""
+    tools = _TO_REVIEW if assignment.kind is AttemptKind.REVIEW else _TO_WORK
+    return {
+        name: model
+        for name, model in tools.items()
+        if name not in _LISTED_AS or _LISTED_AS[name] in assignment.tools
+    }
 
 
 def tool_definitions(tools: Tools) -> list[dict[str, Any]]:
@@ -181,7 +199,7 @@ class Toolbox:
             "transcript": transcript,
             "touch": touch,
         }
-        self._tools = tools_for(assignment.kind)
+        self._tools = tools_for(assignment)
         self._files = Files(workspace.path)
         self._shell = PersistentShell(launcher, **self._shell_arguments)
         self._transcript = transcript

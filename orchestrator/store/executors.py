@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 
 from orchestrator.core.words import AttemptKind
 from orchestrator.plan.amounts import duration_ms
-from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
+from orchestrator.ports import TOOLS, Assignment, Outcome, SessionLimits, TranscriptChunk
 from orchestrator.store.arrays import array, words
 from orchestrator.store.hot import PLAN_ONCE, UNACKNOWLEDGED_MS, HotConnection, hang_up, unavailable
 from orchestrator.store.surroundings import SURROUNDINGS_SQL, surroundings_of
@@ -128,7 +128,7 @@ class ExecutorStore:
         executor: name of the executor; `incarnation` tells its processes apart.
         node_id: Ray's id of the node where its sessions run.
         limits: of an attempt whose task names none of its own.
-        model, prompt: of the agent type; an empty model takes the backend's default.
+        model, prompt, tools: of the agent type; an empty model takes the backend's default.
     """
 
     def __init__(
@@ -141,6 +141,7 @@ class ExecutorStore:
         limits: SessionLimits,
         model: str = "",
         prompt: str = "",
+        tools: tuple[str, ...] = TOOLS,
     ) -> None:
         self._executor = executor
         self._incarnation = incarnation
@@ -148,6 +149,7 @@ class ExecutorStore:
         self._limits = limits
         self._model = model
         self._prompt = prompt
+        self._tools = tools
         self._connection = HotConnection(
             url, name=f"orchestrator-{executor}", row_factory=dict_row, options=PLAN_ONCE, autocommit=True
         )
@@ -194,6 +196,7 @@ class ExecutorStore:
             backend=row["backend"],
             model=self._model,
             prompt=self._prompt,
+            tools=self._tools,
             run=tuple(row["run"] or ()),
             verify=tuple(row["verify"] or ()),
             workdir=row["workdir"],

@@ -192,6 +192,15 @@ async def test_without_a_report_there_is_no_success(bench: Bench) -> None:
     assert outcome.usage.cost_micros > 0
 
 
+@every_model
+async def test_a_tool_that_its_agent_type_does_not_list_is_not_offered(bench: Bench) -> None:
+    outcome = await bench.start(Case(), tools=("Read",))
+    assert outcome.state is AttemptState.SUCCEEDED
+    offered = {tool["name"].lower() for tool in bench.api.requests[0].body["tools"]}
+    assert offered & {"read", "read_file"}
+    assert not offered & {"bash", "edit", "edit_file", "glob", "grep", "insert_lines", "write", "write_file"}
+
+
 @every_backend
 async def test_timeout(bench: Bench) -> None:
     started = time.monotonic()

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.errors import SettingsError
 from orchestrator.plan.model import PlanTask
+from orchestrator.ports import TOOLS
 from orchestrator.routing import Routing
 from orchestrator.settings import Settings
 
@@ -65,6 +66,14 @@ def test_dropped_file_adds_a_type_in_the_shape_found_in_the_wild(tmp_path: Path)
     assert found.route_task(title).agent_type == "game-designer"
 
 
+def test_a_file_that_lists_no_tools_has_all_and_an_empty_list_none(tmp_path: Path) -> None:
+    drop(tmp_path, "silent", "---\nname: silent\n---\n")
+    drop(tmp_path, "bare", "---\nname: bare\ntools: []\n---\n")
+    found = routing(tmp_path)
+    assert found.agent_type("silent").tools == found.agent_type("general-purpose").tools == TOOLS
+    assert found.agent_type("bare").tools == ()
+
+
 def test_dropped_file_replaces_one_of_ours(tmp_path: Path) -> None:
     drop(tmp_path, "mine", "---\nname: devops-engineer\nbackend: simulated\n---\nMine.")
     replaced = routing(tmp_path).agent_type("devops-engineer")
@@ -87,6 +96,7 @@ def test_unknown_name_works_like_general_purpose(tmp_path: Path) -> None:
         ("---\n: : :\n---\n", "malformed"),
         ("---\n- a list\n---\n", "malformed"),
         ("---\nname: gate\n---\n", "under which gates run"),
+        ("---\nname: a\ntools: Read, Fly\n---\n", "no tool `Fly`; there are Bash, Edit, Glob, "),
     ],
 )
 def test_malformed_file_is_named(tmp_path: Path, text: str, reason: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.words import AttemptKind
+from orchestrator.ports import TOOLS
 from orchestrator.sessions.files import Files
 from orchestrator.sessions.tools import Call, Toolbox, ToolResult, tool_definitions, tools_for
 from orchestrator.workspace.launcher import ProcessLauncher
@@ -129,9 +130,30 @@ async def test_who_reviews_changes_no_files(tmp_path: Path) -> None:
     assert refused.text.startswith("There is no tool 'write_file'; there are bash, read_file, glob, grep, ")
 
 
+@pytest.mark.parametrize(
+    ("kind", "listed", "offered"),
+    [
+        (AttemptKind.WORK, ("Read", "Edit"), ["read_file", "edit_file", "insert_lines", "notes", "report"]),
+        (AttemptKind.WORK, (), ["notes", "report"]),
+        (AttemptKind.REVIEW, ("Bash", "Write"), ["bash", "notes", "report"]),
+    ],
+)
+def test_only_what_its_agent_type_lists_is_offered(
+    kind: AttemptKind, listed: tuple[str, ...], offered: list[str]
+) -> None:
+    assert list(tools_for(assignment(kind=kind, tools=listed))) == offered
+
+
+def test_each_tool_that_may_be_listed_is_one_of_ours() -> None:
+    everything = set(tools_for(assignment()))
+    for name in TOOLS:
+        without = tools_for(assignment(tools=tuple(other for other in TOOLS if other != name)))
+        assert everything - set(without), name
+
+
 def test_every_tool_is_described_by_an_object_schema() -> None:
     for kind in (AttemptKind.WORK, AttemptKind.REVIEW):
-        for tool in tool_definitions(tools_for(kind)):
+        for tool in tool_definitions(tools_for(assignment(kind=kind))):
             assert tool["description"]
             assert tool["input_schema"]["type"] == "object"
             assert tool["input_schema"]["additionalProperties"] is False
