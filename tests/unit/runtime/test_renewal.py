@@ -212,3 +212,6 @@ def test_what_goes_wrong_in_one_round_does_not_end_the_next() -> None:
     stage.renewal.start()
     assert again.wait(30)
     stage.renewal.stop()
+    for thread in threading.enumerate():
+        if thread.name.startswith("lease-"):
+            thread.join(30)  # it would tell of the defect in the midst of another test's output
