@@ -6,6 +6,7 @@ pools make a new one. Calls are never retried by Ray, because a call that failed
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class ActorConfig:
         cluster_id: identity of this Ray cluster; attempts of another one are not ours to send again.
         records: folder on each node for the launcher's records.
         workspaces: folder on each node for homes, temporary files and scratch folders.
+        backends: what the files of the agent types name, by agent type.
     """
 
     settings: Settings
@@ -46,6 +48,7 @@ class ActorConfig:
     cluster_id: str
     records: Path
     workspaces: Path
+    backends: Mapping[str, str] = field(default_factory=dict)
 
 
 def executor_name(agent_type: str, suffix: str) -> str:

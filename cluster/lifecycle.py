@@ -74,6 +74,7 @@ class Host:
             JoinedRay(settings) if settings.ray.address else OwnRay(settings, home=home)
         )
         self._supervisor: Supervisor | None = None
+        self._backends: Mapping[str, str] = {}
         self._scheduler = LateScheduler()
         self._first_start = asyncio.Event()
         pid = os.getpid()
@@ -136,6 +137,7 @@ class Host:
     async def _keep_up(self, urls: DatabaseUrls, ray_start: asyncio.Task[None]) -> None:
         """Raise the actors once Ray is there, then keep everything alive."""
         imports = asyncio.create_task(asyncio.to_thread(_import_supervisor))  # while Ray starts
+        self._backends = await asyncio.to_thread(_backends_of, self._settings)
         await ray_start
         self._heed_signals()  # again: Ray's own handler prints a stack first
         self._progress.step("ray", f"Ray is up at {self._cluster.address}")
@@ -195,6 +197,7 @@ class Host:
             cluster_id=self._cluster.cluster_id,
             records=self._home.folder("records"),
             workspaces=self._home.folder("workspaces"),
+            backends=self._backends,
         )
 
     # --- mode `run`
@@ -317,6 +320,12 @@ def _import_service() -> Any:
         return Service(engine=engine, scheduler=scheduler, routing=routing, settings=settings)
 
     return make
+
+
+def _backends_of(settings: Settings) -> dict[str, str]:
+    from orchestrator.routing import Routing
+
+    return Routing.from_settings(settings).backends()
 
 
 def _import_supervisor() -> type[Supervisor]:

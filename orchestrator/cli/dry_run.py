@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.cli.output import Output
 from orchestrator.cli.plan_files import Choices
@@ -15,7 +16,7 @@ from orchestrator.core.words import HoldReason, TaskKind
 from orchestrator.errors import Finding
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import ESTIMATE_MS_DEFAULT, Mark, Plan, PlanTask
-from orchestrator.routing import Routing, choose_backend, not_installed, wanted_backend
+from orchestrator.routing import Route, Routing, backend_choice, not_installed, wanted_backend
 from orchestrator.settings import Settings
 
 _CRITICAL_SHOWN_MAX = 12
@@ -79,6 +80,8 @@ def dry_run(plan: Plan, choices: Choices, *, settings: Settings) -> DryRun:
     waves = tuple(graph.waves())
     wave_of = {key: number for number, keys in enumerate(waves, start=1) for key in keys}
     routes = routing.route(plan)
+    choose = partial(backend_choice(routing.backends()), backend)
+    needed = {task.key: _needed(task, routes, choose) for task in plan.tasks if task.key in routes}
     tasks = tuple(
         TaskPreview(
             key=task.key,
@@ -87,11 +90,11 @@ def dry_run(plan: Plan, choices: Choices, *, settings: Settings) -> DryRun:
             agent_type=routes[task.key].agent_type,
             rule=routes[task.key].rule,
             evidence=routes[task.key].evidence,
-            backend=choose_backend(backend, has_run=bool(task.run)),
+            backend=needed[task.key][0],
             has_gate=bool(task.verify),
             review=task.options.get("review", ""),
             estimate_ms=ESTIMATE_MS_DEFAULT if task.estimate_ms is None else task.estimate_ms,
-            held=_held(task, take=choices.take) or _lacking(task, backend, settings),
+            held=_held(task, take=choices.take) or _lacking(needed[task.key], settings),
         )
         for task in plan.tasks
         if task.kind is TaskKind.LEAF and task.key in wave_of
@@ -141,14 +144,19 @@ def _held(task: PlanTask, *, take: bool) -> str:
     return HoldReason.ELSEWHERE if task.mark is Mark.IN_PROGRESS and not take else ""
 
 
-def _lacking(task: PlanTask, wanted: str, settings: Settings) -> str:
+def _needed(
+    task: PlanTask, routes: Mapping[str, Route], choose: Callable[[str, bool], str]
+) -> tuple[str, ...]:
+    """Return the backend of a task's work, then that of its review if it has one."""
+    work = choose(routes[task.key].agent_type, bool(task.run))
+    return (work, choose(task.options["review"], False)) if "review" in task.options else (work,)
+
+
+def _lacking(needed: tuple[str, ...], settings: Settings) -> str:
     """A task is held before its work if its review could not be paid for: work is not done in vain."""
-    needed = {choose_backend(wanted, has_run=bool(task.run))}
-    if "review" in task.options:
-        needed.add(choose_backend(wanted, has_run=False))
-    if needed & MODEL_BACKENDS and not settings.has_credentials:
+    if not MODEL_BACKENDS.isdisjoint(needed) and not settings.has_credentials:
         return HoldReason.NO_CREDENTIALS
-    return HoldReason.NOT_INSTALLED if needed & not_installed() else ""
+    return "" if not_installed().isdisjoint(needed) else HoldReason.NOT_INSTALLED
 
 
 def _sessions(tasks: tuple[TaskPreview, ...]) -> Counter[str]:

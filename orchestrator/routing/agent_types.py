@@ -33,7 +33,8 @@ class AgentType:
     Attributes:
         domains: fields of work, in the words of plan/classify.py.
         keywords: words of a task's title that point to it, lower case.
-        backend: `auto`, `command`, `simulated`, `anthropic` or `claude-code`.
+        backend: of its work that no `run:` line says, where the plan leaves the choice: `auto`, `simulated`,
+            `anthropic` or `claude-code`.
         model: id of the model; empty = the default of the settings.
         tools: those of `ports.TOOLS` that it may use.
         prompt: who the agent is and how it works, for the model.
@@ -66,7 +67,7 @@ class _FrontMatter(BaseModel):
     description: str = Field(default="", max_length=1024)
     domains: _Words = Field(default=(), validation_alias=AliasChoices("domains", "domain"))
     keywords: _Words = ()
-    backend: Literal["auto", "command", "simulated", "anthropic", "claude-code"] = "auto"
+    backend: Literal["auto", "simulated", "anthropic", "claude-code"] = "auto"
     model: str = ""
     tools: _Words = TOOLS
 

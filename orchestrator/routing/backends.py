@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from orchestrator.errors import PlanError
 from orchestrator.installed import claude_code_program
 from orchestrator.plan.model import Plan
+from orchestrator.routing.agent_types import GENERAL
 from orchestrator.settings import Settings
 
 AUTO = "auto"
@@ -28,16 +31,23 @@ def wanted_backend(asked: str, *, plan: Plan, settings: Settings) -> str:
     return wanted
 
 
-def choose_backend(wanted: str, has_run: bool) -> str:
-    """Return the backend of a task's work; its `verify:` lines are commands whatever is wanted.
+def backend_choice(own: Mapping[str, str]) -> Callable[[str, str, bool], str]:
+    """Return what gives the backend of a task's work; its `verify:` lines are commands in any case.
+
+    It takes what the plan asks for, where `auto` leaves the choice to us, the agent type, and whether the
+    task has `run:` lines, which a review has not. No file of an agent type turns `run:` lines into sessions.
 
     Args:
-        wanted: what the plan asks for; `auto` leaves the choice to us.
-        has_run: the task has `run:` lines. A review has none.
+        own: what the file of each agent type names; one that no file defines works like `general-purpose`.
     """
-    if wanted != AUTO:
-        return wanted
-    return COMMAND if has_run else ANTHROPIC
+
+    def choose(wanted: str, agent_type: str, has_run: bool) -> str:
+        if wanted != AUTO:
+            return wanted
+        named = COMMAND if has_run else own.get(agent_type, own.get(GENERAL, AUTO))
+        return ANTHROPIC if named == AUTO else named
+
+    return choose
 
 
 def not_installed() -> frozenset[str]:

@@ -67,6 +67,10 @@ class Routing:
         """Return every agent type that a file defines."""
         return tuple(self._catalogue)
 
+    def backends(self) -> dict[str, str]:
+        """Return the backend that each file names, `auto` included, by agent type."""
+        return {agent_type.name: agent_type.backend for agent_type in self._catalogue}
+
     def route(self, plan: Plan) -> dict[str, Route]:
         """Return where each leaf of `plan` goes, by key."""
         return {task.key: self.route_task(task) for task in _leaves(plan)}

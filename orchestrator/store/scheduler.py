@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -124,8 +125,8 @@ _ANSWER_SQL = """
 SELECT body_digest, response FROM idempotency_keys WHERE tenant_id = %(tenant)s AND key = %(key)s
 """
 
-#: Gives the backend of a task from the plan's choice and whether the task has `run:` lines.
-BackendChoice = Callable[[str, bool], str]
+#: Gives the backend of a task from the plan's choice, its agent type and whether the task has `run:` lines.
+BackendChoice = Callable[[str, str, bool], str]
 
 
 class PostgresSchedulerStore(Committer):
@@ -179,9 +180,7 @@ class PostgresSchedulerStore(Committer):
         plan, after = plan_spec(found[0]), -1
         made = Tasks(
             attempts_max=self._attempts_max,
-            backends={
-                has_run: self._choose_backend(found[0]["backend"], has_run) for has_run in (True, False)
-            },
+            choose_backend=partial(self._choose_backend, found[0]["backend"]),
         )
         for past in await self._tuples(_PAST_SQL, {"plan": plan_id}):
             made.take_past(*past)

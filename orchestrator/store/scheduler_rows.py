@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -42,15 +42,16 @@ class Tasks:
     """Makes the tasks of one plan from rows, with one object for words and rules that many tasks share.
 
     Attributes:
-        backends: of a leaf with and without `run:` lines.
+        choose_backend: gives the backend of a leaf by its agent type and whether it has `run:` lines.
         spent: by all past attempts that were taken, in micros.
     """
 
     attempts_max: int
-    backends: Mapping[bool, str]
+    choose_backend: Callable[[str, bool], str]
     spent: int = 0
     _numbers: dict[tuple[int, str], int] = field(default_factory=dict)
     _spent: dict[int, int] = field(default_factory=dict)
+    _backends: dict[tuple[str, bool], str] = field(default_factory=dict)
     _words: dict[str, str] = field(default_factory=dict)
     _rules: dict[tuple[object, ...], TaskRules] = field(default_factory=dict)
 
@@ -77,7 +78,7 @@ class Tasks:
             state=_STATES[state],
             reason=word(reason, reason),
             agent_type=word(agent_type, agent_type),
-            backend="" if is_container else self.backends[has_run],
+            backend="" if is_container else self._backend(agent_type, has_run),
             task_type=word(task_type, task_type),
             domain=word(domain, domain),
             priority=priority,
@@ -98,6 +99,12 @@ class Tasks:
             rules=self._rules_of(options or {}),
         )
 
+    def _backend(self, agent_type: str, has_run: bool) -> str:
+        found = self._backends.get((agent_type, has_run))
+        if found is None:
+            found = self._backends[agent_type, has_run] = self.choose_backend(agent_type, has_run)
+        return found
+
     def _rules_of(self, options: Mapping[str, str]) -> TaskRules:
         names = ("attempts", "timeout", "start timeout", "retry lost", "review", "budget")
         given = tuple(options.get(name, "") for name in names)
@@ -110,7 +117,7 @@ class Tasks:
                 start_timeout_ms=duration_ms(start_timeout) or 0,
                 retry_lost=RetryLost(retry_lost or RetryLost.PROVEN),
                 review_agent=review,
-                review_backend=self.backends[False] if review else "",
+                review_backend=self._backend(review, has_run=False) if review else "",
                 budget_micros=money_micros(budget) or 0,
             )
         return found

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.core.words import AttemptState, RetryLost, TaskState
 from orchestrator.errors import DatabaseUnavailable
 from orchestrator.ports import Fate, Outcome, SessionLimits
+from orchestrator.routing import backend_choice
 from orchestrator.store.executors import ExecutorStore
 from orchestrator.store.scheduler import PostgresSchedulerStore
 from orchestrator.store.urls import DatabaseUrls
@@ -130,6 +131,24 @@ async def test_a_task_comes_with_the_rules_that_its_author_gave_and_else_with_th
             *(rules.attempts_max, rules.timeout_ms, rules.start_timeout_ms),
             *(rules.retry_lost, rules.review_agent),
         )
+
+
+async def test_a_task_and_its_review_have_the_backends_of_their_agent_types(database: DatabaseUrls) -> None:
+    rows = Rows(database)
+    store = PostgresSchedulerStore(
+        database.direct,
+        cluster_id="c1",
+        attempts_max=3,
+        choose_backend=backend_choice({"coder": "claude-code", "judge": "simulated"}),
+    )
+    plan_id, _ = rows.plan(1, options={"review": "judge"}, state="active")
+    (with_lines,) = [part.tasks[0] async for part in store.load_plan(plan_id)]
+    rows.all("UPDATE tasks SET run = '[]'")
+    (without,) = [part.tasks[0] async for part in store.load_plan(plan_id)]
+    await store.close()
+    assert with_lines.agent_type == "coder"
+    assert (with_lines.backend, with_lines.rules.review_backend) == ("command", "simulated")
+    assert (without.backend, without.rules.review_backend) == ("claude-code", "simulated")
 
 
 # --- history and state

@@ -95,7 +95,7 @@ async def somebody_waits_for_a_lock(rows: Rows) -> None:
 def make_store(url: str, *, cluster_id: str = "c1") -> PostgresSchedulerStore:
     """Return the store of a scheduler."""
     return PostgresSchedulerStore(
-        url, cluster_id=cluster_id, attempts_max=3, choose_backend=lambda wanted, has_run: "command"
+        url, cluster_id=cluster_id, attempts_max=3, choose_backend=lambda *_: "command"
     )
 
 

@@ -99,6 +99,17 @@ def test_a_dry_run_takes_the_backend_that_the_plan_names(
     assert {task["backend"] for task in _data(capsys)["tasks"]} == {"simulated"}
 
 
+def test_a_dry_run_takes_the_backend_of_the_agent_type_where_no_line_says_what_to_do(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "agents").mkdir(parents=True)
+    (home / "agents" / "poet.md").write_text("---\nname: poet\nbackend: simulated\n---\n")
+    path = tmp_path / "plan.md"
+    path.write_text("# Verse\n\n- [ ] One\n  - agent: poet\n- [ ] Two\n  - agent: poet\n  - run: `true`\n")
+    assert run(["run", str(path), "--dry-run", "--json"]) == 0
+    assert [task["backend"] for task in _data(capsys)["tasks"]] == ["simulated", "command"]
+
+
 def test_a_dry_run_until_a_task_tells_only_of_what_it_needs(
     diamond: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def test_dropped_file_replaces_one_of_ours(tmp_path: Path) -> None:
     drop(tmp_path, "mine", "---\nname: devops-engineer\nbackend: simulated\n---\nMine.")
     replaced = routing(tmp_path).agent_type("devops-engineer")
     assert (replaced.backend, replaced.prompt) == ("simulated", "Mine.")
+    assert routing(tmp_path).backends() | {"devops-engineer": "auto"} == routing(tmp_path / "none").backends()
 
 
 def test_unknown_name_works_like_general_purpose(tmp_path: Path) -> None:
@@ -93,6 +94,7 @@ def test_unknown_name_works_like_general_purpose(tmp_path: Path) -> None:
         ("no front matter", "does not start with front matter"),
         ("---\nname: Not Kebab\n---\n", "`name`: String should match pattern"),
         ("---\nname: a\nbackend: gpt\n---\n", "`backend`"),
+        ("---\nname: a\nbackend: command\n---\n", "`backend`"),
         ("---\n: : :\n---\n", "malformed"),
         ("---\n- a list\n---\n", "malformed"),
         ("---\nname: gate\n---\n", "under which gates run"),

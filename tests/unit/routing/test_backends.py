@@ -6,25 +6,34 @@ import sys
 
 import pytest
 
-from orchestrator.routing import choose_backend, not_installed
+from orchestrator.routing import backend_choice, not_installed
 from orchestrator.routing.backends import backend_note
 from orchestrator.settings import load_settings
 
+OWN = {"general-purpose": "auto", "poet": "claude-code"}
+
 
 @pytest.mark.parametrize(
-    ("wanted", "has_run", "chosen"),
+    ("wanted", "agent_type", "has_run", "chosen"),
     [
-        ("auto", True, "command"),
-        ("auto", False, "anthropic"),
-        ("anthropic", True, "anthropic"),
-        ("simulated", True, "simulated"),
-        ("claude-code", False, "claude-code"),
-        ("command", True, "command"),
-        ("command", False, "command"),
+        ("auto", "general-purpose", True, "command"),
+        ("auto", "general-purpose", False, "anthropic"),
+        ("auto", "poet", False, "claude-code"),
+        ("auto", "poet", True, "command"),
+        ("auto", "nobody-knows", False, "anthropic"),
+        ("anthropic", "poet", True, "anthropic"),
+        ("simulated", "poet", False, "simulated"),
+        ("claude-code", "general-purpose", False, "claude-code"),
+        ("command", "general-purpose", True, "command"),
+        ("command", "poet", False, "command"),
     ],
 )
-def test_choice(wanted: str, has_run: bool, chosen: str) -> None:
-    assert choose_backend(wanted, has_run=has_run) == chosen
+def test_choice(wanted: str, agent_type: str, has_run: bool, chosen: str) -> None:
+    assert backend_choice(OWN)(wanted, agent_type, has_run) == chosen
+
+
+def test_a_type_that_no_file_defines_has_the_backend_of_the_general_one() -> None:
+    assert backend_choice({"general-purpose": "simulated"})("auto", "nobody-knows", False) == "simulated"
 
 
 @pytest.mark.parametrize(
