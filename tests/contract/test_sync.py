@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -46,12 +47,14 @@ def client(connect: Callable[[], Client]) -> Iterator[Client]:
 
 
 @pytest.fixture
-def path(tmp_path: Path, client: Client, request: pytest.FixtureRequest) -> Path:
-    """A plan file whose plan is known by the name of the test."""
+def path(tmp_path: Path, client: Client, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A plan file whose plan is known by the name of the test, and cancelled at its end."""
     path = tmp_path / "plan.md"
     path.write_bytes(PLAN.encode())
-    client.submit(SubmitRequest(text=PLAN, name=request.node.name, workdir=str(tmp_path)))
-    return path
+    stored = client.submit(SubmitRequest(text=PLAN, name=request.node.name, workdir=str(tmp_path)))
+    yield path
+    with contextlib.suppress(Conflict):  # it is over
+        client.request("cancel_plan", plan_id=stored.plan_id, reason="the test is over")
 
 
 @pytest.fixture
