@@ -30,6 +30,9 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _CONNECT_TIMEOUT_S = 5.0
+
+#: Longest wait for a call that is under way when Ray is to end; one that waits for a dead GCS takes a minute.
+_CALL_END_S = 5.0
 _MEBIBYTE = 2**20
 
 
@@ -70,7 +73,7 @@ class OwnRay:
         self._home = home
         self._head: RayHead | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray")
-        self._calls: ThreadPoolExecutor  # of the Ray that runs now; a call may hang in the one before
+        self._calls = _call_thread()  #: of the Ray that runs now; a call may hang in the one before
         self._dashboard_thread = ThreadPoolExecutor(
             1, thread_name_prefix="ray-dashboard", initializer=_lower_priority
         )
@@ -101,7 +104,6 @@ class OwnRay:
         )
         self._head = RayHead(options)
         self._head.start()
-        self._calls = ThreadPoolExecutor(1, thread_name_prefix="ray-calls")
         self.address = self._head.address
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
@@ -141,7 +143,8 @@ class OwnRay:
         assert head is not None
         if head.is_dead(RAYLET):
             log.error("the raylet has died and every actor with it; Ray is started again")
-            await self._on_thread(head.stop)
+            await self._stop_head(head)
+            self._calls = _call_thread()
             if dashboard_start is not None:
                 await asyncio.wait({dashboard_start})  # given up by the stop
                 self._dashboard_start, self.dashboard_url = None, ""
@@ -160,10 +163,21 @@ class OwnRay:
         head, self._head = self._head, None
         try:
             if head is not None:
-                await self._on_thread(head.stop)
+                await self._stop_head(head)
         finally:
             self._home.remove_gcs_folders()
             self._home.remove_ray_folder()
+
+    async def _stop_head(self, head: RayHead) -> None:
+        """Stop it once nobody asks it: a process that asks a Ray which has ended is ended by it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CALL_END_S):
+                await asyncio.to_thread(self._calls.shutdown, cancel_futures=True)
+        await self._on_thread(head.stop)
+
+
+def _call_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="ray-calls")
 
 
 class JoinedRay:
