@@ -29,6 +29,7 @@ from orchestrator.runtime.service import Service
 from orchestrator.settings import Settings, load_settings
 from orchestrator.stack import require_stack
 from orchestrator.status_views import StatusView
+from orchestrator.store.crypto import known_keys
 from orchestrator.store.embedded import attach
 from orchestrator.store.engine import make_engine
 from orchestrator.store.urls import settings_urls
@@ -82,6 +83,7 @@ async def aconnect(address: str | None = None, home: Path | str | None = None) -
         scheduler=RayScheduler(),
         routing=Routing.from_settings(settings),
         settings=settings,
+        keys=known_keys(settings),
     )
     return AsyncOrchestrator(service)
 

@@ -83,6 +83,7 @@ class Executor:
                 model=kind.model,
                 prompt=kind.prompt,
                 tools=kind.tools,
+                keys=config.keys,
             ),
             leases=self._renewal,
             backends=make_backends(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.settings import Pool, Settings
+from orchestrator.store.crypto import FieldKeys
 
 NAMESPACE = "orchestrator"
 SCHEDULER = "scheduler"
@@ -29,7 +30,7 @@ CONCURRENCY = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorConfig:
-    """What every actor is made with; the URLs hold passwords and are never shown.
+    """What every actor is made with; the URLs hold passwords and are never shown, nor are the keys.
 
     Attributes:
         service_url: libpq URL of the service role.
@@ -38,6 +39,7 @@ class ActorConfig:
         cluster_id: identity of this Ray cluster; attempts of another one are not ours to send again.
         records: folder on each node for the launcher's records.
         workspaces: folder on each node for homes, temporary files and scratch folders.
+        keys: encrypt and decrypt transcripts.
         backends: what the files of the agent types name, by agent type.
     """
 
@@ -48,6 +50,7 @@ class ActorConfig:
     cluster_id: str
     records: Path
     workspaces: Path
+    keys: FieldKeys
     backends: Mapping[str, str] = field(default_factory=dict)
 
 

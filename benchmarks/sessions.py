@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import multiprocessing
 import os
 import resource
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -106,8 +104,7 @@ class MemoryAttempts:
         """Note when the model said its first words, in ms since the start of the attempt."""
         for chunk in chunks:
             if chunk.token not in self.first_ms:
-                lines = map(json.loads, zlib.decompress(chunk.data).splitlines())
-                spoken = [offset_ms for offset_ms, stream, _ in lines if stream == "model"]
+                spoken = [offset_ms for offset_ms, stream, _ in chunk.lines if stream == "model"]
                 self.first_ms.update({chunk.token: spoken[0]} if spoken else {})
 
 

@@ -30,6 +30,7 @@ from actors.scheduler import Scheduler
 from benchmarks.actors import FixedPools, IdleExecutor, ReferenceExecutor, ReferenceScheduler, Shape, node_id
 from orchestrator.runtime.scheduling import ExecutorInfo
 from orchestrator.settings import Settings, load_settings
+from orchestrator.store.crypto import FieldKeys, new_key
 from orchestrator.store.migrate import prepare
 from orchestrator.store.urls import DatabaseUrls
 from tests.support.postgres import running_server
@@ -223,6 +224,7 @@ def make_config(folder: Path, urls: DatabaseUrls, *, concurrency: int) -> ActorC
         cluster_id="measured",
         records=folder / "records",
         workspaces=folder / "workspaces",
+        keys=FieldKeys([new_key()]),
     )
 
 

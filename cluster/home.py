@@ -1,7 +1,7 @@
 """What the Host keeps in ORCHESTRATOR_HOME besides the database: its lock, secrets, identity, Ray's folders.
 
 One Host a home: whoever holds `host.lock` may write and remove everything named here, nobody else may.
-Secrets are readable by their owner alone and are never changed once made.
+Secrets are readable by their owner alone and never changed once made; but see `cluster.encryption`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from pathlib import Path
 
 from actors.joining import RAY_TOKEN_FILE
 from orchestrator.errors import EnvironmentFault
+from orchestrator.settings import Settings
 from orchestrator.stack import TOKEN_FILE, read_stack
+from orchestrator.store.crypto import KEYS_FILE, FieldKeys, known_keys, new_key
 from orchestrator.store.embedded_os import acquire_lock
 
 LOCK_FILE = "host.lock"
@@ -67,6 +69,16 @@ class HostHome:
     def cluster_id(self) -> str:
         """Return the identity of our own Ray over all its starts."""
         return self._once(CLUSTER_ID_FILE, uuid.uuid4().hex)
+
+    def keys(self, settings: Settings) -> FieldKeys:
+        """Return the keys of the encryption: those of the settings, else of the home.
+
+        Raises:
+            SettingsError: a key is malformed.
+        """
+        if not settings.encryption.keys.get_secret_value():
+            self._once(KEYS_FILE, new_key())
+        return known_keys(settings)
 
     def folder(self, name: str) -> Path:
         """Return a folder of the home."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from actors.options import ActorConfig
     from cluster.supervise import Supervisor
     from orchestrator.runtime.service import Service
+    from orchestrator.store.crypto import FieldKeys
     from orchestrator.views import SubmitRequest
 
 log = structlog.get_logger(__name__)
@@ -198,6 +199,7 @@ class Host:
             records=self._home.folder("records"),
             workspaces=self._home.folder("workspaces"),
             backends=self._backends,
+            keys=self._home.keys(self._settings),
         )
 
     # --- mode `run`
@@ -213,7 +215,9 @@ class Host:
         """Work on the plan of the command line, and end with it."""
         from cluster.stdio import Dialogue
 
-        async with _open_service(urls.api, scheduler=self._scheduler, settings=self._settings) as service:
+        keys = self._home.keys(self._settings)
+        made = _open_service(urls.api, scheduler=self._scheduler, settings=self._settings, keys=keys)
+        async with made as service:
             dialogue = Dialogue(service=service, progress=self._progress, has_started=self._first_start)
             await dialogue.run(await self._request.get())
 
@@ -300,9 +304,11 @@ async def _exhaust(items: AsyncIterator[object]) -> None:
 
 
 @asynccontextmanager
-async def _open_service(url: str, *, scheduler: SchedulerPort, settings: Settings) -> AsyncIterator[Service]:
+async def _open_service(
+    url: str, *, scheduler: SchedulerPort, settings: Settings, keys: FieldKeys
+) -> AsyncIterator[Service]:
     make = await asyncio.to_thread(_import_service)
-    service = make(url, scheduler, settings)
+    service = make(url, scheduler, settings, keys)
     try:
         yield service
     finally:
@@ -314,10 +320,10 @@ def _import_service() -> Any:
     from orchestrator.runtime.service import Service
     from orchestrator.store.engine import make_engine
 
-    def make(url: str, scheduler: SchedulerPort, settings: Settings) -> Service:
+    def make(url: str, scheduler: SchedulerPort, settings: Settings, keys: FieldKeys) -> Service:
         engine = make_engine(url, name="orchestrator-host")
         routing = Routing.from_settings(settings)
-        return Service(engine=engine, scheduler=scheduler, routing=routing, settings=settings)
+        return Service(engine=engine, scheduler=scheduler, routing=routing, settings=settings, keys=keys)
 
     return make
 

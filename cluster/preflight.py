@@ -27,8 +27,10 @@ from orchestrator.settings import Settings
 from orchestrator.stack import TOKEN_FILE, read_stack
 from orchestrator.store import migrate, roles
 from orchestrator.store.address import record_path
+from orchestrator.store.crypto import KEYS_FILE, known_keys
 from orchestrator.store.embedded import attach
 from orchestrator.store.embedded_layout import wheel_binaries
+from orchestrator.store.rotation import key_ids_in_use
 from orchestrator.store.urls import DatabaseUrls, settings_urls
 
 DISTRIBUTION = "coditect-orchestrator"
@@ -154,7 +156,7 @@ def check_home(settings: Settings) -> Iterator[Check]:
 
 def check_secrets(settings: Settings) -> Iterator[Check]:
     """Are the files that hold secrets readable by their owner alone?"""
-    files = [settings.home / name for name in (TOKEN_FILE, RAY_TOKEN_FILE)]
+    files = [settings.home / name for name in (TOKEN_FILE, RAY_TOKEN_FILE, KEYS_FILE)]
     files.append(record_path(settings.home))
     if settings.file is not None:
         files.append(settings.file)
@@ -292,6 +294,37 @@ def _has_roles(urls: DatabaseUrls) -> bool:
         return known.fetchone() is not None
 
 
+def check_encryption(settings: Settings) -> Iterator[Check]:
+    """Are the keys there under which the transcripts are encrypted?"""
+    keys = known_keys(settings)
+    if keys.newest_id is None:
+        yield _ok("encryption", "no key yet; the first start makes one")
+    else:
+        yield _ok("encryption", f"transcripts are encrypted under the key {keys.newest_id}")
+    lost = sorted(_key_ids_in_use(settings) - {*keys.ids})
+    if lost:
+        yield Check(
+            name="encryption",
+            state=CheckState.WARN,
+            what=f"Transcripts are encrypted under keys that are lost: {', '.join(lost)}.",
+            why="Nobody can read them.",
+            remedy=f"Bring back a copy of {settings.home / KEYS_FILE}, or add the keys to `encryption.keys`.",
+        )
+
+
+def _key_ids_in_use(settings: Settings) -> set[str]:
+    """Return the ids of the keys in the database; none if it does not run or is not prepared."""
+    if settings.database.is_embedded:
+        address = attach(settings.home)
+        urls = address.urls() if address else None
+    else:
+        urls = settings_urls(settings.database)
+    if urls is None or migrate.check(urls):
+        return set()
+    with roles.connect(urls.service) as connection:
+        return {*key_ids_in_use(connection)}
+
+
 def _faults(urls: DatabaseUrls, *, what: str) -> Iterator[Check]:
     found = migrate.check(urls)
     yield from (fault("database", error) for error in found)
@@ -389,6 +422,7 @@ CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "stack": check_stack,
     "ports": check_ports,
     "database": check_database,
+    "encryption": check_encryption,
     "credentials": check_credentials,
     "claude code": check_claude_code,
     "shared memory": check_shared_memory,

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from orchestrator.core.commands import RowCommand
 from orchestrator.core.events import (
@@ -151,13 +151,17 @@ class Transcript(Protocol):
         """Add text. `stream` is `stdout`, `stderr`, `model`, `tool` or `note`."""
 
 
+#: Milliseconds since the start of the attempt, the stream, the text.
+TranscriptLine: TypeAlias = tuple[int, str, str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptChunk:
-    """A compressed piece of a transcript: zlib over lines `[offset_ms, stream, text]`."""
+    """A piece of a transcript, to be stored as one row. `seq` counts the pieces of the token from 1."""
 
     token: int
     seq: int
-    data: bytes
+    lines: Sequence[TranscriptLine]
 
 
 class Process(Protocol):

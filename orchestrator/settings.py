@@ -312,6 +312,13 @@ class Metrics(Section):
     """Time between two rows of `orchestrator_state`."""
 
 
+class Encryption(Section):
+    """Under which keys transcripts are encrypted in the database."""
+
+    keys: SecretStr = SecretStr("")
+    """Keys with blanks between them, the newest first, each 32 bytes in base64; empty = made in the home."""
+
+
 class Logging(Section):
     """What is logged."""
 
@@ -358,6 +365,7 @@ class Settings(BaseSettings):
     governor: Governor = Governor()
     routing: RoutingTables = RoutingTables()
     metrics: Metrics = Metrics()
+    encryption: Encryption = Encryption()
     logging: Logging = Logging()
 
     @property

@@ -53,6 +53,7 @@ class HttpFront:
             scheduler=RayScheduler(),
             routing=Routing.from_settings(settings),
             settings=settings,
+            keys=self._config.keys,
         )
         try:
             yield service

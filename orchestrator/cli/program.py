@@ -13,6 +13,7 @@ from orchestrator.cli import (
     controls,
     decompose,
     deps,
+    encryption,
     imports,
     lint,
     orient,
@@ -84,6 +85,7 @@ def make_app() -> typer.Typer:
     for command in _COMMANDS:
         app.command(command.__name__.rstrip("_"))(command)
     app.add_typer(sync.sync)
+    app.add_typer(encryption.encryption)
     return app
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +25,7 @@ from orchestrator.ports import (
     Outcome,
     SessionCancelled,
     TranscriptChunk,
+    TranscriptLine,
     Usage,
     Workspace,
     WorkspaceProvider,
@@ -109,7 +108,7 @@ class TranscriptBuffer:
     began_s: float = field(default_factory=time.monotonic)
     seq: int = 0
     chars: int = 0
-    lines: list[list[object]] = field(default_factory=list)
+    lines: list[TranscriptLine] = field(default_factory=list)
 
     def write(self, stream: str, text: str) -> None:
         """Add text; beyond the limit it is left out."""
@@ -119,7 +118,7 @@ class TranscriptBuffer:
         self.chars += len(text)
         if len(text) > left:
             text = f"{text[:left]}\n[transcript limit of {TRANSCRIPT_CHARS_MAX} characters reached]\n"
-        self.lines.append([int((time.monotonic() - self.began_s) * 1000), stream, storable(text)])
+        self.lines.append((int((time.monotonic() - self.began_s) * 1000), stream, storable(text)))
 
     def take(self) -> TranscriptChunk | None:
         """Return what was collected as a chunk, or None."""
@@ -127,8 +126,7 @@ class TranscriptBuffer:
             return None
         lines, self.lines = self.lines, []
         self.seq += 1
-        data = zlib.compress("\n".join(json.dumps(line) for line in lines).encode(), level=1)
-        return TranscriptChunk(token=self.token, seq=self.seq, data=data)
+        return TranscriptChunk(token=self.token, seq=self.seq, lines=lines)
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ from orchestrator.runtime.submission import Submissions, until_task
 from orchestrator.settings import Settings
 from orchestrator.status_views import StatusView
 from orchestrator.store import event_views, plan_views, plans, task_views, transcripts
+from orchestrator.store.crypto import NO_KEYS, FieldKeys
 from orchestrator.store.engine import Connection, Engine, libpq_url, tenant_transaction
 from orchestrator.store.listener import EventListener
 from orchestrator.store.past_attempts import past_attempts
@@ -86,6 +87,7 @@ class Service:
         engine: connects as the role `api`; row level security keeps tenants apart.
         scheduler: where changes are asked for.
         routing: decides the agent type of every leaf of a new plan.
+        keys: decrypt transcripts.
     """
 
     def __init__(
@@ -96,12 +98,14 @@ class Service:
         routing: Routing,
         settings: Settings,
         tenant_id: str = "local",
+        keys: FieldKeys = NO_KEYS,
     ) -> None:
         self._engine = engine
         self._scheduler = scheduler
         self._routing = routing
         self._settings = settings
         self._tenant_id = tenant_id
+        self._keys = keys
         self._listener = EventListener(libpq_url(engine))
         self._submissions = Submissions(
             transaction=self._transaction,
@@ -344,7 +348,7 @@ class Service:
         """Return what the attempts of a task said; `token` keeps one attempt. Raises NotFound."""
         async with self._transaction() as connection:
             await task_views.require_task(connection, task_id)
-            return await transcripts.task_logs(connection, task_id, token=token)
+            return await transcripts.task_logs(connection, task_id, token=token, keys=self._keys)
 
     # --- what happened, and how it goes
 

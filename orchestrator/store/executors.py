@@ -8,6 +8,7 @@ its snapshot also shows what came from a connection of ours that broke.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +22,10 @@ from orchestrator.core.words import AttemptKind
 from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import TOOLS, Assignment, Outcome, SessionLimits, TranscriptChunk
 from orchestrator.store.arrays import array, words
+from orchestrator.store.crypto import NO_KEYS, FieldKeys
 from orchestrator.store.hot import PLAN_ONCE, UNACKNOWLEDGED_MS, HotConnection, hang_up, unavailable
 from orchestrator.store.surroundings import SURROUNDINGS_SQL, surroundings_of
+from orchestrator.store.transcript_chunks import fold
 from orchestrator.surroundings import Surroundings
 
 #: What stored starts are to do. Most tasks leave most of it empty, and NULL is read faster than empty JSON.
@@ -85,9 +88,10 @@ ON CONFLICT (token) DO NOTHING RETURNING token
 _STORED_SQL = "SELECT token FROM results WHERE token = ANY(%(tokens)s::bigint[])"
 
 _CHUNKS_SQL = """
-INSERT INTO transcript_chunks (token, tenant_id, seq, bytes)
-SELECT u.token, a.tenant_id, u.seq, u.bytes
-FROM unnest(%(tokens)s::bigint[], %(seqs)s::int[], %(bytes)s::bytea[]) AS u(token, seq, bytes)
+INSERT INTO transcript_chunks (token, tenant_id, seq, key_id, bytes)
+SELECT u.token, a.tenant_id, u.seq, u.key_id, u.bytes
+FROM unnest(%(tokens)s::bigint[], %(seqs)s::int[], %(key_ids)s::text[], %(bytes)s::bytea[])
+    AS u(token, seq, key_id, bytes)
     JOIN attempts AS a USING (token)
 ON CONFLICT (token, seq) DO NOTHING
 """
@@ -95,6 +99,11 @@ ON CONFLICT (token, seq) DO NOTHING
 _BEAT_SQL = """
 UPDATE leases SET beat = beat + 1 WHERE token = ANY(%(tokens)s::bigint[]) RETURNING token, cancel_reason
 """
+
+#: Characters of transcripts that are compressed and encrypted on the loop; more would hold it up. A chunk
+#: costs as much as so many characters, however small it is.
+_FOLDED_AT_ONCE_MAX = 50_000
+_CHUNK_CHARS = 1_000
 
 #: Backends that no context pack is made for.
 _NO_MODEL = frozenset({"command", "simulated"})
@@ -129,9 +138,10 @@ class ExecutorStore:
         node_id: Ray's id of the node where its sessions run.
         limits: of an attempt whose task names none of its own.
         model, prompt, tools: of the agent type; an empty model takes the backend's default.
+        keys: encrypt transcripts; without any they are compressed only.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - who the executor is, and what its agent type says
         self,
         url: str,
         *,
@@ -142,6 +152,7 @@ class ExecutorStore:
         model: str = "",
         prompt: str = "",
         tools: tuple[str, ...] = TOOLS,
+        keys: FieldKeys = NO_KEYS,
     ) -> None:
         self._executor = executor
         self._incarnation = incarnation
@@ -150,6 +161,7 @@ class ExecutorStore:
         self._model = model
         self._prompt = prompt
         self._tools = tools
+        self._keys = keys
         self._connection = HotConnection(
             url, name=f"orchestrator-{executor}", row_factory=dict_row, options=PLAN_ONCE, autocommit=True
         )
@@ -237,6 +249,7 @@ class ExecutorStore:
 
     async def save_chunks(self, chunks: Sequence[TranscriptChunk]) -> None:
         """Store pieces of transcripts; losing the last second of one is bearable, so no flush is awaited."""
+        stored = await self._folded(chunks)
         async with self._connection.use() as connection, connection.transaction():
             await connection.execute("SET LOCAL synchronous_commit = off")
             await connection.execute(
@@ -244,9 +257,17 @@ class ExecutorStore:
                 {
                     "tokens": array([chunk.token for chunk in chunks]),
                     "seqs": array([chunk.seq for chunk in chunks]),
-                    "bytes": [chunk.data for chunk in chunks],
+                    "key_ids": words([key_id for key_id, _ in stored]),
+                    "bytes": [data for _, data in stored],
                 },
             )
+
+    async def _folded(self, chunks: Sequence[TranscriptChunk]) -> list[tuple[str | None, bytes]]:
+        """Compress and encrypt; what takes longer than a moment is done beside the loop."""
+        chars = sum(len(text) for chunk in chunks for _, _, text in chunk.lines)
+        if chars + _CHUNK_CHARS * len(chunks) < _FOLDED_AT_ONCE_MAX:
+            return fold(chunks, keys=self._keys)
+        return await asyncio.to_thread(fold, chunks, keys=self._keys)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -1,40 +1,33 @@
-"""Transcripts: what sessions said while they ran, kept as compressed chunks of JSON lines.
-
-A chunk is zlib over lines `[offset_ms, stream, text]`; executors write them, readers unfold them.
-"""
+"""Transcripts as front ends read them: what sessions said while they ran, attempt by attempt."""
 
 from __future__ import annotations
 
-import json
-import zlib
-from collections.abc import Iterator
-from typing import Any
-
 from sqlalchemy import select, true
 
+from orchestrator.store.crypto import FieldKeys
 from orchestrator.store.engine import Connection
 from orchestrator.store.tables import attempts, transcript_chunks
+from orchestrator.store.transcript_chunks import unfold
 from orchestrator.views import LogView
 
 
-async def task_logs(connection: Connection, task_id: int, *, token: int | None) -> tuple[LogView, ...]:
-    """Return what the attempts of a task said, oldest first; `token` keeps one attempt."""
+async def task_logs(
+    connection: Connection, task_id: int, *, token: int | None, keys: FieldKeys
+) -> tuple[LogView, ...]:
+    """Return what the attempts of a task said, oldest first; `token` keeps one attempt.
+
+    In the place of a chunk whose key is not among `keys` stands a note that says so.
+    """
     a, c = attempts.c, transcript_chunks.c
     query = (
-        select(a.token, a.number, a.kind, c.bytes)
+        select(a.token, a.number, a.kind, c.key_id, c.bytes)
         .join(transcript_chunks, c.token == a.token)
         .where(a.task_id == task_id, a.token == token if token is not None else true())
-        .where(c.key_id.is_(None))  # an encrypted chunk is not for this reader
         .order_by(a.token, c.seq)
     )
     rows = await connection.execute(query)
     return tuple(
-        LogView(token=attempt, number=number, kind=kind, **line)
-        for attempt, number, kind, chunk in rows
-        for line in _lines(chunk)
+        LogView(token=attempt, number=number, kind=kind, offset_ms=offset_ms, stream=stream, text=text)
+        for attempt, number, kind, key_id, stored in rows
+        for offset_ms, stream, text in unfold(key_id, stored, keys=keys)
     )
-
-
-def _lines(chunk: bytes) -> Iterator[dict[str, Any]]:
-    for line in zlib.decompress(chunk).splitlines():
-        yield dict(zip(("offset_ms", "stream", "text"), json.loads(line), strict=True))

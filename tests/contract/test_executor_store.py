@@ -11,7 +11,9 @@ from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.errors import DatabaseUnavailable
 from orchestrator.ports import Outcome, SessionLimits, TranscriptChunk, Usage
 from orchestrator.runtime.executing import TranscriptBuffer, _storable
+from orchestrator.store.crypto import NO_KEYS
 from orchestrator.store.executors import Beats, ExecutorStore
+from orchestrator.store.transcript_chunks import unfold
 from orchestrator.store.urls import DatabaseUrls
 from tests.support.commit_proxy import Fate, commit_proxy
 from tests.support.rows import Rows, end, frozen, lease, make_store
@@ -157,9 +159,10 @@ async def test_a_piece_of_a_transcript_is_stored_once(stage: Stage) -> None:
     chunk = buffer.take()
     assert chunk is not None
     for _ in range(2):
-        await stage.x1.save_chunks([chunk, TranscriptChunk(token=99, seq=1, data=b"")])
+        await stage.x1.save_chunks([chunk, TranscriptChunk(token=99, seq=1, lines=[])])
     (row,) = stage.rows.all("SELECT token, seq, bytes FROM transcript_chunks")
-    assert row == {"token": 7, "seq": 1, "bytes": chunk.data}
+    assert (row["token"], row["seq"]) == (7, 1)
+    assert [text for _, _, text in unfold(None, row["bytes"], keys=NO_KEYS)] == ["hello \ufffd \ufffd"]
 
 
 async def test_a_result_whose_commit_was_cut_is_stored_once(stage: Stage) -> None:

@@ -18,6 +18,7 @@ from orchestrator.errors import DatabaseUnavailable
 from orchestrator.runtime.outcomes import Aggregator, fold_outcomes
 from orchestrator.settings import Settings
 from orchestrator.store.affinity import PostgresOutcomes
+from orchestrator.store.crypto import NO_KEYS
 from orchestrator.store.urls import DatabaseUrls
 
 TIMEOUT_S = 20.0
@@ -228,6 +229,7 @@ async def test_the_actor_takes_outcomes_as_they_come_and_outlives_its_connection
         cluster_id="test",
         records=tmp_path,
         workspaces=tmp_path,
+        keys=NO_KEYS,
     )
     metrics = Metrics(config)
     try:

@@ -115,7 +115,7 @@ def test_a_daemon_serves_http_and_the_dashboard_on_this_machine_alone(cli: Comma
             f"{stack.dashboard_url}/api/version", headers={"Authorization": f"Bearer {token}"}
         )
         assert json.load(urllib.request.urlopen(request, timeout=60))["ray_version"]
-        for name in ("stack.json", "token", "ray-token", "postgres.json"):
+        for name in ("stack.json", "token", "ray-token", "encryption-keys", "postgres.json"):
             assert stat.S_IMODE((cli.home / name).stat().st_mode) == 0o600
         assert listed_actors(cli, stack.dashboard_url) >= {"scheduler", "pools", "metrics"}
         sockets = listening_sockets(set(cli.processes()))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.settings import Settings
+from orchestrator.store.crypto import FieldKeys, new_key
 from orchestrator.store.urls import DatabaseUrls
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def actor_config(home: Path, urls: DatabaseUrls, settings: Settings) -> ActorCon
         cluster_id="test",
         records=home / "records",
         workspaces=home / "workspaces",
+        keys=FieldKeys([new_key()]),
     )
     for folder in (config.records, config.workspaces):
         folder.mkdir(exist_ok=True)

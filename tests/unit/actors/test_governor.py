@@ -8,13 +8,14 @@ from actors.governor import Governor, governor_policy
 from actors.options import ActorConfig, governor_name
 from orchestrator.grant_ports import GrantDemand, Headroom
 from orchestrator.settings import Settings
+from orchestrator.store.crypto import NO_KEYS
 
 
 def governor(home: Path) -> Governor:
     settings = Settings(home=home, governor={"at_once_max": 3, "start_per_s": 100.0})
     config = ActorConfig(
         settings=settings, service_url="", direct_url="", api_url="", cluster_id="c", records=home,
-        workspaces=home,
+        workspaces=home, keys=NO_KEYS,
     )  # fmt: skip
     return Governor(config, "anthropic")
 

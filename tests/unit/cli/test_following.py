@@ -234,7 +234,7 @@ def test_piped_there_is_one_line_for_each_event_that_people_need(
 def test_the_summary_names_reasons_remedies_logs_and_the_place(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    log = {"token": 5, "number": 1, "kind": "work", "offset_ms": 0, "stream": "stdout"}
+    log = {"token": 5, "number": 1, "kind": "work", "seq": 1, "offset_ms": 0, "stream": "stdout"}
     logs = {"kind": "logs", "task_key": "A.2", "items": [{**log, "text": "cc: no such file\nmake: stop\n"}]}
     progress = _follow(*STARTED, *FIRST_DONE, *SECOND_FAILED, *THIRD_HELD, logs, _ended("stalled"))
     write_summary(progress, output=Output())

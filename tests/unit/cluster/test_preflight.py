@@ -19,6 +19,7 @@ from cluster.preflight import Check, CheckState, run_checks
 from orchestrator import __version__
 from orchestrator.settings import Settings
 from orchestrator.stack import Stack, process_start_time, write_stack
+from orchestrator.store.crypto import KEYS_FILE, FieldKeys, new_key, write_keys
 
 
 @pytest.fixture(autouse=True)
@@ -102,14 +103,28 @@ def test_a_full_disk(
     assert check.state is state
 
 
-def test_readable_secrets_are_a_warning(tmp_path: Path) -> None:
-    token = tmp_path / "token"
+@pytest.mark.parametrize("name", ["token", KEYS_FILE])
+def test_readable_secrets_are_a_warning(tmp_path: Path, name: str) -> None:
+    token = tmp_path / name
     token.write_text("x")
     token.chmod(0o644)
     (check,) = found(run_checks(settings(tmp_path)), "secrets")
     assert check.remedy == f"Run `chmod 600 {token}`."
     token.chmod(0o600)
     assert found(run_checks(settings(tmp_path)), "secrets") == []
+
+
+def test_the_encryption_key_is_named_by_its_id_alone_and_a_malformed_one_is_a_failure(tmp_path: Path) -> None:
+    (none,) = found(run_checks(settings(tmp_path)), "encryption")
+    assert (none.state, "no key yet" in none.what) == (CheckState.OK, True)
+    key = new_key()
+    write_keys(tmp_path, [key])
+    (known,) = found(run_checks(settings(tmp_path)), "encryption")
+    assert (known.state, str(FieldKeys([key]).newest_id) in known.what) == (CheckState.OK, True)
+    write_keys(tmp_path, [key[:-4]])
+    (malformed,) = found(run_checks(settings(tmp_path)), "encryption")
+    assert malformed.state is CheckState.FAIL
+    assert key[:8] not in malformed.what + malformed.remedy
 
 
 def test_another_version_that_runs_is_a_warning(tmp_path: Path) -> None:

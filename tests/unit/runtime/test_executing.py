@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -374,9 +372,8 @@ async def test_draining_is_bounded(stage: Stage) -> None:
 # --- transcripts
 
 
-def _lines(chunks: Sequence[TranscriptChunk]) -> list[list[object]]:
-    text = "\n".join(zlib.decompress(chunk.data).decode() for chunk in chunks)
-    return [json.loads(line) for line in text.splitlines()]
+def _lines(chunks: Sequence[TranscriptChunk]) -> list[tuple[str, str]]:
+    return [(stream, text) for chunk in chunks for _, stream, text in chunk.lines]
 
 
 async def test_a_transcript_is_written_while_the_session_runs_and_ends_before_its_result(
@@ -389,10 +386,7 @@ async def test_a_transcript_is_written_while_the_session_runs_and_ends_before_it
     stage.backend.ends[1].set_result(DONE)
     await stage.stored(1)
     assert [chunk.seq for chunk in stage.store.chunks] == list(range(1, len(stage.store.chunks) + 1))
-    assert [line[1:] for line in _lines(stage.store.chunks)] == [
-        ["stdout", "session of 1\n"],
-        ["note", "the end"],
-    ]
+    assert _lines(stage.store.chunks) == [("stdout", "session of 1\n"), ("note", "the end")]
 
 
 def test_a_transcript_keeps_so_much_and_says_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,7 +396,7 @@ def test_a_transcript_keeps_so_much_and_says_where_it_ends(monkeypatch: pytest.M
         buffer.write("stdout", text)
     chunk = buffer.take()
     assert chunk is not None
-    texts = [line[2] for line in _lines([chunk])]
+    texts = [text for _, text in _lines([chunk])]
     assert texts == ["12345", "67890", "\n[transcript limit of 10 characters reached]\n"]
     assert buffer.take() is None
 
@@ -412,4 +406,4 @@ def test_a_transcript_holds_nothing_that_a_reader_cannot_send_on() -> None:
     buffer.write("stdout", "a\0b\ud800c")
     chunk = buffer.take()
     assert chunk is not None
-    assert _lines([chunk])[0][2] == "a\ufffdb\ufffdc"
+    assert _lines([chunk])[0][1] == "a\ufffdb\ufffdc"

@@ -1,0 +1,90 @@
+"""Rotation of keys: what is encrypted under an old key, or not at all, is encrypted under the newest one.
+
+It goes batch by batch, each a transaction of its own, so it may be interrupted at any time and goes on with
+what is left when it is begun again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+
+from orchestrator.store.arrays import array, words
+from orchestrator.store.crypto import FieldKeys
+from orchestrator.store.roles import connect
+
+#: Rows of a batch.
+BATCH = 200
+
+_NEXT_SQL = """
+SELECT token, seq, key_id, bytes FROM transcript_chunks
+WHERE (token, seq) > (%s, %s) AND key_id IS DISTINCT FROM %s
+ORDER BY token, seq LIMIT %s FOR UPDATE
+"""
+
+_UPDATE_SQL = """
+UPDATE transcript_chunks AS c SET key_id = u.key_id, bytes = u.bytes
+FROM unnest(%(tokens)s::bigint[], %(seqs)s::int[], %(key_ids)s::text[], %(bytes)s::bytea[])
+    AS u(token, seq, key_id, bytes)
+WHERE (c.token, c.seq) = (u.token, u.seq)
+"""
+
+_UNDER_SQL = "SELECT DISTINCT key_id FROM transcript_chunks WHERE key_id IS NOT NULL ORDER BY key_id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What a batch came to, in rows; `unreadable` stay as they are, because their key is lost."""
+
+    encrypted: int
+    unreadable: int
+
+
+def reencrypt(url: str, keys: FieldKeys, *, rows_max: int = BATCH) -> Iterator[Batch]:
+    """Encrypt everything under the newest key; yields after each batch is committed.
+
+    Args:
+        url: libpq URL of the service role.
+
+    Raises:
+        DatabaseUnavailable: the server does not answer; what was yielded is done.
+    """
+    with connect(url) as connection:
+        after = (0, 0)
+        while True:
+            with connection.transaction():
+                rows = connection.execute(_NEXT_SQL, (*after, keys.newest_id, rows_max)).fetchall()
+                encrypted = _replace(connection, rows, keys)
+            if not rows:
+                return
+            after = rows[-1][:2]
+            yield Batch(encrypted=encrypted, unreadable=len(rows) - encrypted)
+
+
+def key_ids_in_use(connection: psycopg.Connection[tuple[str]]) -> tuple[str, ...]:
+    """Return the ids of the keys under which anything is stored."""
+    return tuple(key_id for (key_id,) in connection.execute(_UNDER_SQL))
+
+
+def _replace(
+    connection: psycopg.Connection[tuple[int, int, str | None, bytes]],
+    rows: list[tuple[int, int, str | None, bytes]],
+    keys: FieldKeys,
+) -> int:
+    """Store rows anew under the newest key; return how many could be read."""
+    readable = [
+        (token, seq, *keys.seal(plain))
+        for token, seq, key_id, stored in rows
+        if (plain := keys.unseal(key_id, stored)) is not None
+    ]
+    if readable:
+        values = {
+            "tokens": array([token for token, _, _, _ in readable]),
+            "seqs": array([seq for _, seq, _, _ in readable]),
+            "key_ids": words([key_id for _, _, key_id, _ in readable]),
+            "bytes": [stored for _, _, _, stored in readable],
+        }
+        connection.execute(_UPDATE_SQL, values)
+    return len(readable)
