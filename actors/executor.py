@@ -10,7 +10,7 @@ import gc
 import os
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
@@ -27,6 +27,7 @@ from orchestrator.core.events import AttemptEnded
 from orchestrator.ports import MICROS, SessionLimits
 from orchestrator.routing import Routing
 from orchestrator.runtime.executing import Executing
+from orchestrator.runtime.redaction import Redaction, passwords_in, secrets_in
 from orchestrator.runtime.renewal import LeaseSettings, Renewal
 from orchestrator.sessions.config import session_config
 from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
@@ -96,6 +97,7 @@ class Executor:
             ),
             workspaces=SharedWorkspaces(root=config.workspaces),
             report=self._report,
+            redaction=Redaction(known_secrets(config)),
         )
         self._renewal.start()
         self._running = self._loop.create_task(self._executing.run(), name="executing")
@@ -190,6 +192,14 @@ def _die(running: asyncio.Task[None]) -> None:
     if not running.cancelled():
         log.critical("executor failed", exc_info=running.exception())
         os._exit(1)
+
+
+def known_secrets(config: ActorConfig) -> Iterator[str]:
+    """Yield what no transcript may show."""
+    yield from secrets_in(config.settings)
+    yield from config.keys.keys
+    for url in (config.service_url, config.direct_url, config.api_url):
+        yield from (url, *passwords_in(url))
 
 
 def grant_settings(settings: Settings) -> GrantSettings:

@@ -30,6 +30,7 @@ from orchestrator.ports import (
     Workspace,
     WorkspaceProvider,
 )
+from orchestrator.runtime.redaction import Redaction
 from orchestrator.text import storable, storable_json
 
 log = structlog.get_logger(__name__)
@@ -102,13 +103,15 @@ class Report(Protocol):
 
 @dataclass(slots=True)
 class TranscriptBuffer:
-    """Implements ports.Transcript: collects lines until they are flushed."""
+    """Implements ports.Transcript: collects lines, without secrets, until they are flushed."""
 
     token: int
+    redaction: Redaction = field(default_factory=Redaction)
     began_s: float = field(default_factory=time.monotonic)
     seq: int = 0
     chars: int = 0
     lines: list[TranscriptLine] = field(default_factory=list)
+    waiting: dict[str, str] = field(default_factory=dict)  #: by stream: text that may become a secret
 
     def write(self, stream: str, text: str) -> None:
         """Add text; beyond the limit it is left out."""
@@ -118,7 +121,18 @@ class TranscriptBuffer:
         self.chars += len(text)
         if len(text) > left:
             text = f"{text[:left]}\n[transcript limit of {TRANSCRIPT_CHARS_MAX} characters reached]\n"
-        self.lines.append((int((time.monotonic() - self.began_s) * 1000), stream, storable(text)))
+        told, self.waiting[stream] = self.redaction.split(self.waiting.get(stream, "") + storable(text))
+        self._tell(stream, told)
+
+    def finish(self) -> None:
+        """Add what has waited for more; nothing more comes."""
+        for stream, text in self.waiting.items():
+            self._tell(stream, self.redaction.whole(text))
+        self.waiting.clear()
+
+    def _tell(self, stream: str, text: str) -> None:
+        if text:
+            self.lines.append((int((time.monotonic() - self.began_s) * 1000), stream, text))
 
     def take(self) -> TranscriptChunk | None:
         """Return what was collected as a chunk, or None."""
@@ -145,6 +159,7 @@ class Executing:
     Args:
         backends: by name.
         workspaces: where the sessions of real backends work.
+        redaction: takes secrets out of what sessions say; by default what looks like one.
     """
 
     def __init__(
@@ -155,12 +170,14 @@ class Executing:
         backends: Mapping[str, Backend],
         workspaces: WorkspaceProvider,
         report: Report,
+        redaction: Redaction | None = None,
     ) -> None:
         self._store = store
         self._leases = leases
         self._backends = backends
         self._workspaces = workspaces
         self._report = report
+        self._redaction = redaction or Redaction()
         self._seen: dict[int, None] = {}  #: oldest first
         self._sessions: dict[int, _Session] = {}
         self._to_start: list[int] = []
@@ -276,7 +293,8 @@ class Executing:
             self.cancel(token, self._wishes.pop(token))
 
     def _open(self, assignment: Assignment) -> None:
-        session = _Session(assignment=assignment, transcript=TranscriptBuffer(assignment.token))
+        transcript = TranscriptBuffer(assignment.token, self._redaction)
+        session = _Session(assignment=assignment, transcript=transcript)
         self._sessions[assignment.token] = session
         session.task = asyncio.create_task(self._run_session(session), name=f"session {assignment.key}")
         session.task.add_done_callback(lambda _: self._note_end(session))
@@ -286,6 +304,7 @@ class Executing:
             del self._sessions[session.assignment.token]
             self._changed.set()
         else:
+            session.transcript.finish()
             self._ended.append(session)
             self._work.set()
 
@@ -323,7 +342,7 @@ class Executing:
         ended, self._ended = self._ended, []
         if not ended:
             return []
-        results = [(session.assignment.token, _storable(_outcome_of(session))) for session in ended]
+        results = [(session.assignment.token, self._storable_outcome_of(session)) for session in ended]
         taken = [session.transcript.take() for session in ended]
         await self._save_chunks([chunk for chunk in taken if chunk is not None])
         stored = await _patiently(lambda: self._store.save_results(results))
@@ -332,6 +351,9 @@ class Executing:
             del self._sessions[token]
         self._changed.set()
         return [_report_of(token, outcome) for token, outcome in results if token in stored]
+
+    def _storable_outcome_of(self, session: _Session) -> Outcome:
+        return _storable(_without_secrets(_outcome_of(session), self._redaction))
 
     async def _flush_for_ever(self) -> None:
         while True:
@@ -367,6 +389,13 @@ def _outcome_of(session: _Session) -> Outcome:
         log.error("session backend failed", token=session.assignment.token, exc_info=error)
         return _defect(error)
     return session.task.result()
+
+
+def _without_secrets(outcome: Outcome, redaction: Redaction) -> Outcome:
+    report = redaction.in_json(outcome.report)
+    assert report is None or isinstance(report, dict)
+    summary, detail = redaction.whole(outcome.summary), redaction.whole(outcome.detail)
+    return replace(outcome, summary=summary, detail=detail, report=report)
 
 
 def _storable(outcome: Outcome) -> Outcome:

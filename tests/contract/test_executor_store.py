@@ -155,14 +155,14 @@ async def test_whatever_a_session_says_can_be_stored_and_read(stage: Stage) -> N
 async def test_a_piece_of_a_transcript_is_stored_once(stage: Stage) -> None:
     await stage.leased(7)
     buffer = TranscriptBuffer(token=7)
-    buffer.write("stdout", "hello \0 \ud800")
+    buffer.write("stdout", "hello \0 \ud800\n")
     chunk = buffer.take()
     assert chunk is not None
     for _ in range(2):
         await stage.x1.save_chunks([chunk, TranscriptChunk(token=99, seq=1, lines=[])])
     (row,) = stage.rows.all("SELECT token, seq, bytes FROM transcript_chunks")
     assert (row["token"], row["seq"]) == (7, 1)
-    assert [text for _, _, text in unfold(None, row["bytes"], keys=NO_KEYS)] == ["hello \ufffd \ufffd"]
+    assert [text for _, _, text in unfold(None, row["bytes"], keys=NO_KEYS)] == ["hello \ufffd \ufffd\n"]
 
 
 async def test_a_result_whose_commit_was_cut_is_stored_once(stage: Stage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from orchestrator.ports import (
 )
 from orchestrator.runtime import executing as executing_module
 from orchestrator.runtime.executing import Executing, TranscriptBuffer
+from orchestrator.runtime.redaction import Redaction
 from orchestrator.workspace.shared import SharedWorkspaces
 from tests.support.memory import Signal
 from tests.support.sessions import assignment
@@ -397,13 +399,34 @@ def test_a_transcript_keeps_so_much_and_says_where_it_ends(monkeypatch: pytest.M
     chunk = buffer.take()
     assert chunk is not None
     texts = [text for _, text in _lines([chunk])]
-    assert texts == ["12345", "67890", "\n[transcript limit of 10 characters reached]\n"]
+    assert "".join(texts) == "1234567890\n[transcript limit of 10 characters reached]\n"
     assert buffer.take() is None
 
 
 def test_a_transcript_holds_nothing_that_a_reader_cannot_send_on() -> None:
     buffer = TranscriptBuffer(token=1)
-    buffer.write("stdout", "a\0b\ud800c")
+    buffer.write("stdout", "a\0b\ud800c\n")
     chunk = buffer.take()
     assert chunk is not None
-    assert _lines([chunk])[0][1] == "a\ufffdb\ufffdc"
+    assert _lines([chunk])[0][1] == "a\ufffdb\ufffdc\n"
+
+
+async def test_no_secret_is_stored_of_a_transcript_or_an_outcome(stage: Stage) -> None:
+    secret = "a secret that the settings hold"
+    stage.executing._redaction = Redaction([secret])
+    await stage.runs(1)
+    transcript = stage.executing._sessions[1].transcript
+    transcript.write("stdout", f"before {secret[:9]}")
+    await stage.store.signal.until(lambda: stage.store.chunks)  # a flush comes between the halves
+    transcript.write("stdout", f"{secret[9:]} after\n")
+    transcript.write("stderr", f"no end of line {secret}")
+    told = f"it is {secret}"
+    stage.backend.ends[1].set_result(replace(DONE, summary=told, detail=told, report={"files": [told]}))
+    await stage.stored(1)
+    assert _lines(stage.store.chunks)[1:] == [
+        ("stdout", "before [redacted] after\n"),
+        ("stderr", "no end of line [redacted]"),
+    ]
+    stored = stage.store.results[1]
+    assert (stored.summary, stored.detail) == ("it is [redacted]", "it is [redacted]")
+    assert stored.report == {"files": ["it is [redacted]"]}
