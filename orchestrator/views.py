@@ -227,11 +227,12 @@ class EventView(View):
 
 
 class LogView(View):
-    """A piece of a transcript. `offset_ms` counts from the start of the attempt."""
+    """Text of a transcript. `offset_ms` counts from the start of the attempt; `seq` counts its pieces."""
 
     token: int
     number: int
     kind: str
+    seq: int
     offset_ms: int
     stream: str
     text: str

@@ -28,10 +28,11 @@ async def logs(
     ref: TaskRef,
     plan: InPlan = "",
     token: Annotated[int | None, Query(ge=1, description="Token of the one attempt to show.")] = None,
+    after: Annotated[int, Query(ge=0, description="With `token`: only what follows this `seq`.")] = 0,
 ) -> Page[LogView]:
     """Return the transcripts of a task's attempts, oldest first."""
     task = await _task(service, ref, plan)
-    return Page(items=await service.logs(task.id, token=token))
+    return Page(items=await service.logs(task.id, token=token, after=after))
 
 
 @router.post(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,13 +10,13 @@ import typer
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
 from orchestrator.core.words import AttemptState, TaskState
-from orchestrator.errors import NotFound
+from orchestrator.errors import Interrupted, NotFound
 
 if TYPE_CHECKING:
     from orchestrator.cli.waiting import Wait
     from orchestrator.client import Client
     from orchestrator.status_views import StatusView
-    from orchestrator.views import AttemptView, PlanView, TaskDetail, TaskView
+    from orchestrator.views import AttemptView, LogView, PlanView, TaskDetail, TaskView
 
 _TITLE_WIDTH = 60
 
@@ -85,6 +85,9 @@ def logs(
     attempt: Annotated[
         int, typer.Option("--attempt", metavar="N", min=0, help="Only this attempt; 0 = all of them.")
     ] = 0,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the task has ended; --json: a line for each.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Print what the sessions of a task wrote.
@@ -95,18 +98,39 @@ def logs(
 
     output = Output(is_json=json)
     with connect() as client:
-        pieces = client.logs(_task(client, task, plan).id)
+        found = _task(client, task, plan)
+        if follow:
+            _follow(client, found, attempt=attempt, output=output)
+            return
+        pieces = client.logs(found.id)
     chosen = [piece for piece in pieces if attempt in (0, piece.number)]
     if attempt and not chosen:
         message = f"No session of attempt {attempt} of task {task!r} wrote anything."
         raise NotFound(message, remedy=f"`orchestrator show {task}` lists its attempts.")
+    for _ in _said(chosen, output=output):
+        pass
+    output.result(chosen)
+
+
+def _follow(client: Client, task: TaskDetail, *, attempt: int, output: Output) -> None:
+    from orchestrator.cli.following_logs import follow_logs
+
+    try:
+        for piece in _said(follow_logs(client, task.id, attempt=attempt), output=output):
+            output.result(piece)
+    except KeyboardInterrupt:
+        raise Interrupted("No longer following; the task goes on.") from None
+
+
+def _said(pieces: Iterable[LogView], *, output: Output) -> Iterator[LogView]:
+    """Yield pieces as they come, each written for people, with a heading where another attempt begins."""
     token = 0
-    for piece in chosen:
+    for piece in pieces:
         if piece.token != token:
             output.say(f"── {piece.kind} {piece.number} (token {piece.token})")
             token = piece.token
         output.say(piece.text.rstrip("\n"))
-    output.result(chosen)
+        yield piece
 
 
 def _task(client: Client, ref: str, plan: str) -> TaskDetail:

@@ -151,9 +151,9 @@ class AsyncClient:
             found.extend(page.items)
         return tuple(found)
 
-    async def logs(self, task_id: int, *, token: int | None = None) -> tuple[LogView, ...]:
-        """Return the transcript of one attempt, or of all attempts of a task."""
-        return await self._send(calls.logs(task_id, token=token))
+    async def logs(self, task_id: int, *, token: int | None = None, after: int = 0) -> tuple[LogView, ...]:
+        """Return the transcript of one attempt, or of all attempts of a task; `after` a seq read before."""
+        return await self._send(calls.logs(task_id, token=token, after=after))
 
     async def events(
         self, *, after: int = 0, plan_id: int | None = None, limit: int = 500

@@ -148,9 +148,9 @@ class Client:
             found.extend(page.items)
         return tuple(found)
 
-    def logs(self, task_id: int, *, token: int | None = None) -> tuple[LogView, ...]:
-        """Return the transcript of one attempt, or of all attempts of a task."""
-        return self._send(calls.logs(task_id, token=token))
+    def logs(self, task_id: int, *, token: int | None = None, after: int = 0) -> tuple[LogView, ...]:
+        """Return the transcript of one attempt, or of all attempts of a task; `after` a seq read before."""
+        return self._send(calls.logs(task_id, token=token, after=after))
 
     def events(
         self, *, after: int = 0, plan_id: int | None = None, limit: int = 500

@@ -207,9 +207,9 @@ def dependencies(
     return _get(path, Page[PlanDependencyView], kind=kind, after=after, limit=limit)
 
 
-def logs(task_id: int, *, token: int | None = None) -> Call[tuple[LogView, ...]]:
-    """Read the transcript of a task: of one attempt, or of all."""
-    return _get_list(f"/tasks/{task_id}/logs", LogView, token=token or 0)
+def logs(task_id: int, *, token: int | None = None, after: int = 0) -> Call[tuple[LogView, ...]]:
+    """Read the transcript of a task: of one attempt, or of all; with `after` what follows a seq."""
+    return _get_list(f"/tasks/{task_id}/logs", LogView, token=token or 0, after=after)
 
 
 def events(*, after: int = 0, plan_id: int | None = None, limit: int = 500) -> Call[tuple[EventView, ...]]:

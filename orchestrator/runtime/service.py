@@ -344,11 +344,15 @@ class Service:
         """Record a note of a person; see Orientation.write."""
         return await self._orientation.write(plan_id, new, idempotency_key=idempotency_key)
 
-    async def logs(self, task_id: int, *, token: int | None = None) -> tuple[LogView, ...]:
-        """Return what the attempts of a task said; `token` keeps one attempt. Raises NotFound."""
+    async def logs(self, task_id: int, *, token: int | None = None, after: int = 0) -> tuple[LogView, ...]:
+        """Return what the attempts of a task said; `token` keeps one, `after` what follows a seq of it.
+
+        Raises:
+            NotFound: no such task.
+        """
         async with self._transaction() as connection:
             await task_views.require_task(connection, task_id)
-            return await transcripts.task_logs(connection, task_id, token=token, keys=self._keys)
+            return await transcripts.task_logs(connection, task_id, token=token, after=after, keys=self._keys)
 
     # --- what happened, and how it goes
 

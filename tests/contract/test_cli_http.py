@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.following_logs import follow_logs
 from orchestrator.cli.program import run
 from orchestrator.client import Client
+from orchestrator.ports import TranscriptChunk
 from orchestrator.runtime.service import TASK_REQUESTS
 from orchestrator.stack import TOKEN_FILE
+from orchestrator.store.crypto import NO_KEYS
+from orchestrator.store.transcript_chunks import fold
 from orchestrator.store.urls import DatabaseUrls
 from tests.support.service import PLAN, RememberingScheduler, commit_events, execute
 
@@ -95,6 +99,44 @@ def test_tasks_and_one_task_are_shown(plan_file: str, capsys: pytest.CaptureFixt
     assert "in progress elsewhere" in capsys.readouterr().out
     assert run(["show", "Ship it"]) == 0
     assert "Ship it (plan" in capsys.readouterr().out
+
+
+def _write(database: DatabaseUrls, seq: int, text: str) -> None:
+    """Store a piece of the transcript of token 5."""
+    chunk = TranscriptChunk(token=5, seq=seq, lines=[(seq, "stdout", text)])
+    ((_, packed),) = fold([chunk], keys=NO_KEYS)
+    execute(database, "INSERT INTO transcript_chunks (token, seq, bytes) VALUES (5, %s, %s)", seq, packed)
+
+
+def test_logs_are_followed_until_the_task_has_ended(
+    plan_file: str, home: Path, database: DatabaseUrls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["submit", plan_file])
+    capsys.readouterr()
+    execute(
+        database,
+        "INSERT INTO attempts (token, plan_id, task_id, number, kind, agent_type, backend, executor,"
+        " cluster_id, epoch, state) SELECT 5, plan_id, id, 1, 'work', agent_type, 'command', 'executor-1',"
+        " 'c', 1, 'started' FROM tasks WHERE key = 'A.2'",
+    )
+    _write(database, 1, "one\n")
+    with Client.of_home(home) as client:
+        pieces = follow_logs(client, client.task("A.2").id)
+        assert next(pieces).text == "one\n"
+        _write(database, 2, "two\n")  # while the other side waits for more
+        assert next(pieces).text == "two\n"
+        _write(database, 3, "three\n")
+        execute(database, "UPDATE attempts SET state = 'succeeded', ended_at = now()")
+        execute(
+            database,
+            "UPDATE task_states SET state = 'done' WHERE task_id = (SELECT id FROM tasks WHERE key = 'A.2')",
+        )
+        assert [piece.text for piece in pieces] == ["three\n"]
+    assert run(["logs", "A.2", "-f"]) == 0
+    assert capsys.readouterr().out == "── work 1 (token 5)\none\ntwo\nthree\n"
+    assert run(["logs", "A.2", "--follow", "--json"]) == 0
+    said = [json.loads(line)["data"] for line in capsys.readouterr().out.splitlines()]
+    assert [(line["seq"], line["text"]) for line in said] == [(1, "one\n"), (2, "two\n"), (3, "three\n")]
 
 
 def test_what_does_not_exist_exits_4(plan_file: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,9 +126,9 @@ async def test_logs_unfold_the_chunks_in_order(service, database, plan_id):
     attempt(database, "A.1", token=5)
     attempt(database, "A.1", token=6, kind="gate")
     chunks = [
-        (6, 0, [[0, "stdout", "gate"]]),
-        (5, 1, [[20, "stderr", "two"], [30, "stdout", "drei\n"]]),
-        (5, 0, [[10, "stdout", "one"]]),
+        (6, 1, [[0, "stdout", "gate"]]),
+        (5, 2, [[20, "stderr", "two"], [30, "stdout", "drei\n"]]),
+        (5, 1, [[10, "stdout", "one"]]),
     ]
     with psycopg.connect(database.service) as connection:
         for token, seq, lines in chunks:
@@ -145,6 +145,8 @@ async def test_logs_unfold_the_chunks_in_order(service, database, plan_id):
         (6, "gate", 0, "stdout", "gate"),
     ]
     assert [log.text for log in await service.logs(task.id, token=6)] == ["gate"]
+    assert [log.text for log in await service.logs(task.id, token=5, after=1)] == ["two", "drei\n"]
+    assert await service.logs(task.id, token=5, after=2) == ()
 
 
 async def test_events_are_read_from_any_seq_on(service, database, plan_id):
