@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.settings import Settings
-from orchestrator.store.crypto import FieldKeys, new_key
+from orchestrator.store.crypto import KEYS_FILE, known_keys, new_key
 from orchestrator.store.urls import DatabaseUrls
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ def actor_config(home: Path, urls: DatabaseUrls, settings: Settings) -> ActorCon
     """Return it, its folders made. Imports Ray, which reads its environment when it is imported."""
     from actors.options import ActorConfig
 
+    keys = settings.home / KEYS_FILE
+    if not keys.exists():
+        keys.write_text(new_key(), encoding="utf-8")
+        keys.chmod(0o600)
     config = ActorConfig(
         settings=settings,
         service_url=urls.service,
@@ -25,7 +29,7 @@ def actor_config(home: Path, urls: DatabaseUrls, settings: Settings) -> ActorCon
         cluster_id="test",
         records=home / "records",
         workspaces=home / "workspaces",
-        keys=FieldKeys([new_key()]),
+        keys=known_keys(settings),
     )
     for folder in (config.records, config.workspaces):
         folder.mkdir(exist_ok=True)
