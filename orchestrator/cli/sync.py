@@ -15,6 +15,7 @@ import typer
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
 from orchestrator.cli.plan_files import placed, stored_name
+from orchestrator.cli.text import count
 from orchestrator.errors import Conflict, EnvironmentFault, PlanError, SettingsError
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def _drift_lines(look: Look) -> list[str]:
     merge = look.merge
     return [
         *(f"{sent.key}: {sent.mark} in the file, to be sent" for sent in merge.sends),
-        *([f"{merge.written} marks to be written into the file"] if merge.written else []),
+        *([f"{count(merge.written, 'mark')} to be written into the file"] if merge.written else []),
         *(f"{key}: no longer in the file; `orchestrator import` takes it out" for key in merge.missing),
         *(
             f"{conflict.key}: {conflict.in_file} in the file, {conflict.in_database} in the database: "
@@ -247,7 +248,7 @@ def _drift_lines(look: Look) -> list[str]:
 
 
 def _done_text(done: Round) -> str:
-    return f"{done.written} marks written, {len(done.sent)} sent, {len(done.refused)} refused."
+    return f"{count(done.written, 'mark')} written, {len(done.sent)} sent, {len(done.refused)} refused."
 
 
 def _waiting_lines(standing: Any) -> list[str]:

@@ -68,7 +68,7 @@ WHERE key = 'metrics'
 
 
 class PostgresOutcomes:
-    """Implements ports.OutcomeStore on one connection of its own.
+    """Implements outcome_ports.OutcomeStore on one connection of its own.
 
     Args:
         url: libpq URL of the service role.
@@ -80,7 +80,7 @@ class PostgresOutcomes:
         )
 
     async def take(self, fold: FoldOutcomes, *, events_max: int) -> int:
-        """Fold the next events; see ports.OutcomeStore."""
+        """Fold the next events; see outcome_ports.OutcomeStore."""
         async with self._connection.use() as connection, connection.transaction():
             seq = await _one(connection, _LOCK_SQL)
             cursor = await connection.execute(_EVENTS_SQL, {"after": seq["seq"], "limit": events_max})
