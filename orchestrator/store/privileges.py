@@ -2,7 +2,7 @@
 
 `service` sees and changes every row by an explicit policy; `api` sees the rows of the tenant that its
 transaction names in `app.tenant`, and writes only new plans, what is proposed for them, and notes. Whoever
-names no tenant sees nothing.
+names no tenant sees nothing, and nobody sees journals but `service`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from psycopg import sql
 from sqlalchemy import Connection, Table
 
-from orchestrator.store.tables import metadata, token_sequence
+from orchestrator.store.tables import journal_entries, metadata, token_sequence
 
 #: What `api` may do besides SELECT. Every change to an existing task is the scheduler's.
 API_WRITES = {
@@ -28,6 +28,7 @@ API_WRITES = {
     "routing_decisions": ("INSERT",),
     "idempotency_keys": ("INSERT", "UPDATE (response)"),
 }
+_HIDDEN_FROM_API = frozenset({journal_entries.name})  # exact words of sessions, secrets included
 _API_SEQUENCES = ("tasks_id_seq",)  # ids are taken before the rows of a plan are written
 _SERVICE_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 # As PostgreSQL writes them back, so that they can be compared.
@@ -61,11 +62,13 @@ def give_missing_privileges(connection: Connection, *, service: str, api: str) -
 
 def _wanted(*, service: str, api: str) -> Iterator[Privilege]:
     for table in metadata.sorted_tables:
-        yield from _table_security(table, service=service, api=api)
+        yield from _table_security(table, service=service)
         for right in _SERVICE_RIGHTS:
             yield _table_right(table, right, role=service)
-        for right in ("SELECT", *API_WRITES.get(table.name, ())):
-            yield _table_right(table, right, role=api)
+        if table.name not in _HIDDEN_FROM_API:
+            yield _policy(table, "api_tenant", role=api, rows=_TENANT_ROWS)
+            for right in ("SELECT", *API_WRITES.get(table.name, ())):
+                yield _table_right(table, right, role=api)
     for name in (token_sequence.name, *_API_SEQUENCES):
         yield _sequence_right(name, role=service)
     for name in _API_SEQUENCES:
@@ -73,7 +76,7 @@ def _wanted(*, service: str, api: str) -> Iterator[Privilege]:
     yield _temporary_right(service)
 
 
-def _table_security(table: Table, *, service: str, api: str) -> Iterator[Privilege]:
+def _table_security(table: Table, *, service: str) -> Iterator[Privilege]:
     oid = f"{_literal(table.name)}::regclass"
     yield Privilege(
         name=f"row level security on {table.name}",
@@ -81,7 +84,6 @@ def _table_security(table: Table, *, service: str, api: str) -> Iterator[Privile
         statements=(f"ALTER TABLE {_name(table.name)} ENABLE ROW LEVEL SECURITY",),
     )
     yield _policy(table, "service_all", role=service, rows=_ALL_ROWS)
-    yield _policy(table, "api_tenant", role=api, rows=_TENANT_ROWS)
 
 
 def _policy(table: Table, name: str, *, role: str, rows: str) -> Privilege:

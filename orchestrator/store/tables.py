@@ -345,6 +345,18 @@ transcript_chunks = Table(
     _now("at"),
 )
 
+journal_entries = Table(
+    "journal_entries",
+    metadata,
+    # Rows of attempts that are over go (store/journals.py); those of a lost one stay for the next.
+    Column("token", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    _tenant(),
+    Column("key_id", Text),  # encryption key; NULL = compressed only
+    Column("bytes", LargeBinary, nullable=False),  # zlib over what sessions/journal.py writes
+    _now("at"),
+)
+
 events = Table(
     "events",
     metadata,

@@ -203,6 +203,7 @@ def test_service_sees_all(two_tenants):
         "SELECT nextval('attempt_tokens')",
         "ALTER TABLE plans DISABLE ROW LEVEL SECURITY",
         "SELECT * FROM pg_authid",
+        "SELECT * FROM journal_entries",
         "CREATE TABLE t ()",
     ],
 )
