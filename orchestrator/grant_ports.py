@@ -9,10 +9,15 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headroom:
-    """What a response said of one limit of its credential: so much a minute, and so much is left now."""
+    """What a response said of one limit of its credential: so much a minute, and so much is left now.
+
+    Attributes:
+        reset_s: when all of it is back, in seconds; 0 = not said.
+    """
 
     limit: int
     remaining: int
+    reset_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,8 @@ class GrantDemand:
         in_flight: requests that are under way.
         accepted, refused: responses that began well, and those that said 429 or 529.
         retry_after_s: longest wait that a refusal asked for; 0 = none said.
+        pause_s: for how long yet the provider wants nothing, as far as the executor knows; a governor that
+            has just started learns it from here.
         finished: requests that ended.
         input_tokens, output_tokens: what those consumed; cache reads left out.
         headroom: by kind (`requests`, `input-tokens`, `output-tokens`, `tokens`), as the last response said.
@@ -37,6 +44,7 @@ class GrantDemand:
     accepted: int = 0
     refused: int = 0
     retry_after_s: float = 0.0
+    pause_s: float = 0.0
     finished: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

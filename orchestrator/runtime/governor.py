@@ -3,15 +3,17 @@
 Pure, like the core: no clock, dice or I/O; whoever calls says what time it is. Four rules, all of which hold:
 
 1. Pause. After a 429 or 529 nobody sends anything for the time that it asks for, or for 1, 2, 4, ... s if it
-   names none. Then one request tries; only when that is accepted do the others follow.
+   names none. Then one request tries; only when that is accepted do the others follow. Nobody is believed for
+   more than an hour: a clock or a header may be wrong, and one request that tries does no harm.
 2. Ramp. In each window at most twice as many requests begin as in the one before, and at least a few: so
    hundreds that wait for the end of a pause do not cause the next one. A refusal halves what is ever reached;
    each full window without one gives a little back.
-3. Headroom. What the headers say is left of a limit, refilled evenly by the minute, less what is granted.
+3. Headroom. What the headers say is left of a limit, refilled evenly by the minute, or as much slower as they
+   say, less what is granted.
 4. At once. So many requests may be under way.
 
-It knows nothing of money: that is the core's. Nothing is stored: a new governor hears what is under way and
-what is left from the first calls, and begins with a small rate.
+It knows nothing of money: that is the core's. Nothing is stored: a new governor hears what is under way, what
+is left and how long a pause lasts from the first calls, and begins with a small rate.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from dataclasses import dataclass, field
 from orchestrator.grant_ports import Grant, GrantDemand, Headroom
 
 _MINUTE_MS = 60_000
+
+#: Longest wait that a provider is believed.
+_BELIEVED_S = 3_600.0
 
 #: Weight of the newest requests in the mean of what one consumes.
 _NEWEST = 0.3
@@ -124,21 +129,30 @@ class _Ramp:
 
 @dataclass(slots=True)
 class _Bucket:
-    """A limit by the minute, and what is left of it."""
+    """A limit, what is left of it, and how fast it fills again."""
 
     limit: int
     level: float
+    per_ms: float
     at_ms: int
 
     def left(self, now_ms: int) -> float:
         """Return what is left now."""
-        self.level = min(self.limit, self.level + (now_ms - self.at_ms) * self.limit / _MINUTE_MS)
+        self.level = min(self.limit, self.level + (now_ms - self.at_ms) * self.per_ms)
         self.at_ms = now_ms
         return self.level
 
     def wait_ms(self, cost: float) -> float:
         """Return how long it takes until one request of this cost fits."""
-        return max(0.0, (min(cost, self.limit) - self.level) * _MINUTE_MS / self.limit)
+        return max(0.0, (min(cost, self.limit) - self.level) / self.per_ms)
+
+
+def _refill_per_ms(said: Headroom) -> float:
+    """Return how fast a limit fills again. Sooner than by the minute is not believed: what is told of seconds
+    is rounded, and of a limit that is nearly full it would be all."""
+    by_minute = said.limit / _MINUTE_MS
+    missing = said.limit - said.remaining
+    return min(by_minute, missing / (said.reset_s * 1000)) if said.reset_s and missing > 0 else by_minute
 
 
 @dataclass(slots=True)
@@ -172,7 +186,9 @@ class _Model:
             if kind in costs and said.limit > 0:
                 unseen = granted + (in_flight if kind == "output-tokens" else 0)
                 level = said.remaining - unseen * costs[kind]
-                self.buckets[kind] = _Bucket(limit=said.limit, level=level, at_ms=now_ms)
+                self.buckets[kind] = _Bucket(
+                    limit=said.limit, level=level, per_ms=_refill_per_ms(said), at_ms=now_ms
+                )
 
     def room(self, now_ms: int) -> int:
         """Return how many requests fit into what is left; a request larger than a limit takes all of it."""
@@ -207,11 +223,14 @@ class Governor:
     def grant(self, demand: GrantDemand, *, now_ms: int) -> Grant:
         """Take what an executor tells, and give it what it may begin now, in place of what it had."""
         self._forget(now_ms)
+        is_new = (demand.executor, demand.model) not in self._holders
         holder = self._holders.setdefault((demand.executor, demand.model), _Holder(seen_ms=now_ms))
         self._take_back(demand, holder)
         holder.seen_ms, holder.in_flight, holder.waiting = now_ms, demand.in_flight, demand.waiting
         model = self._models.setdefault(demand.model, _Model())
         self._learn(model, demand, now_ms)
+        if is_new:  # to whom it speaks for the first time may know more than it does
+            self._wait_until(now_ms + _believed_ms(demand.pause_s), now_ms)
         count = self._count(model, demand, now_ms)
         if count:
             self._ramp.take(count)
@@ -275,16 +294,20 @@ class Governor:
 
     def _pause(self, retry_after_s: float, now_ms: int) -> None:
         """Refusals of one storm are one: those that come while it pauses lengthen it only as they say."""
-        is_new = now_ms >= self._paused_until_ms
-        if is_new:
+        until_ms = now_ms + _believed_ms(retry_after_s)
+        if now_ms >= self._paused_until_ms:
             self._refusals += 1
             self._ramp.refuse(now_ms)
             own_ms = self._policy.pause_ms * 2.0 ** min(self._refusals - 1, 30)
-            until_ms = now_ms + int(retry_after_s * 1000 or min(own_ms, self._policy.pause_max_ms))
-        else:
-            until_ms = now_ms + int(retry_after_s * 1000)
-        self._paused_until_ms = max(self._paused_until_ms, until_ms)
-        self._probe_ms = now_ms - self._policy.silence_ms  # the next may come at once
+            if not retry_after_s:
+                until_ms = now_ms + int(min(own_ms, self._policy.pause_max_ms))
+        self._wait_until(until_ms, now_ms)
+
+    def _wait_until(self, until_ms: int, now_ms: int) -> None:
+        """Let nobody send before; then one request tries, at once."""
+        if until_ms > max(now_ms, self._paused_until_ms):
+            self._paused_until_ms = until_ms
+            self._probe_ms = now_ms - self._policy.silence_ms
 
     def _count(self, model: _Model, demand: GrantDemand, now_ms: int) -> int:
         """Return how many requests an executor may begin now: its share of what there is for all."""
@@ -313,3 +336,7 @@ class Governor:
         """Return when whoever still waits may hope for more: others may end theirs sooner than is known."""
         wait_ms = max(float(pause_ms), self._ramp.wait_ms(), model.wait_ms())
         return min(_AGAIN_MAX_S, max(_AGAIN_MIN_S, wait_ms / 1000))
+
+
+def _believed_ms(wait_s: float) -> int:
+    return math.ceil(min(wait_s, _BELIEVED_S) * 1000)

@@ -5,7 +5,6 @@ Rule: a fault of the plan or of the agent is charged to them; everything else is
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import httpx2
 
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Outcome
+from orchestrator.sessions.rate_headers import retry_after_s
 
 #: What the SDK raises when a request fails, and what it lets through when a stream breaks.
 API_ERRORS = (anthropic.APIError, httpx2.HTTPError)
@@ -97,18 +97,23 @@ def judgement_of(error: anthropic.APIError | httpx2.HTTPError, *, has_begun: boo
     """
     row = _row_of(error)
     whose = FailureClass.AGENT if has_begun else FailureClass.PLAN_DEFECT
+    headers = error.response.headers if isinstance(error, anthropic.APIStatusError) else {}
     return Judgement(
         failure_class=row.failure_class or whose,
         may_pass=row.may_pass,
         reason=f"The Messages API failed: {_reason(error)}",
         remedy=row.remedy,
-        retry_after_s=_retry_after_s(error),
+        retry_after_s=retry_after_s(headers),
     )
 
 
 def failure_of(error: anthropic.APIError | httpx2.HTTPError, *, has_begun: bool) -> Outcome:
     """Return the outcome of an attempt that this error ended; see `judgement_of`."""
-    judged = judgement_of(error, has_begun=has_begun)
+    return outcome_of(judgement_of(error, has_begun=has_begun))
+
+
+def outcome_of(judged: Judgement) -> Outcome:
+    """Return the outcome of an attempt that an error ended."""
     wait = f"It asks to wait {judged.retry_after_s:g} s." if judged.retry_after_s else ""
     words = " ".join(f"{judged.reason}. {judged.remedy} {wait}".split())
     return Outcome(
@@ -131,12 +136,3 @@ def _reason(error: Exception) -> str:
             "."
         )
     return f"{type(error).__name__}: {error}".rstrip(". ")
-
-
-def _retry_after_s(error: Exception) -> float:
-    """Return what the headers ask for, in either of their two manners."""
-    if isinstance(error, anthropic.APIStatusError):
-        for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-            with contextlib.suppress(KeyError, ValueError):
-                return max(0.0, float(error.response.headers[name]) * unit_s)
-    return 0.0

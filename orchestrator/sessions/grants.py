@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import Overloaded
 from orchestrator.grant_ports import GovernedRequest, GovernorGateway, Grant, GrantDemand, Headroom
+from orchestrator.sessions.rate_headers import headroom_of, retry_after_s
 
 #: Requests that an executor begins without a governor before they follow each other at the safe rate.
 _ALONE_AT_ONCE = 4.0
@@ -29,15 +30,6 @@ _HEARTBEAT_S = 1.0
 
 #: Pause after a refusal that names none, until the governor says how long it is.
 _PAUSE_S = 1.0
-
-#: Kind of limit → the headers that tell it and what is left of it, in the manners of providers.
-_HEADERS = {
-    kind: (
-        (f"anthropic-ratelimit-{kind}-limit", f"anthropic-ratelimit-{kind}-remaining"),
-        (f"x-ratelimit-limit-{kind}", f"x-ratelimit-remaining-{kind}"),
-    )
-    for kind in ("requests", "input-tokens", "output-tokens", "tokens")
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +177,7 @@ class _Line:
             waiting=len(self._waiting),
             spare=max(self._in_flight, self._begun),
             in_flight=self._in_flight,
+            pause_s=max(0.0, self._paused_until_s - self._clock_s()),
             **{name: getattr(news, name) for name in _News.__slots__},
         )
         self._begun = 0
@@ -270,24 +263,6 @@ class Unasked:
 
     def used(self, *, input_tokens: int, output_tokens: int) -> None:
         """Nobody counts it."""
-
-
-def headroom_of(headers: Mapping[str, str]) -> dict[str, Headroom]:
-    """Return what the headers of a response say of limits, by kind; names in lower case or of any."""
-    found: dict[str, Headroom] = {}
-    for kind, manners in _HEADERS.items():
-        for limit, remaining in manners:
-            with contextlib.suppress(KeyError, ValueError):
-                found[kind] = Headroom(limit=int(headers[limit]), remaining=int(headers[remaining]))
-    return found
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float:
-    """Return how long a refusal asks to wait, in seconds; 0 if it does not say."""
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        with contextlib.suppress(KeyError, ValueError):
-            return max(0.0, float(headers[name]) * unit_s)
-    return 0.0
 
 
 def _too_long(wait_s: float) -> Overloaded:

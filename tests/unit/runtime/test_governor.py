@@ -186,3 +186,41 @@ def test_leave_is_given_ahead_while_nobody_waits():
     assert rig.grant(in_flight=6, spare=6, waiting=0).requests == 6  # in place of the first, not on top
     rig.grant(replace(ME, executor="e2"), waiting=50)
     assert rig.grant(in_flight=6, spare=6).requests == 0  # others wait
+
+
+def test_a_limit_fills_as_slowly_as_its_reset_says():
+    rig = Rig(replace(POLICY, start_per_s=1000.0))
+    by_day = {"requests": Headroom(limit=1_000, remaining=0, reset_s=100.0)}
+    assert rig.grant(headroom=by_day, waiting=100).requests == 0
+    rig.now_ms += 1_000
+    assert rig.grant(waiting=100).requests == 10  # 1,000 in 100 s; by the minute it were 16
+
+    nearly_full = {"requests": Headroom(limit=60, remaining=59, reset_s=0.1)}
+    rig.grant(headroom=nearly_full)
+    rig.governor.grant(replace(ME, in_flight=59), now_ms=rig.now_ms)
+    rig.now_ms += 2_000
+    assert rig.governor.status(now_ms=rig.now_ms)["left"] == {"m": {"requests": 60}}
+
+
+def test_nobody_is_believed_for_more_than_an_hour():
+    rig = Rig()
+    assert rig.grant(refused=1, retry_after_s=10.0**12).pause_s == 3_600
+
+
+def test_a_governor_that_has_just_started_learns_of_the_pause_from_whoever_it_hears_first():
+    rig = Rig()
+    told = rig.grant(waiting=3, pause_s=20.0)
+    assert (told.requests, told.pause_s) == (0, 20.0)
+    assert rig.grant(replace(ME, executor="e2"), waiting=3).requests == 0
+
+    rig.now_ms += 20_000
+    assert rig.grant(waiting=3).requests == 1  # tries
+    assert rig.grant(replace(ME, executor="e2"), waiting=3).requests == 0
+
+
+def test_what_an_executor_believes_lengthens_no_pause_that_the_governor_knows():
+    rig = Rig()
+    rig.grant(waiting=1)
+    rig.grant(refused=1, retry_after_s=5.0)
+    rig.now_ms += 1_000
+    assert rig.grant(waiting=1, pause_s=4.5).pause_s == 4.0

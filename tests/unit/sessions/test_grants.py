@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import Overloaded
-from orchestrator.grant_ports import GovernorGateway, Grant, GrantDemand, Headroom
+from orchestrator.grant_ports import GovernorGateway, Grant, GrantDemand
 from orchestrator.ports import SessionLimits
-from orchestrator.sessions.grants import ExecutorGrants, GrantSettings, headroom_of, retry_after_s
+from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
 from orchestrator.sessions.watch import TimedOut, watched
 from tests.simulation.loop import VirtualLoop
 
@@ -219,23 +219,18 @@ def test_a_wait_counts_neither_as_silence_nor_as_time_of_the_session():
     run(scene())
 
 
-def test_headers_of_both_manners_are_understood_and_nonsense_is_passed_over():
-    assert headroom_of(
-        {
-            "anthropic-ratelimit-requests-limit": "50",
-            "anthropic-ratelimit-requests-remaining": "49",
-            "anthropic-ratelimit-input-tokens-limit": "40000",
-            "anthropic-ratelimit-input-tokens-remaining": "39000",
-            "anthropic-ratelimit-output-tokens-limit": "many",
-            "anthropic-ratelimit-output-tokens-remaining": "1",
-            "x-ratelimit-limit-tokens": "9",
-        }
-    ) == {
-        "requests": Headroom(limit=50, remaining=49),
-        "input-tokens": Headroom(limit=40000, remaining=39000),
-    }
-    assert headroom_of(
-        {"x-ratelimit-limit-tokens": "9", "x-ratelimit-remaining-tokens": "8", "retry-after": "x"}
-    ) == {"tokens": Headroom(limit=9, remaining=8)}
-    assert [retry_after_s({"retry-after": w}) for w in ("7", "0.5", "-1", "tomorrow")] == [7.0, 0.5, 0.0, 0.0]
-    assert retry_after_s({"retry-after-ms": "1500", "retry-after": "2"}) == 1.5
+def test_a_pause_is_told_to_a_governor_that_may_have_started_anew():
+    governor = Answers(lambda _: grant(0, pause_s=30.0))
+
+    async def scene() -> None:
+        asks = grants(governor)
+        waiting = asyncio.create_task(asks.ask("m"))
+        await asyncio.sleep(10)
+        governor.answer = lambda demand: grant(demand.waiting)
+        with await waiting:
+            pass
+
+    run(scene())
+    [first, *later] = governor.heard
+    assert first[1].pause_s == 0.0
+    assert all(demand.pause_s == pytest.approx(30.0, abs=1.1) for at_s, demand in later if at_s < 10)
