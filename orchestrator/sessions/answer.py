@@ -8,7 +8,7 @@ This only joins the pieces.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.ports import Usage
@@ -73,8 +73,8 @@ class Answer:
         """What the model said."""
         return "\n".join(block["text"] for block in self.blocks if block["type"] == "text")
 
-    def add(self, event: Mapping[str, Any]) -> Block | None:
-        """Take the next event; returns the block that it completes."""
+    def add(self, event: Mapping[str, Any]) -> Sequence[Block]:
+        """Take the next event; returns the blocks that it completes."""
         match event["type"]:
             case "message_start":
                 self._count(event["message"]["usage"])
@@ -83,10 +83,10 @@ class Answer:
             case "content_block_delta":
                 self._join(event["delta"])
             case "content_block_stop":
-                return self._close()
+                return [self._close()]
             case "message_delta":
                 self._end(event)
-        return None
+        return ()
 
     def _join(self, delta: Mapping[str, Any]) -> None:
         field = _FIELDS.get(delta["type"])
@@ -94,7 +94,7 @@ class Answer:
             self._pieces.setdefault(field, []).append(delta[field])
             self._chars += len(delta[field])
 
-    def _close(self) -> Block | None:
+    def _close(self) -> Block:
         block, pieces = self._open, self._pieces
         for field, parts in pieces.items():
             if field != "partial_json":

@@ -6,15 +6,13 @@ Rule: only a valid report ends a session well; turns, spend and the size of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import anthropic
 
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import MICROS, Outcome, SessionLimits, Transcript
 from orchestrator.sessions.answer import Answer, Block
-from orchestrator.sessions.messages import Asker
+from orchestrator.sessions.asking import Asker
 from orchestrator.sessions.meter import Meter
+from orchestrator.sessions.model_api import Message
 from orchestrator.sessions.prompt import CONTINUE, HAND_OVER, REMINDER, handed_over
 from orchestrator.sessions.tools import Call, Toolbox
 
@@ -22,19 +20,12 @@ _CONTINUATIONS_MAX = 5
 _REMINDERS_MAX = 1
 _DETAIL_CHARS = 20_000
 
-#: Tool calls that stay when the service clears old ones.
-_CALLS_KEPT = 6
-
-#: Name of the feature of the Messages API by which it does so.
-_CLEARING = "context-management-2025-06-27"
-
 
 class Conversation:
     """One session with a model.
 
     Args:
         asker: asks the model.
-        request: the part of each request that stays the same.
         task: the first message.
         toolbox: carries out what the model calls.
         meter: tells the spend.
@@ -47,7 +38,6 @@ class Conversation:
         self,
         asker: Asker,
         *,
-        request: dict[str, Any],
         task: str,
         toolbox: Toolbox,
         meter: Meter,
@@ -55,23 +45,21 @@ class Conversation:
         tokens_max: int,
     ) -> None:
         self._asker = asker
-        self._request = request
         self._task: Block = {"type": "text", "text": task}
         self._toolbox = toolbox
         self._meter = meter
         self._transcript = transcript
         self._tokens_max = tokens_max
-        self._can_clear = True
         self._is_long = False
         self._size = 0  # tokens of the conversation up to the last answer, as the service counts
         self._is_handing_over = False
         self._reminders = 0
         self._continuations = 0
-        self._messages: list[dict[str, Any]] = []
+        self._messages: list[Message] = []
         self._say([self._task])
 
     async def run(self, limits: SessionLimits) -> Outcome:
-        """Take turns until the session has an outcome. Raises API_ERRORS."""
+        """Take turns until the session has an outcome. Raises what `Asker.ask` does."""
         for _ in range(limits.turns_max):
             answer = await self._ask()
             outcome = await self._take(answer)
@@ -86,19 +74,9 @@ class Conversation:
         return _failed(FailureClass.AGENT, f"There was no report after {limits.turns_max} turns.")
 
     async def _ask(self) -> Answer:
-        request = {**self._request, "messages": self._messages}
-        if self._is_handing_over:
-            return await self._asker.ask({**request, "tool_choice": {"type": "none"}})
-        if not (self._is_long and self._can_clear):
-            return await self._asker.ask(request)
-        try:
-            return await self._asker.ask({**request, **_clearing(self._tokens_max)})
-        except anthropic.BadRequestError as refusal:
-            self._can_clear = (
-                False  # this endpoint does not know it: then the hand-over alone bounds the size
-            )
-            self._transcript.write("note", f"Old tool results are not cleared: {refusal}.\n")
-            return await self._asker.ask(request)
+        return await self._asker.ask(
+            self._messages, may_call=not self._is_handing_over, is_long=self._is_long
+        )
 
     async def _take(self, answer: Answer) -> Outcome | None:
         """Do what an answer asks for. Returns the outcome if it ends the session."""
@@ -178,20 +156,6 @@ class Conversation:
             self._messages[-1]["content"] += blocks
         else:
             self._messages.append({"role": "user", "content": list(blocks)})
-
-
-def _clearing(tokens_max: int) -> dict[str, Any]:
-    """Return what asks the service to clear old tool results, at least a fifth, so that it pays to do so."""
-    edit = {
-        "type": "clear_tool_uses_20250919",
-        "trigger": {"type": "input_tokens", "value": tokens_max},
-        "keep": {"type": "tool_uses", "value": _CALLS_KEPT},
-        "clear_at_least": {"type": "input_tokens", "value": tokens_max // 5},
-    }
-    return {
-        "extra_headers": {"anthropic-beta": _CLEARING},
-        "extra_body": {"context_management": {"edits": [edit]}},
-    }
 
 
 def _ends_with_call(answer: Answer) -> bool:

@@ -1,0 +1,108 @@
+"""A backend whose sessions are conversations with a model, over the API of its provider, to a report."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.errors import Overloaded
+from orchestrator.grant_ports import Grants
+from orchestrator.ports import (
+    Assignment,
+    Launcher,
+    NoteBook,
+    Outcome,
+    SessionCancelled,
+    Transcript,
+    Workspace,
+)
+from orchestrator.sessions.api_errors import outcome_of
+from orchestrator.sessions.asking import Asker
+from orchestrator.sessions.conversation import Conversation
+from orchestrator.sessions.meter import Meter
+from orchestrator.sessions.model_api import Frame, ModelApi
+from orchestrator.sessions.prompt import role_prompt, task_prompt
+from orchestrator.sessions.tools import Toolbox, tools_for
+from orchestrator.sessions.watch import TimedOut, effective_limits, watched
+
+
+class ModelBackend:
+    """Implements `ports.Backend` with a model that calls our tools.
+
+    Args:
+        name: of the backend.
+        api: of its provider.
+        launcher: for the tools that run programs. The key never reaches its children.
+        notes: for the tool of that name.
+        governor: gives leave for each request; without it every request is sent at once.
+    """
+
+    def __init__(
+        self, name: str, api: ModelApi, launcher: Launcher, *, notes: NoteBook, governor: Grants | None = None
+    ) -> None:
+        self.name = name
+        self._api = api
+        self._launcher = launcher
+        self._notes = notes
+        self._governor = governor
+
+    async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
+        """Converse until a report, a limit or an error; the usage is told in each case."""
+        config = self._api.config
+        meter = Meter(assignment.model or config.model, config)
+        if meter.price_note:
+            transcript.write("note", meter.price_note)
+        try:
+            outcome = await self._converse(assignment, workspace, transcript, meter)
+        except TimedOut as late:
+            outcome = Outcome(
+                state=AttemptState.TIMED_OUT, failure_class=FailureClass.TIMEOUT, summary=str(late)
+            )
+        except self._api.errors as error:
+            outcome = outcome_of(self._api.judgement_of(error, has_begun=meter.usage.requests > 0))
+        except Overloaded as late:
+            outcome = Outcome(
+                state=AttemptState.FAILED, failure_class=FailureClass.RATE_LIMITED, summary=str(late)
+            )
+        except asyncio.CancelledError as cancel:
+            raise SessionCancelled(meter.usage) from cancel
+        return replace(outcome, usage=meter.usage)
+
+    async def _converse(
+        self, assignment: Assignment, workspace: Workspace, transcript: Transcript, meter: Meter
+    ) -> Outcome:
+        limits = effective_limits(assignment.limits)
+        async with (
+            watched(limits) as clocks,
+            self._api.use(),
+            Toolbox(
+                self._launcher,
+                notes=self._notes,
+                assignment=assignment,
+                workspace=workspace,
+                transcript=transcript,
+                touch=clocks,
+            ) as toolbox,
+        ):
+            asker = Asker(
+                self._api,
+                frame=Frame(
+                    model=assignment.model or self._api.config.model,
+                    role=role_prompt(assignment),
+                    tools=tools_for(assignment),
+                ),
+                meter=meter,
+                transcript=transcript,
+                clocks=clocks,
+                grants=self._governor,
+            )
+            conversation = Conversation(
+                asker,
+                task=task_prompt(assignment, transcript),
+                toolbox=toolbox,
+                meter=meter,
+                transcript=transcript,
+                tokens_max=self._api.config.conversation_tokens,
+            )
+            return await conversation.run(limits)
