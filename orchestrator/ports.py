@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from orchestrator.agent_types import TOOLS
 from orchestrator.core.commands import RowCommand
 from orchestrator.core.events import (
     AffinityRow,
@@ -30,10 +31,6 @@ from orchestrator.views import NoteKind, NoteView
 
 #: Money is counted in millionths of a US dollar.
 MICROS = 1_000_000
-
-#: What the `tools` of an agent type may name, in the words of Claude Code. Notes and the report are not among
-#: them: every session has these.
-TOOLS = ("Bash", "Edit", "Glob", "Grep", "Read", "Write")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

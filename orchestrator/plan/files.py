@@ -71,12 +71,16 @@ def texts_of(path: Path, *, format: str = "auto") -> dict[str, str]:  # noqa: A0
 
 
 def _names(folder: Path, *, format_name: str) -> Sequence[str]:
-    """The files of a plan in a folder and below it, without hidden ones, in the order of their names."""
+    """The files of a plan in a folder and below it, in the order of their names.
+
+    Hidden ones are none of it, nor those in `agents/`, which define agent types.
+    """
     found = [
         path.relative_to(folder).as_posix()
         for path in sorted(folder.rglob("*"))
         if path.suffix in _SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.relative_to(folder).parts[0] != "agents"
         and path.is_file()
     ]
     whole = (each.files(found) for each in FOLDER_FORMATS if format_name in ("auto", each.name))

@@ -79,6 +79,8 @@ class Code(Enum):
     NO_COMMAND = ("P603", "error", "The backend is `command`, and a task has no `run:` lines.")
     COMMAND_REVIEW = ("P604", "error", "The backend is `command`, and a task has a `review:`.")
     RESERVED_AGENT = ("P605", "error", "An agent type has the name under which gates run.")
+    AGENT_FILE = ("P606", "error", "The file of an agent type cannot be read, so there is no such type.")
+    AGENT_FILE_REMARK = ("P607", "warning", "The file of an agent type says something that has no effect.")
 
     def __init__(self, number: str, severity: Severity, meaning: str) -> None:
         self.number = number

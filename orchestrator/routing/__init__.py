@@ -1,12 +1,10 @@
 """Chooses the agent type and the backend of every task: the catalogue, the tables and the rules."""
 
-from orchestrator.routing.agent_types import AgentType
 from orchestrator.routing.backends import backend_choice, not_installed, wanted_backend
 from orchestrator.routing.checks import checked_plan
 from orchestrator.routing.rules import Route, Routing, Rule
 
 __all__ = [
-    "AgentType",
     "Route",
     "Routing",
     "Rule",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from orchestrator.agent_types import GENERAL
 from orchestrator.errors import PlanError
 from orchestrator.installed import claude_code_program
 from orchestrator.plan.model import Plan
-from orchestrator.routing.agent_types import GENERAL
 from orchestrator.settings import Settings
 
 AUTO = "auto"

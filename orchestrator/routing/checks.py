@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
+from orchestrator.agent_types import GENERAL, AgentType
 from orchestrator.core.task import GATE_POOL
 from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding, PlanError
 from orchestrator.plan.findings import Code
-from orchestrator.plan.model import Mark, Plan
-from orchestrator.routing.agent_types import GENERAL
+from orchestrator.plan.model import Mark, Plan, PlanTask
 from orchestrator.routing.backends import AUTO, COMMAND, wanted_backend
 from orchestrator.routing.rules import Routing
 from orchestrator.settings import Settings
@@ -26,17 +26,21 @@ def checked_plan(plan: Plan, *, routing: Routing, settings: Settings, asked: str
         asked: the backend that whoever runs the plan asks for.
     """
     backend_faults = islice(_backend_faults(plan, asked=asked, settings=settings), _BACKEND_FAULTS_SHOWN_MAX)
-    found = (*plan.findings, *_unknown_agents(plan, routing), *backend_faults)
+    found = (*plan.findings, *routing.own_findings, *_unknown_agents(plan, routing), *backend_faults)
     return replace(plan, findings=tuple(sorted(found, key=lambda finding: (finding.source, finding.line))))
 
 
 def _unknown_agents(plan: Plan, routing: Routing) -> Iterator[Finding]:
     """Yield a finding for each agent type that no file defines, at the first task that names it."""
+    broken = routing.broken()
     for name, tasks in routing.unknown_agents(plan).items():
         if name == GATE_POOL:
             message = f"The task {tasks[0].key} names the agent type `{name}`, under which gates run."
             remedy = "Name the agent type that is to do the work; `verify:` lines are gates by themselves."
             yield Code.RESERVED_AGENT.at(tasks[0].line, message, remedy=remedy, source=tasks[0].source)
+            continue
+        if name in broken:
+            yield _of_broken_file(tasks[0], broken[name])
             continue
         others = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
         message = (
@@ -49,6 +53,13 @@ def _unknown_agents(plan: Plan, routing: Routing) -> Iterator[Finding]:
         if near:
             remedy = f"Write `{near}` if that is meant; else describe it in {file}."
         yield Code.UNKNOWN_AGENT.at(tasks[0].line, message, remedy=remedy, source=tasks[0].source)
+
+
+def _of_broken_file(task: PlanTask, broken: AgentType) -> Finding:
+    message = f"{task.key} names the agent type `{broken.name}`, whose file cannot be read."
+    return Code.AGENT_FILE.at(
+        task.line, message, remedy=f"Mend {broken.file}, {broken.fault}", source=task.source
+    )
 
 
 def _backend_faults(plan: Plan, *, asked: str, settings: Settings) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Which agent type a task goes to: the rules in their order, each with the words that made it apply.
 
-override (the author names one) → keyword (of the title) → track (of the key) → general. Pure look-ups: no
-clock, no database; what is learned from outcomes comes on top of this and never against an override.
+override (the author names one) → keyword (of the title) → track (of the key) → domain → general. Pure
+look-ups: no clock, no database; what is learned from outcomes comes on top, and never against an override.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Self
 
+from orchestrator.agent_types import GENERAL, AgentType
 from orchestrator.core.words import TaskKind
+from orchestrator.errors import Finding
 from orchestrator.plan.model import Plan, PlanTask
-from orchestrator.routing.agent_types import GENERAL, NAME_CHARS_MAX, AgentType, Catalogue, load_catalogue
+from orchestrator.routing.agent_files import NAME_CHARS_MAX
+from orchestrator.routing.agent_types import Catalogue, load_catalogue, read_texts
 from orchestrator.routing.tables import Tables, load_tables
 from orchestrator.settings import Settings
 
 _NEAR_CUTOFF = 0.7
+
+#: What a task is of whose words belong to no domain; see plan/classify.py.
+_NO_DOMAIN = "other"
 
 
 class Rule(StrEnum):
@@ -28,6 +34,7 @@ class Rule(StrEnum):
     OVERRIDE = "override"
     KEYWORD = "keyword"
     TRACK = "track"
+    DOMAIN = "domain"
     GENERAL = "general"
 
 
@@ -41,23 +48,57 @@ class Route:
 
 
 class Routing:
-    """The rules over one catalogue and one set of tables."""
+    """The rules over one catalogue and one set of tables.
 
-    def __init__(self, *, catalogue: Catalogue, tables: Tables) -> None:
+    Attributes:
+        own: the agent types that a plan brings along, by name; none unless `with_own` made this.
+        own_findings: what is wrong with their files.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        tables: Tables,
+        own: Iterable[AgentType] = (),
+        own_findings: Iterable[Finding] = (),
+    ) -> None:
+        self.own: Mapping[str, AgentType] = {agent_type.name: agent_type for agent_type in own}
+        self.own_findings = tuple(own_findings)
         self._catalogue = catalogue
         self._tables = tables
         self._agent_type_by_keyword = _keywords(catalogue)
         self._keyword_pattern = _any_word(self._agent_type_by_keyword)
+        self._agent_type_by_track = {**tables.package_tracks, **_tracks(catalogue), **tables.tracks}
+        self._agent_type_by_domain = _domains(catalogue)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Read catalogue and tables.
-
-        Raises:
-            SettingsError: an agent type file is malformed.
-        """
+        """Read catalogue and tables."""
         tables = load_tables(settings.routing)
         return cls(catalogue=load_catalogue(settings.home, models=tables.models), tables=tables)
+
+    def with_stored(self, agent_types: Iterable[AgentType]) -> Routing:
+        """Return these rules over the agent types that are stored for everybody, if any are."""
+        stored = Catalogue(agent_types)
+        return Routing(catalogue=stored, tables=self._tables) if GENERAL in stored else self
+
+    def with_own(self, texts: Mapping[str, str]) -> Routing:
+        """Return these rules for a plan that brings agent type files along, given by their paths."""
+        files = read_texts(texts, models=self._tables.models)
+        return Routing(
+            catalogue=self._catalogue.extended(files),
+            tables=self._tables,
+            own=(file.agent_type for file in files),
+            own_findings=(finding for file in files for finding in file.findings),
+        )
+
+    def with_own_types(self, own: Iterable[AgentType]) -> Routing:
+        """Return these rules for a plan whose agent types were read before."""
+        own = tuple(own)
+        if not own:
+            return self
+        return Routing(catalogue=Catalogue((*self._catalogue.all, *own)), tables=self._tables, own=own)
 
     def agent_type(self, name: str) -> AgentType:
         """Return the agent type `name`; one that no file defines works like `general-purpose`."""
@@ -66,6 +107,15 @@ class Routing:
     def agent_types(self) -> tuple[AgentType, ...]:
         """Return every agent type that a file defines."""
         return tuple(self._catalogue)
+
+    def broken(self) -> dict[str, AgentType]:
+        """Return the agent types whose files have a fault, by name."""
+        return {agent_type.name: agent_type for agent_type in self._catalogue.all if agent_type.fault}
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with files of agent types, as far as they were read here."""
+        return self._catalogue.findings
 
     def backends(self) -> dict[str, str]:
         """Return the backend that each file names, `auto` included, by agent type."""
@@ -77,7 +127,8 @@ class Routing:
 
     def route_task(self, task: PlanTask) -> Route:
         """Return where one task goes: the first rule that applies."""
-        return self._by_override(task) or self._by_keyword(task) or self._by_track(task) or _TO_GENERAL
+        by_plan = self._by_override(task) or self._by_keyword(task) or self._by_track(task)
+        return by_plan or self._by_domain(task) or _TO_GENERAL
 
     def unknown_agents(self, plan: Plan) -> Mapping[str, Sequence[PlanTask]]:
         """Return each agent type or reviewer that the plan names and no file defines, with its tasks."""
@@ -131,13 +182,21 @@ class Routing:
 
     def _by_track(self, task: PlanTask) -> Route | None:
         track = re.split(r"[.-]", task.key, maxsplit=1)[0]
-        agent_type = self._tables.tracks.get(track) if task.has_own_key else None
+        agent_type = self._agent_type_by_track.get(track) if task.has_own_key else None
         if agent_type is None:
             return None
         return Route(agent_type=agent_type, rule=Rule.TRACK, evidence=f"`{task.key}` is of track {track}")
 
+    def _by_domain(self, task: PlanTask) -> Route | None:
+        agent_type = self._agent_type_by_domain.get(task.domain)
+        if agent_type is None:
+            return None
+        return Route(agent_type=agent_type, rule=Rule.DOMAIN, evidence=f"its domain is {task.domain}")
 
-_TO_GENERAL = Route(agent_type=GENERAL, rule=Rule.GENERAL, evidence="no agent, keyword or track says more")
+
+_TO_GENERAL = Route(
+    agent_type=GENERAL, rule=Rule.GENERAL, evidence="no agent, keyword, track or domain says more"
+)
 
 
 def agent_name(annotation: str) -> str:
@@ -157,6 +216,22 @@ def _leaves(plan: Plan) -> Iterable[PlanTask]:
 def _keywords(catalogue: Catalogue) -> Mapping[str, str]:
     """Return the agent type of each keyword; where two claim one, the later file has it."""
     return {keyword: agent_type.name for agent_type in catalogue for keyword in agent_type.keywords}
+
+
+def _tracks(catalogue: Catalogue) -> dict[str, str]:
+    """Return the agent type of each track that a file claims; where two claim one, the later file has it."""
+    return {track: agent_type.name for agent_type in catalogue for track in agent_type.tracks}
+
+
+def _domains(catalogue: Catalogue) -> dict[str, str]:
+    """Return the agent type of each domain: whoever has no other, then the later file.
+
+    A task without a domain is nobody's.
+    """
+    widest_first = sorted(catalogue, key=lambda agent_type: -len(agent_type.domains))
+    found = {domain: agent_type.name for agent_type in widest_first for domain in agent_type.domains}
+    found.pop(_NO_DOMAIN, None)
+    return found
 
 
 def _any_word(words: Iterable[str]) -> re.Pattern[str]:

@@ -12,8 +12,14 @@ from orchestrator.settings import RoutingTables
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """Look-ups by name: `tracks` and `aliases` give agent types, `models` gives ids of models."""
+    """Look-ups by name: tracks and aliases give agent types, `models` gives ids of models.
 
+    Attributes:
+        package_tracks: what holds unless a file or the settings say otherwise.
+        tracks: of the settings, which win.
+    """
+
+    package_tracks: dict[str, str]
     tracks: Mapping[str, str]
     aliases: Mapping[str, str]
     models: Mapping[str, str]
@@ -24,7 +30,8 @@ def load_tables(additions: RoutingTables) -> Tables:
     text = resources.files("orchestrator.routing").joinpath("tables.toml").read_text(encoding="utf-8")
     ours = tomllib.loads(text)
     return Tables(
-        tracks=ours["tracks"] | additions.tracks,
+        package_tracks=ours["tracks"],
+        tracks=additions.tracks,
         aliases=ours["aliases"] | additions.aliases,
         models=ours["models"],
     )

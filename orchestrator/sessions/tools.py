@@ -110,7 +110,7 @@ _TO_WORK: Tools = MappingProxyType(
 )
 _TO_REVIEW: Tools = MappingProxyType({"bash": Bash, **_READERS, "notes": Notes, "report": Review})
 
-#: The name of `ports.TOOLS` by which an agent type lists a tool; the others are every session's.
+#: The name of `agent_types.TOOLS` by which an agent type lists a tool; the others are every session's.
 _LISTED_AS = MappingProxyType(
     {
         "bash": "Bash",

@@ -18,9 +18,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from orchestrator.agent_types import TOOLS
 from orchestrator.core.words import AttemptKind
 from orchestrator.plan.amounts import duration_ms
-from orchestrator.ports import TOOLS, Assignment, Outcome, SessionLimits, TranscriptChunk
+from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
 from orchestrator.store.arrays import array, words
 from orchestrator.store.crypto import NO_KEYS, FieldKeys
 from orchestrator.store.hot import PLAN_ONCE, UNACKNOWLEDGED_MS, HotConnection, hang_up, unavailable

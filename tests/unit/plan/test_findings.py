@@ -13,6 +13,7 @@ from orchestrator.plan.encoding import without_loss
 from orchestrator.plan.findings import Code, are
 from orchestrator.plan.read import read_path, read_plan
 from orchestrator.routing import Routing, checked_plan
+from orchestrator.routing.agent_types import texts_beside
 from orchestrator.settings import Settings
 
 _JSON = '{{"plan_version": 1, "tasks": {}}}'
@@ -79,6 +80,8 @@ EXAMPLES: dict[Code, tuple[int, str | dict[str, str]]] = {
     ),
     Code.UNKNOWN_AGENT: (1, "- [ ] a\n  - agent: stern-poet\n"),
     Code.RESERVED_AGENT: (1, "- [ ] a\n  - agent: Gate\n"),
+    Code.AGENT_FILE: (3, {"plan.md": "- [ ] a\n", "agents/a.md": "---\nname: a\nbackend: b\n---\n"}),
+    Code.AGENT_FILE_REMARK: (3, {"plan.md": "- [ ] a\n", "agents/a.md": "---\nname: a\ntools: Fly\n---\n"}),
     Code.UNKNOWN_BACKEND: (0, "---\nbackend: banana\n---\n- [ ] a\n"),
     Code.NO_COMMAND: (4, "---\nbackend: command\n---\n- [ ] a\n"),
     Code.COMMAND_REVIEW: (
@@ -109,7 +112,8 @@ def test_each_is_found_alone_with_its_line_and_remedy(code: Code, tmp_path: Path
             (tmp_path / "plan" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "plan" / name).write_bytes(without_loss(content))
         read = read_path(tmp_path / "plan")
-    plan = checked_plan(read, routing=Routing.from_settings(settings), settings=settings)
+    routing = Routing.from_settings(settings).with_own(texts_beside(tmp_path / "plan"))
+    plan = checked_plan(read, routing=routing, settings=settings)
     assert [(found.code, found.number, found.line) for found in plan.findings] == [
         (code.label, code.number, line)
     ]

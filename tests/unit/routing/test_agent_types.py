@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from importlib import resources
 from pathlib import Path
 
-import pytest
-
-from orchestrator.errors import SettingsError
+from orchestrator.agent_types import TOOLS
 from orchestrator.plan.model import PlanTask
-from orchestrator.ports import TOOLS
-from orchestrator.routing import Routing
+from orchestrator.routing import Routing, Rule
+from orchestrator.routing.agent_files import read_agent_type
+from orchestrator.routing.agent_types import Catalogue
 from orchestrator.settings import Settings
 
 
@@ -88,21 +86,51 @@ def test_unknown_name_works_like_general_purpose(tmp_path: Path) -> None:
     assert unknown.prompt == found.agent_type("general-purpose").prompt
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("no front matter", "does not start with front matter"),
-        ("---\nname: Not Kebab\n---\n", "`name`: String should match pattern"),
-        ("---\nname: a\nbackend: gpt\n---\n", "`backend`"),
-        ("---\nname: a\nbackend: command\n---\n", "`backend`"),
-        ("---\n: : :\n---\n", "malformed"),
-        ("---\n- a list\n---\n", "malformed"),
-        ("---\nname: gate\n---\n", "under which gates run"),
-        ("---\nname: a\ntools: Read, Fly\n---\n", "no tool `Fly`; there are Bash, Edit, Glob, "),
-    ],
-)
-def test_malformed_file_is_named(tmp_path: Path, text: str, reason: str) -> None:
-    drop(tmp_path, "broken", text)
-    with pytest.raises(SettingsError, match=re.escape(reason)) as caught:
-        routing(tmp_path)
-    assert "broken.md" in str(caught.value)
+def test_a_broken_file_takes_no_other_down_and_nothing_stands_in_for_it(tmp_path: Path) -> None:
+    drop(tmp_path, "broken", "---\nname: devops-engineer\nbackend: gpt\n---\n")
+    drop(tmp_path, "mine", "---\nname: mine\n---\n")
+    found = routing(tmp_path)
+    names = {agent_type.name for agent_type in found.agent_types()}
+    assert "mine" in names
+    assert "devops-engineer" not in names, (
+        "the one of the package has tools that the broken file may not have"
+    )
+    assert "line 3: `backend: gpt`" in found.broken()["devops-engineer"].fault
+    ((place, line, severity),) = {(f.source, f.line, f.severity) for f in found.findings}
+    assert (place, line, severity) == (f"{tmp_path}/agents/broken.md", 3, "error")
+
+
+def test_a_later_file_mends_a_broken_one(tmp_path: Path) -> None:
+    broken = read_agent_type("---\nname: poet\nbackend: gpt\n---\n", file="a.md", models={})
+    whole = read_agent_type("---\nname: poet\n---\n", file="b.md", models={})
+    assert "poet" in Catalogue([]).extended([broken, whole])
+    assert "poet" not in Catalogue([]).extended([whole, broken])
+
+
+def test_a_readme_and_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    drop(tmp_path, "README", "What the files here are for.")
+    drop(tmp_path, "bad", "")
+    (tmp_path / "agents" / "bad.md").write_bytes(b"---\nname: caf\xe9\n---\n")
+    (tmp_path / "agents" / "folder.md").mkdir()
+    (finding,) = routing(tmp_path).findings
+    assert (finding.line, finding.message) == (2, "The file is not UTF-8 text.")
+
+
+def test_a_plan_brings_its_own_along(tmp_path: Path) -> None:
+    drop(tmp_path, "poet", "---\nname: poet\nkeywords: [ode]\n---\nOf the home.")
+    text = "---\nname: poet\nkeywords: [sonnet]\ntracks: [Z]\n---\nOf the plan."
+    found = routing(tmp_path).with_own({"agents/poet.md": text})
+    assert set(found.own) == {"poet"}
+    assert found.agent_type("poet").prompt == "Of the plan."
+    assert routing(tmp_path).agent_type("poet").prompt == "Of the home."
+    assert found.route_task(PlanTask(key="1", has_own_key=True, title="Write a sonnet")).agent_type == "poet"
+    assert found.route_task(PlanTask(key="Z.1", has_own_key=True, title="Do")).rule is Rule.TRACK
+    assert found.route_task(PlanTask(key="1", has_own_key=True, title="Write an ode")).agent_type != "poet"
+
+
+def test_the_stored_agent_types_are_those_of_everybody(tmp_path: Path) -> None:
+    drop(tmp_path, "poet", "---\nname: poet\n---\nAs it was.")
+    here = routing(tmp_path)
+    stored = [kind.model_copy(update={"prompt": "Stored."}) for kind in here.agent_types()]
+    assert here.with_stored(stored).agent_type("poet").prompt == "Stored."
+    assert here.with_stored([]).agent_type("poet").prompt == "As it was."

@@ -42,8 +42,13 @@ def test_rules_apply_in_their_order(routing: Routing) -> None:
     assert routing.route_task(everything).rule is Rule.OVERRIDE
     assert routing.route_task(task("Test the parser", key="C.1.1")).rule is Rule.KEYWORD
     assert routing.route_task(task("Do it", key="C.1.1")).rule is Rule.TRACK
-    assert routing.route_task(task("Do it", key="1")) == Route(
-        agent_type="general-purpose", rule=Rule.GENERAL, evidence="no agent, keyword or track says more"
+    by_domain = routing.route_task(task("Do it", key="1", domain="devops"))
+    assert (by_domain.rule, by_domain.agent_type) == (Rule.DOMAIN, "devops-engineer")
+    assert by_domain.evidence == "its domain is devops"
+    assert routing.route_task(task("Do it", key="1", domain="other")) == Route(
+        agent_type="general-purpose",
+        rule=Rule.GENERAL,
+        evidence="no agent, keyword, track or domain says more",
     )
 
 
@@ -119,6 +124,30 @@ def test_settings_add_tracks_and_aliases(tmp_path: Path) -> None:
     assert routing.route_task(task(key="E001-T004")).agent_type == "backend-development"
     assert routing.route_task(task(agent="Ann")).agent_type == "code-reviewer"
     assert routing.route_task(task(key="C.1.1")).agent_type == "devops-engineer"
+
+
+def test_a_file_claims_a_track_and_the_settings_have_the_last_word(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "poet.md").write_text("---\nname: poet\ntracks: C, D\n---\n", encoding="utf-8")
+    tables = RoutingTables(tracks={"D": "code-reviewer"})
+    routing = Routing.from_settings(Settings(home=tmp_path, routing=tables))
+    chosen = [routing.route_task(task(key=f"{track}.1")).agent_type for track in "CDE"]
+    assert chosen == ["poet", "code-reviewer", "testing-specialist"]
+
+
+def test_a_domain_goes_to_whoever_has_no_other(routing: Routing) -> None:
+    chosen = {routing.route_task(task(domain=domain)).agent_type for domain in ("backend", "data")}
+    assert chosen == {"backend-development", "database-architect"}
+
+
+def test_a_plan_that_names_a_type_with_a_broken_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "poet.md").write_text("---\nname: poet\nbackend: gpt\n---\n", encoding="utf-8")
+    routing = Routing.from_settings(Settings(home=tmp_path))
+    (found,) = _findings(plan(task(agent="poet", line=7)), routing)
+    assert (found.severity, found.line) == ("error", 7)
+    assert f"{tmp_path}/agents/poet.md, line 3: `backend: gpt`" in found.remedy
+    assert not _findings(plan(task(agent="devops-engineer")), routing)
 
 
 def test_a_reviewer_is_meant_like_an_agent_and_one_without_a_file_is_a_warning(routing: Routing) -> None:

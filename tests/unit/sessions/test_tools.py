@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.agent_types import TOOLS
 from orchestrator.core.words import AttemptKind
-from orchestrator.ports import TOOLS
 from orchestrator.sessions.files import Files
 from orchestrator.sessions.tools import Call, Toolbox, ToolResult, tool_definitions, tools_for
 from orchestrator.workspace.launcher import ProcessLauncher
