@@ -22,6 +22,7 @@ API_WRITES = {
     "plan_revisions": ("INSERT",),
     "proposals": ("INSERT",),
     "notes": ("INSERT",),
+    "agent_types": ("INSERT", "UPDATE (definition)", "UPDATE (fault)", "UPDATE (updated_at)"),
     "tasks": ("INSERT",),
     "task_states": ("INSERT",),
     "task_dependencies": ("INSERT",),

@@ -383,6 +383,18 @@ idempotency_keys = Table(
     _now("at"),
 )
 
+agent_types = Table(
+    "agent_types",
+    metadata,
+    Column("tenant_id", Text, primary_key=True, server_default="local"),
+    Column("name", Text, primary_key=True),  # with `@` and the plan for one that a plan brought along
+    Column("plan_id", BigInteger, ForeignKey("plans.id", ondelete="CASCADE")),  # NULL = of everybody
+    Column("definition", JSONB),  # as its file said when it could last be read; NULL = never
+    _words("fault"),  # what is wrong with the file now
+    _now("updated_at"),
+    Index("ix_agent_types_plan_id", "plan_id"),
+)
+
 agent_task_affinity = Table(
     "agent_task_affinity",
     metadata,
