@@ -34,6 +34,7 @@ from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
 from orchestrator.sessions.registry import make_backends
 from orchestrator.settings import Settings
 from orchestrator.store.executors import Beats, ExecutorStore
+from orchestrator.store.journals import PostgresJournals
 from orchestrator.store.notebook import PostgresNoteBook
 from orchestrator.workspace import tree
 from orchestrator.workspace.launcher import ProcessLauncher
@@ -91,6 +92,9 @@ class Executor:
                 session_config(settings),
                 ProcessLauncher(records=config.records),
                 notes=PostgresNoteBook(config.service_url, name=f"orchestrator-notes-{name}"),
+                journals=PostgresJournals(
+                    config.service_url, name=f"orchestrator-journals-{name}", keys=config.keys
+                ),
                 governor=ExecutorGrants(
                     executor=name, governor=RayGovernor(ANTHROPIC), settings=grant_settings(settings)
                 ),

@@ -1,6 +1,7 @@
-"""The Metrics actor: keeps the aggregated outcomes in step with the events. No decisions here.
+"""The Metrics actor: does what follows from events in its own time. No decisions here.
 
-One actor a cluster; a second one for a moment does no harm, because the store lets them take turns.
+It aggregates outcomes, and deletes the journals that nobody needs any more. One actor a cluster; a second one
+for a moment does no harm, because the store lets them take turns.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from orchestrator import __version__
 from orchestrator.errors import DatabaseUnavailable
 from orchestrator.runtime.outcomes import Aggregator
 from orchestrator.store.affinity import PostgresOutcomes
+from orchestrator.store.journals import PostgresJournals
 from orchestrator.store.listener import EventListener
 
 #: Longest wait for a notification: what one that got lost costs.
@@ -25,11 +27,14 @@ log = structlog.get_logger(__name__)
 
 
 class Metrics:
-    """Aggregates outcomes for as long as it lives; the first `ping` sets it to work."""
+    """At work for as long as it lives; the first `ping` sets it to work."""
 
     def __init__(self, config: ActorConfig) -> None:
         log_json(config.settings)
         self._store = PostgresOutcomes(config.direct_url)
+        self._journals = PostgresJournals(
+            config.service_url, name="orchestrator-journals-sweep", keys=config.keys
+        )
         self._listener = EventListener(config.direct_url)
         self._aggregator = Aggregator(self._store, ema_alpha=config.settings.metrics.ema_alpha)
         self._period_s = config.settings.metrics.period_s
@@ -60,6 +65,7 @@ class Metrics:
                 await self._work
         await self._listener.close()
         await self._store.close()
+        await self._journals.close()
 
     async def _run(self) -> None:
         with self._listener.subscribed() as wake:
@@ -75,7 +81,8 @@ class Metrics:
     async def _catch_up(self) -> None:
         try:
             self._events += await self._aggregator.catch_up()
+            await self._journals.sweep()
             self._trouble = ""
         except DatabaseUnavailable as error:
-            log.warning("the outcomes wait for the database", reason=str(error))
+            log.warning("outcomes and journals wait for the database", reason=str(error))
             self._trouble = str(error)

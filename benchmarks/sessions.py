@@ -26,6 +26,7 @@ from orchestrator.sessions.anthropic import AnthropicBackend
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.workspace.launcher import ProcessLauncher
 from orchestrator.workspace.shared import SharedWorkspaces
+from tests.support.journals import MemoryJournals
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, Request, call, done, text
 from tests.support.notes import MemoryNoteBook
 from tests.support.sessions import MODEL, PRICES, assignment
@@ -167,7 +168,7 @@ class Bench:
         """Run sessions, one batch after the other, each to its end."""
         config = SessionConfig(api_key=API_KEY, base_url=self.url, model=MODEL, prices=PRICES)
         launcher = ProcessLauncher(records=self.folder / "records")
-        backend = AnthropicBackend(config, launcher, notes=MemoryNoteBook())
+        backend = AnthropicBackend(config, launcher, notes=MemoryNoteBook(), journals=MemoryJournals())
         executing = Executing(
             store=self.attempts,
             leases=HeldLeases(),

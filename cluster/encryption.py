@@ -24,7 +24,7 @@ from orchestrator.store.rotation import key_ids_in_use, reencrypt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotated:
-    """What a rotation came to: pieces of transcripts, and ids of keys that are needed no more."""
+    """What a rotation came to: pieces of transcripts and journals, and ids of keys that nothing needs."""
 
     key_id: str
     encrypted: int
@@ -97,7 +97,9 @@ def _are_given(settings: Settings) -> bool:
 
 
 def _as_text(rotated: Rotated) -> str:
-    lines = [f"Encrypted {rotated.encrypted:,} pieces of transcripts under the key {rotated.key_id}."]
+    lines = [
+        f"Encrypted {rotated.encrypted:,} pieces of transcripts and journals under the key {rotated.key_id}."
+    ]
     if rotated.unreadable:
         lines.append(f"{rotated.unreadable:,} pieces stay as they are: their key is lost.")
     if rotated.retired:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.grant_ports import Grants
+from orchestrator.journal_ports import Journals
 from orchestrator.ports import Launcher, NoteBook
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.messages import MessagesApi
@@ -17,6 +18,13 @@ class AnthropicBackend(ModelBackend):
     """
 
     def __init__(
-        self, config: SessionConfig, launcher: Launcher, *, notes: NoteBook, governor: Grants | None = None
+        self,
+        config: SessionConfig,
+        launcher: Launcher,
+        *,
+        notes: NoteBook,
+        journals: Journals,
+        governor: Grants | None = None,
     ) -> None:
-        super().__init__("anthropic", MessagesApi(config), launcher, notes=notes, governor=governor)
+        api = MessagesApi(config)
+        super().__init__("anthropic", api, launcher, notes=notes, journals=journals, governor=governor)

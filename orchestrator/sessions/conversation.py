@@ -11,8 +11,8 @@ from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import MICROS, Outcome, SessionLimits, Transcript
 from orchestrator.sessions.answer import Answer, Block
 from orchestrator.sessions.asking import Asker
+from orchestrator.sessions.journal import Journal, Standing
 from orchestrator.sessions.meter import Meter
-from orchestrator.sessions.model_api import Message
 from orchestrator.sessions.prompt import CONTINUE, HAND_OVER, REMINDER, handed_over
 from orchestrator.sessions.tools import Call, Toolbox
 
@@ -26,7 +26,8 @@ class Conversation:
 
     Args:
         asker: asks the model.
-        task: the first message.
+        standing: how it stands as it begins, or goes on.
+        journal: is told how it stands from then on.
         toolbox: carries out what the model calls.
         meter: tells the spend.
         transcript: gets what the conversation does with itself.
@@ -38,25 +39,20 @@ class Conversation:
         self,
         asker: Asker,
         *,
-        task: str,
+        standing: Standing,
+        journal: Journal,
         toolbox: Toolbox,
         meter: Meter,
         transcript: Transcript,
         tokens_max: int,
     ) -> None:
         self._asker = asker
-        self._task: Block = {"type": "text", "text": task}
+        self._at = standing
+        self._journal = journal
         self._toolbox = toolbox
         self._meter = meter
         self._transcript = transcript
         self._tokens_max = tokens_max
-        self._is_long = False
-        self._size = 0  # tokens of the conversation up to the last answer, as the service counts
-        self._is_handing_over = False
-        self._reminders = 0
-        self._continuations = 0
-        self._messages: list[Message] = []
-        self._say([self._task])
 
     async def run(self, limits: SessionLimits) -> Outcome:
         """Take turns until the session has an outcome. Raises what `Asker.ask` does."""
@@ -65,6 +61,7 @@ class Conversation:
             outcome = await self._take(answer)
             if outcome is not None:
                 return outcome
+            self._journal.write(self._at)
             if self._meter.usage.cost_micros >= limits.cost_micros_max:
                 return _failed(
                     FailureClass.BUDGET,
@@ -74,9 +71,8 @@ class Conversation:
         return _failed(FailureClass.AGENT, f"There was no report after {limits.turns_max} turns.")
 
     async def _ask(self) -> Answer:
-        return await self._asker.ask(
-            self._messages, may_call=not self._is_handing_over, is_long=self._is_long
-        )
+        at = self._at
+        return await self._asker.ask(at.messages, may_call=not at.is_handing_over, is_long=at.is_long)
 
     async def _take(self, answer: Answer) -> Outcome | None:
         """Do what an answer asks for. Returns the outcome if it ends the session."""
@@ -86,23 +82,24 @@ class Conversation:
         if answer.stop_reason == "model_context_window_exceeded":
             return _failed(FailureClass.AGENT, "The conversation outgrew the context window of the model.")
         self._measure(answer)
-        if self._is_handing_over:
+        if self._at.is_handing_over:
             self._hand_over(answer)
             return None
         if answer.blocks:
-            self._messages.append({"role": "assistant", "content": answer.blocks})
+            self._at.messages.append({"role": "assistant", "content": answer.blocks})
         is_cut = answer.stop_reason == "max_tokens"
-        self._continuations = self._continuations + 1 if is_cut else 0
-        if self._continuations > _CONTINUATIONS_MAX:
+        self._at.continuations = self._at.continuations + 1 if is_cut else 0
+        if self._at.continuations > _CONTINUATIONS_MAX:
             return _failed(
-                FailureClass.AGENT, f"{self._continuations} answers in a row reached their length limit."
+                FailureClass.AGENT, f"{self._at.continuations} answers in a row reached their length limit."
             )
         if answer.calls:
-            self._say(await self._carry_out(answer.calls, is_last_cut=is_cut and _ends_with_call(answer)))
+            await self._journal.store(self._at)  # or nobody would know later that these were begun
+            self._at.say(await self._carry_out(answer.calls, is_last_cut=is_cut and _ends_with_call(answer)))
             if self._toolbox.report:
                 return self._toolbox.report.outcome()
         elif is_cut:
-            self._say([{"type": "text", "text": CONTINUE}])
+            self._at.say([{"type": "text", "text": CONTINUE}])
         elif answer.stop_reason != "pause_turn":  # else the model goes on from its own words
             return self._remind(answer)
         self._bound()
@@ -121,41 +118,32 @@ class Conversation:
 
     def _remind(self, answer: Answer) -> Outcome | None:
         """The model stopped without a report: tell it once, then give up."""
-        if self._reminders == _REMINDERS_MAX:
+        if self._at.reminders == _REMINDERS_MAX:
             return _failed(FailureClass.AGENT, "The model ended its turn without a report.", said=answer.text)
-        self._reminders += 1
-        self._say([{"type": "text", "text": REMINDER}])
+        self._at.reminders += 1
+        self._at.say([{"type": "text", "text": REMINDER}])
         return None
 
     def _measure(self, answer: Answer) -> None:
         tokens = answer.tokens
-        self._size = (
+        self._at.size = (
             tokens.input_tokens + tokens.cache_read_tokens + tokens.cache_write_tokens + tokens.output_tokens
         )
-        self._is_long |= self._size >= self._tokens_max  # for good: our side of it stays long
+        self._at.is_long |= self._at.size >= self._tokens_max  # for good: our side of it stays long
         if answer.cleared_tokens:
             self._transcript.write("note", f"{answer.cleared_tokens:,} tokens of old tool results cleared.\n")
 
     def _bound(self) -> None:
         """Where clearing does not help, ask for what a new conversation needs to know."""
-        if self._size >= self._tokens_max * 3 // 2:
-            self._is_handing_over = True
-            self._say([{"type": "text", "text": HAND_OVER}])
+        if self._at.size >= self._tokens_max * 3 // 2:
+            self._at.is_handing_over = True
+            self._at.say([{"type": "text", "text": HAND_OVER}])
 
     def _hand_over(self, answer: Answer) -> None:
         """Begin a new conversation with the task and what the model of the old one says of it."""
-        self._is_handing_over = False
-        self._transcript.write("note", f"The conversation of {self._size:,} tokens is handed over.\n")
-        self._size, self._is_long = 0, False
-        self._messages = []
-        self._say([self._task, {"type": "text", "text": handed_over(answer.text)}])
-
-    def _say(self, blocks: list[Block]) -> None:
-        """Add to our side; two messages of one side in a row are one message."""
-        if self._messages and self._messages[-1]["role"] == "user":
-            self._messages[-1]["content"] += blocks
-        else:
-            self._messages.append({"role": "user", "content": list(blocks)})
+        self._transcript.write("note", f"The conversation of {self._at.size:,} tokens is handed over.\n")
+        task, self._at = self._at.task, Standing([], reminders=self._at.reminders)
+        self._at.say([task, {"type": "text", "text": handed_over(answer.text)}])
 
 
 def _ends_with_call(answer: Answer) -> bool:

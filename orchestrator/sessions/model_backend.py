@@ -8,6 +8,7 @@ from dataclasses import replace
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.errors import Overloaded
 from orchestrator.grant_ports import Grants
+from orchestrator.journal_ports import Journals
 from orchestrator.ports import (
     Assignment,
     Launcher,
@@ -20,6 +21,7 @@ from orchestrator.ports import (
 from orchestrator.sessions.api_errors import outcome_of
 from orchestrator.sessions.asking import Asker
 from orchestrator.sessions.conversation import Conversation
+from orchestrator.sessions.journal import Journal, Standing
 from orchestrator.sessions.meter import Meter
 from orchestrator.sessions.model_api import Frame, ModelApi
 from orchestrator.sessions.prompt import role_prompt, task_prompt
@@ -35,16 +37,25 @@ class ModelBackend:
         api: of its provider.
         launcher: for the tools that run programs. The key never reaches its children.
         notes: for the tool of that name.
+        journals: keep what is needed to go on with a session whose executor is lost.
         governor: gives leave for each request; without it every request is sent at once.
     """
 
     def __init__(
-        self, name: str, api: ModelApi, launcher: Launcher, *, notes: NoteBook, governor: Grants | None = None
+        self,
+        name: str,
+        api: ModelApi,
+        launcher: Launcher,
+        *,
+        notes: NoteBook,
+        journals: Journals,
+        governor: Grants | None = None,
     ) -> None:
         self.name = name
         self._api = api
         self._launcher = launcher
         self._notes = notes
+        self._journals = journals
         self._governor = governor
 
     async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
@@ -85,21 +96,27 @@ class ModelBackend:
                 touch=clocks,
             ) as toolbox,
         ):
+            frame = Frame(
+                model=assignment.model or self._api.config.model,
+                role=role_prompt(assignment),
+                tools=tools_for(assignment),
+            )
             asker = Asker(
                 self._api,
-                frame=Frame(
-                    model=assignment.model or self._api.config.model,
-                    role=role_prompt(assignment),
-                    tools=tools_for(assignment),
-                ),
+                frame=frame,
                 meter=meter,
                 transcript=transcript,
                 clocks=clocks,
                 grants=self._governor,
             )
+            journal = Journal(
+                self._journals, assignment, request=self._api.request(frame, ()), folder=workspace.path
+            )
+            standing = await journal.take_up(transcript)
             conversation = Conversation(
                 asker,
-                task=task_prompt(assignment, transcript),
+                standing=standing or Standing.of_task(task_prompt(assignment, transcript)),
+                journal=journal,
                 toolbox=toolbox,
                 meter=meter,
                 transcript=transcript,

@@ -27,6 +27,7 @@ from orchestrator.store.urls import DatabaseUrls
 from orchestrator.workspace import tree
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.claude_code_api import ClaudeCodeApi, turns
+from tests.support.journals import MemoryJournals
 from tests.support.messages_api import API_KEY, Block, MessagesApi, Reply, call, done, text
 from tests.support.notes import MemoryNoteBook
 from tests.support.rows import Rows, lease, make_store
@@ -131,7 +132,9 @@ def bench(name: str, tmp_path: Path) -> Iterator[Bench]:
         config = SessionConfig(
             api_key=API_KEY, base_url=api.base_url, model=MODEL, prices=PRICES, retries_max=0
         )
-        backends = make_backends(config, ProcessLauncher(records=records), notes=MemoryNoteBook())
+        backends = make_backends(
+            config, ProcessLauncher(records=records), notes=MemoryNoteBook(), journals=MemoryJournals()
+        )
         assert sorted(backends) == sorted(NAMES), "a backend that this suite does not know, or one too few"
         yield Bench(backends[name], folder, records, api)
         assert api.problems == []
@@ -318,7 +321,9 @@ async def test_an_outcome_is_stored_as_it_was_told(
 
 
 def test_without_a_key_there_is_no_model_backend(tmp_path: Path) -> None:
-    backends = make_backends(SessionConfig(), ProcessLauncher(records=tmp_path), notes=MemoryNoteBook())
+    backends = make_backends(
+        SessionConfig(), ProcessLauncher(records=tmp_path), notes=MemoryNoteBook(), journals=MemoryJournals()
+    )
     assert sorted(backends) == ["command", "simulated"]
     assert {name: backend.name for name, backend in backends.items()} == {name: name for name in backends}
 

@@ -16,6 +16,7 @@ from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.governor import NearGovernor
+from tests.support.journals import MemoryJournals
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, Request, call, done
 from tests.support.notes import MemoryNoteBook
 from tests.support.sessions import MODEL, PRICES, Recorder, assignment, workspace
@@ -68,7 +69,9 @@ async def run_sessions(
         api_key=API_KEY, base_url=api.base_url, model=MODEL, prices=PRICES, retries_max=retries_max
     )
     launcher = ProcessLauncher(records=folder / "records")
-    backend = AnthropicBackend(config, launcher, notes=MemoryNoteBook(), governor=governor)
+    backend = AnthropicBackend(
+        config, launcher, notes=MemoryNoteBook(), journals=MemoryJournals(), governor=governor
+    )
     given = [
         assignment(
             backend="anthropic", token=100 + n, limits={"total_timeout_s": 240.0, "idle_timeout_s": 240.0}

@@ -11,6 +11,7 @@ from orchestrator.ports import Outcome
 from orchestrator.sessions.anthropic import AnthropicBackend
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.workspace.launcher import ProcessLauncher
+from tests.support.journals import MemoryJournals
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, script
 from tests.support.notes import MemoryNoteBook
 from tests.support.sessions import MODEL, PRICES, Recorder, assignment, workspace
@@ -24,6 +25,7 @@ class ModelSession:
         self.folder = folder
         self.transcript = Recorder()
         self.notes = MemoryNoteBook()
+        self.journals = MemoryJournals()
         self.config: dict[str, Any] = {
             "api_key": API_KEY, "base_url": api.base_url, "model": MODEL, "prices": PRICES, "retries_max": 0,
         }  # fmt: skip
@@ -33,7 +35,7 @@ class ModelSession:
             self.api.scenario = script(*replies)
         launcher = ProcessLauncher(records=self.folder.parent / "records")
         given_config = SessionConfig(**{**self.config, **(config or {})})
-        backend = AnthropicBackend(given_config, launcher, notes=self.notes)
+        backend = AnthropicBackend(given_config, launcher, notes=self.notes, journals=self.journals)
         given = assignment(backend="anthropic", **values)
         return await backend.run(given, workspace(self.folder), self.transcript)
 
