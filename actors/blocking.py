@@ -13,7 +13,18 @@ from typing import Any, Self, TypeVar
 
 from actors.client import AsyncOrchestrator, PlanLike, PlanResult, aconnect
 from orchestrator.status_views import StatusView
-from orchestrator.views import EventView, LogView, NewLimits, PlanView, Submitted, TaskDetail, TaskView
+from orchestrator.views import (
+    ContextPackView,
+    EventView,
+    LogView,
+    NewLimits,
+    NewNote,
+    NoteView,
+    PlanView,
+    Submitted,
+    TaskDetail,
+    TaskView,
+)
 
 T = TypeVar("T")
 
@@ -103,6 +114,18 @@ class Orchestrator:
     def logs(self, task_id: int, *, token: int | None = None) -> tuple[LogView, ...]:
         """Return what the attempts of a task said; `token` keeps one attempt."""
         return self._loop.run(self._async.logs(task_id, token=token))
+
+    def orient(self, plan: PlanLike, *, task: str = "", tokens: int = 0) -> ContextPackView:
+        """Return what a plan is about, or one of its tasks by key or id; `tokens` bounds the text."""
+        return self._loop.run(self._async.orient(plan, task=task, tokens=tokens))
+
+    def notes(self, plan: PlanLike, *, task: str = "", kind: str = "") -> tuple[NoteView, ...]:
+        """Return every note of a plan, or those on one task or of one kind, the newest first."""
+        return self._loop.run(self._async.notes(plan, task=task, kind=kind))
+
+    def write_note(self, plan: PlanLike, new: NewNote, *, idempotency_key: str = "") -> NoteView:
+        """Leave a note on a task or on a plan."""
+        return self._loop.run(self._async.write_note(plan, new, idempotency_key=idempotency_key))
 
     def status(self) -> StatusView:
         """Return the whole service at a glance."""

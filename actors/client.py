@@ -34,9 +34,12 @@ from orchestrator.store.embedded import attach
 from orchestrator.store.engine import make_engine
 from orchestrator.store.urls import settings_urls
 from orchestrator.views import (
+    ContextPackView,
     EventView,
     LogView,
     NewLimits,
+    NewNote,
+    NoteView,
     PlanView,
     SubmitRequest,
     Submitted,
@@ -77,6 +80,7 @@ async def aconnect(address: str | None = None, home: Path | str | None = None) -
     settings = await asyncio.to_thread(load_settings, Path(home) if home is not None else None)
     await asyncio.to_thread(_join, settings, address)
     from actors.gateway import RayScheduler  # after joining: Ray reads its configuration when imported
+    from actors.governor import governors_of
 
     service = Service(
         engine=make_engine(_api_url(settings), connections_max=_CONNECTIONS_MAX, name="orchestrator-client"),
@@ -84,6 +88,7 @@ async def aconnect(address: str | None = None, home: Path | str | None = None) -
         routing=Routing.from_settings(settings),
         settings=settings,
         keys=known_keys(settings),
+        governors=governors_of(settings),
     )
     return AsyncOrchestrator(service)
 
@@ -195,6 +200,26 @@ class AsyncOrchestrator:
     async def logs(self, task_id: int, *, token: int | None = None) -> tuple[LogView, ...]:
         """Return what the attempts of a task said; `token` keeps one attempt."""
         return await self.service.logs(task_id, token=token)
+
+    async def orient(self, plan: PlanLike, *, task: str = "", tokens: int = 0) -> ContextPackView:
+        """Return what a plan is about, or one of its tasks by key or id; `tokens` bounds the text."""
+        plan_id = await self.service.plan_id(_ref(plan))
+        return await self.service.orient(task, plan_id=plan_id, tokens_max=tokens)
+
+    async def notes(self, plan: PlanLike, *, task: str = "", kind: str = "") -> tuple[NoteView, ...]:
+        """Return every note of a plan, or those on one task or of one kind, the newest first."""
+        plan_id = await self.service.plan_id(_ref(plan))
+        page = await self.service.notes(plan_id, task=task, kind=kind)
+        found = page.items
+        while page.next:
+            page = await self.service.notes(plan_id, task=task, kind=kind, after=page.next)
+            found += page.items
+        return found
+
+    async def write_note(self, plan: PlanLike, new: NewNote, *, idempotency_key: str = "") -> NoteView:
+        """Leave a note on a task or on a plan."""
+        plan_id = await self.service.plan_id(_ref(plan))
+        return await self.service.write_note(plan_id, new, idempotency_key=idempotency_key)
 
     async def status(self) -> StatusView:
         """Return the whole service at a glance."""

@@ -8,7 +8,7 @@ from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.plan.history import Kind, PastAttempts
 from orchestrator.plan.model import ESTIMATE_MS_DEFAULT
 from orchestrator.store.engine import Connection
-from orchestrator.store.tables import attempts, plans, tasks
+from orchestrator.store.tables import attempts, tasks
 
 #: Failures that say something about the work; all others are nobody's fault.
 _OWN_FAILURES = (FailureClass.AGENT, FailureClass.GATE, FailureClass.TIMEOUT, FailureClass.BUDGET)
@@ -20,7 +20,7 @@ async def past_attempts(connection: Connection, *, without_backend: str) -> list
     Work that a gate or a review refused is no success.
 
     Args:
-        without_backend: plans that this one runs are not counted: what is simulated teaches nothing.
+        without_backend: what it ran is not counted, in whatever plan: what is simulated teaches nothing.
     """
     a, t = attempts.c, tasks.c
     is_work = a.kind == AttemptKind.WORK
@@ -41,8 +41,7 @@ async def past_attempts(connection: Connection, *, without_backend: str) -> list
             func.coalesce(func.avg(a.cost_micros).filter(is_work), 0),
         )
         .join(tasks, t.id == a.task_id)
-        .join(plans, plans.c.id == a.plan_id)
-        .where(plans.c.backend != without_backend, has_succeeded | has_failed)
+        .where(a.backend != without_backend, has_succeeded | has_failed)
         .group_by(t.agent_type, t.task_type, is_command)
     )
     return [

@@ -61,14 +61,16 @@ def set_state(urls, key, state, reason=""):
     )
 
 
-def attempt(urls, key, token, *, kind="work", state="succeeded", failure=None, minutes=60, cost=0):
+def attempt(
+    urls, key, token, *, kind="work", backend="anthropic", state="succeeded", failure=None, minutes=60, cost=0
+):
     execute(
         urls,
         "INSERT INTO attempts (token, plan_id, task_id, number, kind, agent_type, backend, executor,"
         " cluster_id, epoch, state, failure_class, cost_micros, started_at, ended_at)"
-        " SELECT %s, plan_id, id, %s, %s, agent_type, 'anthropic', 'executor-1', 'c', 1, %s, %s, %s,"
+        " SELECT %s, plan_id, id, %s, %s, agent_type, %s, 'executor-1', 'c', 1, %s, %s, %s,"
         " now() - make_interval(mins => %s), now() FROM tasks WHERE key = %s",
-        *(token, token, kind, state, failure, cost, minutes, key),
+        *(token, token, kind, backend, state, failure, cost, minutes, key),
     )
 
 
@@ -113,9 +115,11 @@ def test_work_that_a_gate_refused_is_no_success(client, database):
 
 
 def test_what_was_simulated_teaches_nothing(client, database):
-    execute(database, "UPDATE plans SET backend = 'simulated'")
-    attempt(database, "A.2", 1, minutes=1)
+    attempt(database, "A.2", 1, backend="simulated", minutes=1)  # by its agent type, not by the plan
     assert client.forecast("ship").attempts_known == 0
+    execute(database, "UPDATE plans SET backend = 'simulated'")
+    attempt(database, "A.2", 2, minutes=1)
+    assert client.forecast("ship").attempts_known == 1
 
 
 def test_an_export_tells_the_states(client, database):

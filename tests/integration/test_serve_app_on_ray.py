@@ -101,6 +101,7 @@ BLOCKING = """
 import json, sys
 from actors import connect
 from orchestrator.errors import Conflict, NotFound
+from orchestrator.views import NewNote
 
 home, plan, workdir = sys.argv[1:]
 with connect(home=home) as orchestrator:
@@ -111,6 +112,9 @@ with connect(home=home) as orchestrator:
     print(json.dumps([result.is_done, [task.state for task in result.tasks]]))
     task = orchestrator.task("A.2", plan=submitted)
     print(json.dumps([log.text for log in orchestrator.logs(task.id)]))
+    note = orchestrator.write_note(submitted, NewNote(text="Mind the step.", task="A.2"))
+    print(json.dumps([note in orchestrator.notes(submitted, task=key) for key in ("A.1", "A.2")]))
+    print(json.dumps([orchestrator.orient(submitted).text, orchestrator.orient(submitted, task="A.2").text]))
     for refused in (lambda: orchestrator.plan("nobody"), lambda: orchestrator.release(task.id)):
         try:
             refused()
@@ -161,7 +165,7 @@ with connect(home=home) as orchestrator:
 def test_the_blocking_client_submits_watches_and_reads(url, home, tmp_path):
     tmp_path.chmod(0o755)
     (tmp_path / "by-client.md").write_text(PLAN.replace("# Two steps\n", ""))
-    seen, again, result, logs, *refused, is_ready = run_program(
+    seen, again, result, logs, noted, packs, *refused, is_ready = run_program(
         BLOCKING, home, tmp_path / "by-client.md", tmp_path
     )
     assert seen[0] == "plan.taken"
@@ -169,6 +173,8 @@ def test_the_blocking_client_submits_watches_and_reads(url, home, tmp_path):
     assert seen == again
     assert result == [True, ["done", "done"]]
     assert logs[-1] == "said\n"
+    assert noted == [False, True]
+    assert [pack.partition(" ")[2].split()[0] for pack in packs] == ["Plan", "Task"]
     assert refused == ["NotFound", "Conflict"]
     assert is_ready
 
