@@ -24,9 +24,10 @@ check: .venv/installed ## the checks alone: style, format, types, import contrac
 bench: .venv/installed ## measure this machine: each subject of benchmarks/ against its bars
 	@$(BIN)/python -m benchmarks
 
-docs: .venv/installed ## write the pages that are generated from the code: states and findings
+docs: .venv/installed ## write the pages that are generated from the code: states, findings and errors
 	@$(BIN)/python docs/state_machine.py
 	@$(BIN)/python docs/findings.py
+	@$(BIN)/python -m docs.errors
 
 up: .venv/installed ## start the orchestrator in the background: database, Ray, HTTP front end
 	@$(BIN)/orchestrator up

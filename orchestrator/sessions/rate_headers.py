@@ -1,7 +1,7 @@
 """What the headers of a provider's answer say of its limits, in the manner of Anthropic or of OpenAI.
 
-Moments are told by the provider's clock, so they are measured from the `date` of the same answer: a clock of
-ours that is wrong makes no wait longer or shorter. What makes no sense is as if it was not said.
+Moments are told by the provider's clock, so they are measured from the `date` of the same answer, and by no
+clock of ours. What makes no sense is as if it was not said.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -64,11 +63,8 @@ def _seconds_until(told: str, headers: Mapping[str, str]) -> float:
     """Return how far away a moment is, told as RFC 3339, as an HTTP date, or as the time until then."""
     if _TIME.fullmatch(told):
         return sum(float(count) * _UNITS_S[unit] for count, unit in _PART.findall(told))
-    moment = _moment(told)
-    if moment is None:
-        return 0.0
-    now = _moment(headers.get("date", ""))
-    return _sensible(moment.timestamp() - (now.timestamp() if now else time.time()))
+    moment, now = _moment(told), _moment(headers.get("date", ""))
+    return _sensible((moment - now).total_seconds()) if moment and now else 0.0
 
 
 def _moment(told: str) -> datetime | None:

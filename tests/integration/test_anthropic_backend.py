@@ -338,3 +338,22 @@ async def test_who_is_over_writes_no_note(session):
     )
     assert session.results(1) == [("This attempt is over: nothing more can be written for it.", True)]
     assert await session.notes.read(41) == ()
+
+
+async def test_nobody_listening_is_infrastructure(session: ModelSession) -> None:
+    outcome = await session.run(config={"base_url": "http://127.0.0.1:1", "retries_max": 0})
+    expect_failure(outcome, FailureClass.INFRASTRUCTURE, "Check the network and the base URL")
+
+
+async def test_a_slow_first_byte_is_waited_for(session: ModelSession) -> None:
+    outcome = await session.run(Reply([done()], delay_s=1.0), limits={"idle_timeout_s": 30})
+    assert outcome.state is AttemptState.SUCCEEDED
+
+
+async def test_the_tokens_of_answers_that_broke_off_are_counted(session: ModelSession) -> None:
+    words = "many words " * 100
+    outcome = await session.run(Reply([text(words)], events_max=120), config={"retries_max": 1})
+    assert outcome.usage.requests == 2
+    assert outcome.usage.input_tokens > 0
+    arrived = 117 * 7  # start, ping and the start of the block came before the pieces
+    assert outcome.usage.output_tokens == 2 * (arrived // 4)

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.retry import POLICIES
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.ports import Launcher, Outcome, Process
 from orchestrator.sessions.claude_code import ClaudeCodeBackend
@@ -31,7 +30,6 @@ LIMITS = {"total_timeout_s": 240, "idle_timeout_s": 240}
 NOTES = "mcp__plan__notes"
 NOBODY = 65534
 ROOT = Path(__file__).parents[2]
-REFUSED = {"type": "refusal", "category": "cyber", "explanation": "It may do harm."}
 
 
 class Session:
@@ -178,55 +176,6 @@ async def test_nothing_is_written_outside_and_nothing_goes_on_in_the_background(
     assert [bool(block.get("is_error")) for block in blocks] == [True, True, True, True, True, False]
     assert not (session.folder.parent / "beside.txt").exists()
     assert not (session.folder.parent / "through.txt").exists()
-
-
-@pytest.mark.parametrize(
-    ("reply", "retries_max", "requests", "failure_class", "words"),
-    [
-        (Reply(status=401, error_type="authentication_error"), 2, 1, FailureClass.INFRASTRUCTURE, "API key"),
-        (Reply(status=404, error_type="not_found_error"), 2, 2, FailureClass.PLAN_DEFECT, "a model that"),
-        (
-            Reply(status=429, error_type="rate_limit_error", headers={"retry-after": "1"}),
-            1, 2, FailureClass.RATE_LIMITED, "429.*wait 1 s",
-        ),
-        (Reply(status=529, error_type="overloaded_error"), 1, 2, FailureClass.RATE_LIMITED, "529"),
-        (Reply(status=500, error_type="api_error"), 1, 2, FailureClass.INFRASTRUCTURE, "500"),
-        (Reply([text("x" * 99)], events_max=8), 1, 2, FailureClass.INFRASTRUCTURE, "RemoteProtocolError"),
-        (Reply([text("x")], stream_error="overloaded_error"), 0, 4, FailureClass.RATE_LIMITED, "overloaded"),
-        (
-            Reply([text("No.")], stop_reason="refusal", extra={"stop_details": REFUSED}),
-            2, 1, FailureClass.AGENT, "refused the task: It may do harm",
-        ),
-        (Reply([text("Trust me.")]), 2, 2, FailureClass.AGENT, "without a report"),
-    ],
-    ids=["401", "404", "429", "529", "500", "cut", "overloaded in mid-stream", "refusal", "no report"],
-)  # fmt: skip
-async def test_error_table(
-    session: Session, reply: Reply, retries_max: int, requests: int, failure_class: FailureClass, words: str
-) -> None:
-    session.config["retries_max"] = retries_max
-    outcome = await session.run(reply)
-    check(outcome, failure_class, words)
-    assert len(session.api.requests) == requests
-    is_charged = failure_class in (FailureClass.AGENT, FailureClass.PLAN_DEFECT)
-    assert POLICIES[failure_class].is_charged == is_charged
-    assert outcome.usage.requests == (requests if reply.content else 0)
-
-
-async def test_a_request_that_is_refused_is_the_plans_defect_at_first_and_the_agents_doing_later(
-    session: Session,
-) -> None:
-    refusal = Reply(status=400, error_type="invalid_request_error", extra={"message": "It is too long."})
-    check(await session.run(refusal), FailureClass.PLAN_DEFECT, "400.*It is too long")
-    check(await session.run(Reply([bash("true")]), refusal), FailureClass.AGENT, "400.*It is too long")
-
-
-async def test_a_rate_limit_that_passes_is_waited_out(session: Session) -> None:
-    session.config["retries_max"] = 2
-    refusals = iter([Reply(status=429, error_type="rate_limit_error", headers={"retry-after": "1"})] * 2)
-    outcome = await session.start(lambda _: next(refusals, Reply([report()])))
-    assert outcome.state is AttemptState.SUCCEEDED
-    assert outcome.usage.requests == 1
 
 
 async def test_turns_are_bounded(session: Session) -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from orchestrator.plan.findings import Code
 
+PAGES = [("state_machine", "state-machine"), ("findings", "findings"), ("errors", "errors")]
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize(("script", "page"), [("state_machine", "state-machine"), ("findings", "findings")])
+@pytest.mark.parametrize(("script", "page"), PAGES)
 def test_a_generated_page_is_what_the_code_says(script: str, page: str) -> None:
     generated = runpy.run_path(str(DOCS / f"{script}.py"))["page"]()
     assert (DOCS / f"{page}.md").read_text(encoding="utf-8") == generated, "run `make docs`"

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
-from email.utils import format_datetime
-
 import pytest
 
 from orchestrator.grant_ports import Headroom
@@ -52,6 +48,7 @@ def test_limits_of_both_manners_are_understood_and_nonsense_is_passed_over() -> 
         ({**DATE, "retry-after": "Sat, 21 Nov 2026 11:01:30 +0100"}, 90.0),
         ({**DATE, "retry-after": "2026-11-21T10:00:04Z"}, 4.0),
         ({"retry-after": "120ms"}, 0.12),
+        ({"retry-after": "Sat, 21 Nov 2099 10:01:30 GMT"}, 0.0),  # by which clock?
         ({**DATE, "retry-after": "Sat, 21 Nov 2026 09:00:00 GMT"}, 0.0),
         *(({"retry-after": nonsense}, 0.0) for nonsense in ("-1", "tomorrow", "nan", "inf", "")),
     ],
@@ -71,8 +68,3 @@ def test_without_a_time_the_wait_is_for_the_limit_that_is_used_up() -> None:
     }
     assert retry_after_s(headers) == 40.0
     assert retry_after_s({**headers, "retry-after": "3"}) == 3.0
-
-
-def test_an_answer_without_a_date_is_measured_by_our_clock() -> None:
-    moment = datetime.fromtimestamp(time.time() + 100, tz=UTC)
-    assert retry_after_s({"retry-after": format_datetime(moment, usegmt=True)}) == pytest.approx(99.5, abs=2)
