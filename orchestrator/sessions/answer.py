@@ -16,7 +16,7 @@ from orchestrator.ports import Usage
 Block = dict[str, Any]
 
 #: Estimate for an answer that broke off before it said how long it was.
-_CHARS_PER_TOKEN = 4
+CHARS_PER_TOKEN = 4
 
 #: Kind of a piece → the field of its block that it belongs to.
 _FIELDS = {
@@ -55,7 +55,7 @@ class Answer:
     @property
     def tokens(self) -> Usage:
         """What it used; the length of an answer that broke off is estimated."""
-        estimate = 0 if self.stop_reason else self._chars // _CHARS_PER_TOKEN
+        estimate = 0 if self.stop_reason else self._chars // CHARS_PER_TOKEN
         return Usage(
             input_tokens=self._usage.get("input_tokens", 0),
             output_tokens=max(self._usage.get("output_tokens", 0), estimate),
@@ -100,7 +100,7 @@ class Answer:
             if field != "partial_json":
                 block[field] = block.get(field, "") + "".join(parts)
         if block["type"] == "tool_use":
-            block["input"] = _input_of("".join(pieces.get("partial_json", ()))) or block["input"]
+            block["input"] = input_of("".join(pieces.get("partial_json", ()))) or block["input"]
         if _can_be_sent_back(block):
             self.blocks.append(block)
         return block
@@ -118,7 +118,7 @@ class Answer:
         self._usage.update({name: count for name, count in usage.items() if count is not None})
 
 
-def _input_of(text: str) -> Block:
+def input_of(text: str) -> Block:
     """Return the input of a tool; text that is no JSON object is none, and the model is told what misses."""
     try:
         found = json.loads(text)

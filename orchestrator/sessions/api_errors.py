@@ -21,7 +21,7 @@ API_ERRORS = (anthropic.APIError, httpx2.HTTPError)
 _SUMMARY_CHARS = 300
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """What to make of an error; `failure_class` None: of a request that the model has never answered, the
     plan's defect; of a later one, the agent's doing."""
 
@@ -30,43 +30,43 @@ class _Row(NamedTuple):
     remedy: str = ""
 
 
-_RATE_LIMITED = _Row(FailureClass.RATE_LIMITED, may_pass=True)
-_MALFORMED = _Row(None, may_pass=False)
-_KEY = _Row(
+RATE_LIMITED = Row(FailureClass.RATE_LIMITED, may_pass=True)
+MALFORMED = Row(None, may_pass=False)
+KEY = Row(
     FailureClass.INFRASTRUCTURE,
     may_pass=False,
     remedy="Check the API key in the settings and what it may use.",
 )
-_CREDIT = _Row(FailureClass.INFRASTRUCTURE, may_pass=False, remedy="Check the credit of the account.")
-_MODEL = _Row(
+CREDIT = Row(FailureClass.INFRASTRUCTURE, may_pass=False, remedy="Check the credit of the account.")
+MODEL = Row(
     FailureClass.PLAN_DEFECT, may_pass=False, remedy="Name a model that exists and that the key may use."
 )
-_SERVICE = _Row(FailureClass.INFRASTRUCTURE, may_pass=True)
-_NETWORK = _Row(FailureClass.INFRASTRUCTURE, may_pass=True, remedy="Check the network and the base URL.")
+SERVICE = Row(FailureClass.INFRASTRUCTURE, may_pass=True)
+NETWORK = Row(FailureClass.INFRASTRUCTURE, may_pass=True, remedy="Check the network and the base URL.")
 
 #: By the error's own type, which also errors in mid-stream have, ...
-_BY_TYPE: Mapping[str | None, _Row] = {
-    "rate_limit_error": _RATE_LIMITED,
-    "overloaded_error": _RATE_LIMITED,
-    "authentication_error": _KEY,
-    "permission_error": _KEY,
-    "billing_error": _CREDIT,
-    "not_found_error": _MODEL,
-    "invalid_request_error": _MALFORMED,
-    "timeout_error": _SERVICE,
-    "api_error": _SERVICE,
+_BY_TYPE: Mapping[str | None, Row] = {
+    "rate_limit_error": RATE_LIMITED,
+    "overloaded_error": RATE_LIMITED,
+    "authentication_error": KEY,
+    "permission_error": KEY,
+    "billing_error": CREDIT,
+    "not_found_error": MODEL,
+    "invalid_request_error": MALFORMED,
+    "timeout_error": SERVICE,
+    "api_error": SERVICE,
 }
 #: ... else by the status; what is in neither is a fault of the service.
-_BY_STATUS: Mapping[int, _Row] = {
-    400: _MALFORMED,
-    401: _KEY,
-    402: _CREDIT,
-    403: _KEY,
-    404: _MODEL,
-    413: _MALFORMED,
-    422: _MALFORMED,
-    429: _RATE_LIMITED,
-    529: _RATE_LIMITED,
+BY_STATUS: Mapping[int, Row] = {
+    400: MALFORMED,
+    401: KEY,
+    402: CREDIT,
+    403: KEY,
+    404: MODEL,
+    413: MALFORMED,
+    422: MALFORMED,
+    429: RATE_LIMITED,
+    529: RATE_LIMITED,
 }
 
 
@@ -124,10 +124,10 @@ def outcome_of(judged: Judgement) -> Outcome:
     )
 
 
-def _row_of(error: Exception) -> _Row:
+def _row_of(error: Exception) -> Row:
     if not isinstance(error, anthropic.APIStatusError):
-        return _NETWORK
-    return _BY_TYPE.get(error.type) or _BY_STATUS.get(error.status_code, _SERVICE)
+        return NETWORK
+    return _BY_TYPE.get(error.type) or BY_STATUS.get(error.status_code, SERVICE)
 
 
 def _reason(error: Exception) -> str:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from orchestrator.ports import Usage
 
 _TOKENS = 1_000_000
-_RELEASE_DAY = re.compile(r"-\d{8}$")
+_RELEASE_DAY = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2})$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class PriceFound(NamedTuple):
 def price_of(model: str, prices: Mapping[str, Price]) -> PriceFound:
     """Return the price of `model`, or the dearest of the list for a model that is not in it.
 
-    A model named with the day of its release, `claude-haiku-4-5-20251001`, costs what it does without.
+    One named with the day of its release, such as `claude-haiku-4-5-20251001`, costs what it does without.
     """
     for name in (model, _RELEASE_DAY.sub("", model)):
         if name in prices:

@@ -162,7 +162,12 @@ class MessagesApi:
         scenario: what to answer.
         api_key: the one key that is let in, as bearer token or as x-api-key.
         port: 0 takes a free one.
+
+    Attributes:
+        path: where it is asked.
     """
+
+    path = "/v1/messages"
 
     def __init__(self, scenario: Scenario = write_files, *, api_key: str = API_KEY, port: int = 0) -> None:
         self.scenario = scenario
@@ -202,27 +207,45 @@ class MessagesApi:
         try:
             body = self.threads.whole(body) if isinstance(body, dict) else None
         except ThreadRefused as why:
-            return _error(why.status, why.error_type, str(why), error_code=why.code), {}
+            return error(why.status, why.error_type, str(why), error_code=why.code), {}
         problem = self.problem(body, betas=_betas(headers))
         if problem:
             self.problems.append(problem)
-            return _error(400, "invalid_request_error", problem), {}
-        request = Request(headers=headers, body=body)
+            return error(400, "invalid_request_error", problem), {}
+        request = self.request_of(headers, body)
         self.requests.append(request)
         reply = self.scenario(request)
-        self._stopping.wait(reply.delay_s)
+        self.wait(reply)
         return reply, body
+
+    def wait(self, reply: Reply) -> None:
+        """Wait before the first byte, as the reply says, or until the server ends."""
+        self._stopping.wait(reply.delay_s)
 
     def problem(self, body: object, *, betas: Collection[str]) -> str | None:
         """Return what is wrong with a request body; see messages_schema."""
         return problem_of(body, betas=betas)
 
+    def request_of(self, headers: Mapping[str, str], body: dict[str, Any]) -> Request:
+        """Return a request as scenarios see it."""
+        return Request(headers=headers, body=body)
+
+    def error_of(self, reply: Reply) -> dict[str, Any]:
+        """Return the body of an answer that is an error."""
+        error = {"type": reply.error_type, "message": reply.error_type, **reply.extra}
+        return {"type": "error", "error": error}
+
+    def stream_of(self, reply: Reply, body: dict[str, Any]) -> Iterator[bytes]:
+        """Yield the events of a streamed answer as they are sent."""
+        for event in events_of(reply, _message(self, reply, body)):
+            yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+
     def _refusal(self, headers: Mapping[str, str]) -> Reply | None:
         key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
         if key != self.api_key:
-            return _error(401, "authentication_error", "invalid x-api-key")
+            return error(401, "authentication_error", "invalid x-api-key")
         if not headers.get("anthropic-version"):
-            return _error(400, "invalid_request_error", "anthropic-version: header is required")
+            return error(400, "invalid_request_error", "anthropic-version: header is required")
         return None
 
     def usage(self, body: dict[str, Any], content: Sequence[Block]) -> dict[str, int]:
@@ -254,7 +277,8 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-def _error(status: int, error_type: str, message: str, *, error_code: str = "") -> Reply:
+def error(status: int, error_type: str, message: str, *, error_code: str = "") -> Reply:
+    """Return the reply that refuses a request."""
     details = {"details": {"error_code": error_code}} if error_code else {}
     return Reply(status=status, error_type=error_type, extra={"message": message, **details})
 
@@ -274,8 +298,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        if self.path.partition("?")[0] != "/v1/messages":
-            self._send_error(_error(404, "not_found_error", f"no such path: {self.path}"))
+        if self.path.partition("?")[0] != self.server.api.path:
+            self._send_error(error(404, "not_found_error", f"no such path: {self.path}"))
             return
         reply, body = self.server.api.answer(headers, raw)
         if reply.status != 200:
@@ -286,8 +310,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, _message(self.server.api, reply, body), **reply.headers)
 
     def _send_error(self, reply: Reply) -> None:
-        error = {"type": reply.error_type, "message": reply.error_type, **reply.extra}
-        self._send(reply.status, {"type": "error", "error": error}, **reply.headers)
+        self._send(reply.status, self.server.api.error_of(reply), **reply.headers)
 
     def _send(self, status: int, body: object, **headers: str) -> None:
         raw = json.dumps(body).encode()
@@ -304,11 +327,10 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        for number, event in enumerate(events_of(reply, _message(self.server.api, reply, body))):
+        for number, raw in enumerate(self.server.api.stream_of(reply, body)):
             if number == reply.events_max:
                 self.close_connection = True
                 return
-            raw = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
             self.wfile.write(f"{len(raw):x}\r\n".encode() + raw + b"\r\n")
         self.wfile.write(b"0\r\n\r\n")
 
@@ -359,19 +381,22 @@ def _deltas(block: Block) -> tuple[Block, list[Block]]:
     """Return the block as it starts, and the pieces that fill it."""
     match block["type"]:
         case "text":
-            return {**block, "text": ""}, [{"type": "text_delta", "text": p} for p in _pieces(block["text"])]
+            return {**block, "text": ""}, [
+                {"type": "text_delta", "text": p} for p in pieces_of(block["text"])
+            ]
         case "thinking":
-            pieces = [{"type": "thinking_delta", "thinking": piece} for piece in _pieces(block["thinking"])]
+            pieces = [{"type": "thinking_delta", "thinking": piece} for piece in pieces_of(block["thinking"])]
             signature = {"type": "signature_delta", "signature": block["signature"]}
             return {**block, "thinking": "", "signature": ""}, [*pieces, signature]
         case _:
-            pieces = _pieces(json.dumps(block["input"]))
+            pieces = pieces_of(json.dumps(block["input"]))
             return {**block, "input": {}}, [
                 {"type": "input_json_delta", "partial_json": p} for p in ["", *pieces]
             ]
 
 
-def _pieces(words: str) -> list[str]:
+def pieces_of(words: str) -> list[str]:
+    """Cut a text as a stream does."""
     return [words[start : start + PIECE_CHARS] for start in range(0, len(words), PIECE_CHARS)]
 
 

@@ -1,4 +1,4 @@
-"""A session of the backend `anthropic` against the local Messages API, in a folder of its own."""
+"""A session with a model against the local server of its provider, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Outcome
 from orchestrator.sessions.anthropic import AnthropicBackend
 from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.openai import OpenAIBackend
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.journals import MemoryJournals
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, script
@@ -18,10 +19,21 @@ from tests.support.sessions import MODEL, PRICES, Recorder, assignment, workspac
 
 
 class ModelSession:
-    """A backend, its server and its workspace, ready to run."""
+    """A backend, its server and its workspace, ready to run.
 
-    def __init__(self, api: MessagesApi, folder: Path) -> None:
+    Args:
+        api: its server.
+        make: the class of the backend; each session gets a new one.
+    """
+
+    def __init__(
+        self,
+        api: MessagesApi,
+        folder: Path,
+        make: type[AnthropicBackend] | type[OpenAIBackend] = AnthropicBackend,
+    ) -> None:
         self.api = api
+        self._make = make
         self.folder = folder
         self.transcript = Recorder()
         self.notes = MemoryNoteBook()
@@ -35,8 +47,8 @@ class ModelSession:
             self.api.scenario = script(*replies)
         launcher = ProcessLauncher(records=self.folder.parent / "records")
         given_config = SessionConfig(**{**self.config, **(config or {})})
-        backend = AnthropicBackend(given_config, launcher, notes=self.notes, journals=self.journals)
-        given = assignment(backend="anthropic", **values)
+        backend = self._make(given_config, launcher, notes=self.notes, journals=self.journals)
+        given = assignment(backend=backend.name, **values)
         return await backend.run(given, workspace(self.folder), self.transcript)
 
     def results(self, request: int) -> list[tuple[str, bool]]:
