@@ -25,7 +25,6 @@ from actors.wire import pack
 from orchestrator import __version__
 from orchestrator.core.events import AttemptEnded
 from orchestrator.ports import MICROS, SessionLimits
-from orchestrator.routing import Routing
 from orchestrator.runtime.executing import Executing
 from orchestrator.runtime.redaction import Redaction, passwords_in, secrets_in
 from orchestrator.runtime.renewal import LeaseSettings, Renewal
@@ -64,7 +63,6 @@ class Executor:
         self._node_id = self._find_node_id()
         self._loop = asyncio.get_running_loop()
         self._scheduler: Any = None
-        kind = Routing.from_settings(settings).agent_type(agent_type)
         self._renewal = Renewal(
             renewer=Beats(config.service_url, name=f"orchestrator-beats-{name}"),
             settings=LeaseSettings(
@@ -82,9 +80,7 @@ class Executor:
                 incarnation=uuid.uuid4().hex,
                 node_id=self._node_id,
                 limits=session_limits(settings),
-                model=kind.model,
-                prompt=kind.prompt,
-                tools=kind.tools,
+                agent_type=agent_type,
                 keys=config.keys,
             ),
             leases=self._renewal,

@@ -6,7 +6,6 @@ pools make a new one. Calls are never retried by Ray, because a call that failed
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,6 @@ class ActorConfig:
         records: folder on each node for the launcher's records.
         workspaces: folder on each node for homes, temporary files and scratch folders.
         keys: encrypt and decrypt transcripts.
-        backends: what the files of the agent types name, by agent type.
     """
 
     settings: Settings
@@ -51,7 +49,6 @@ class ActorConfig:
     records: Path
     workspaces: Path
     keys: FieldKeys
-    backends: Mapping[str, str] = field(default_factory=dict)
 
 
 def executor_name(agent_type: str, suffix: str) -> str:

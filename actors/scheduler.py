@@ -21,7 +21,7 @@ from orchestrator.core.limits import Limits
 from orchestrator.core.state import Policy
 from orchestrator.errors import QueueFull
 from orchestrator.ports import MICROS
-from orchestrator.routing import backend_choice, not_installed
+from orchestrator.routing import choose_backend, not_installed
 from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, SchedulingSettings
 from orchestrator.settings import Settings
 from orchestrator.store.scheduler import PostgresSchedulerStore
@@ -42,7 +42,7 @@ class Scheduler:
                 config.direct_url,
                 cluster_id=config.cluster_id,
                 attempts_max=config.settings.retry.attempts_max,
-                choose_backend=backend_choice(config.backends),
+                choose_backend=choose_backend,
             ),
             executors=self._executors,
             executors_now=self._executors.executors_now,

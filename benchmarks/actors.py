@@ -228,6 +228,9 @@ class _NoTables:
         del tenant_id, key
         return None
 
+    async def agent_sessions(self) -> dict[str, int | None]:
+        return {}
+
     async def changed_affinity(self) -> tuple[AffinityRow, ...]:
         return ()
 

@@ -34,6 +34,7 @@ from orchestrator.store.urls import DatabaseUrls
 
 if TYPE_CHECKING:
     from actors.options import ActorConfig
+    from cluster.agent_files import AgentFiles
     from cluster.supervise import Supervisor
     from orchestrator.runtime.service import Service
     from orchestrator.store.crypto import FieldKeys
@@ -75,7 +76,6 @@ class Host:
             JoinedRay(settings) if settings.ray.address else OwnRay(settings, home=home)
         )
         self._supervisor: Supervisor | None = None
-        self._backends: Mapping[str, str] = {}
         self._scheduler = LateScheduler()
         self._first_start = asyncio.Event()
         pid = os.getpid()
@@ -138,7 +138,7 @@ class Host:
     async def _keep_up(self, urls: DatabaseUrls, ray_start: asyncio.Task[None]) -> None:
         """Raise the actors once Ray is there, then keep everything alive."""
         imports = asyncio.create_task(asyncio.to_thread(_import_supervisor))  # while Ray starts
-        self._backends = await asyncio.to_thread(_backends_of, self._settings)
+        agent_files = await asyncio.to_thread(_agent_files, self._settings, urls)
         await ray_start
         self._heed_signals()  # again: Ray's own handler prints a stack first
         self._progress.step("ray", f"Ray is up at {self._cluster.address}")
@@ -146,7 +146,7 @@ class Host:
         self._supervisor = supervisor_of(
             cluster=self._cluster, database=self._database, config=self._actor_config(urls)
         )
-        await first_of(self._supervisor.run(), self._complete(self._supervisor, urls))
+        await first_of(self._supervisor.run(), self._complete(self._supervisor, urls), agent_files.keep())
 
     async def _complete(self, supervisor: Supervisor, urls: DatabaseUrls) -> None:
         """Do, after each start of Ray, what no first task waits for."""
@@ -198,7 +198,6 @@ class Host:
             cluster_id=self._cluster.cluster_id,
             records=self._home.folder("records"),
             workspaces=self._home.folder("workspaces"),
-            backends=self._backends,
             keys=self._home.keys(self._settings),
         )
 
@@ -328,10 +327,13 @@ def _import_service() -> Any:
     return make
 
 
-def _backends_of(settings: Settings) -> dict[str, str]:
-    from orchestrator.routing import Routing
+def _agent_files(settings: Settings, urls: DatabaseUrls) -> AgentFiles:
+    """Return the files of agent types, once what they say is stored: sessions work by that."""
+    from cluster.agent_files import AgentFiles
 
-    return Routing.from_settings(settings).backends()
+    files = AgentFiles(settings, url=urls.service)
+    files.store()
+    return files
 
 
 def _import_supervisor() -> type[Supervisor]:

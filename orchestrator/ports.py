@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from orchestrator.agent_types import TOOLS
+from orchestrator.agent_types import TOOLS, AgentLimits
 from orchestrator.core.commands import RowCommand
 from orchestrator.core.events import (
     AffinityRow,
@@ -61,6 +61,17 @@ class SessionLimits:
     cost_micros_max: int = 5_000_000
     output_bytes_max: int = 10_000_000
     context_tokens_max: int = 3_000
+
+    def narrowed(self, own: AgentLimits) -> SessionLimits:
+        """Return these with those of an agent type, which never are wider."""
+        given: dict[str, Any] = {
+            "total_timeout_s": own.timeout_s,
+            "idle_timeout_s": own.idle_timeout_s,
+            "turns_max": own.turns,
+            "cost_micros_max": own.cost_micros,
+        }
+        narrower = {name: most for name, most in given.items() if most and most < getattr(self, name)}
+        return replace(self, **narrower) if narrower else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +357,9 @@ class SchedulerStore(Protocol):
 
     async def stored_answer(self, *, tenant_id: str, key: str) -> StoredAnswer | None:
         """Return the answer that was written under the key, or None."""
+
+    async def agent_sessions(self) -> Mapping[str, int | None]:
+        """Return how many sessions of each agent type its file allows at once; None = it says nothing."""
 
     async def changed_affinity(self) -> tuple[AffinityRow, ...]:
         """Return the affinity rows that changed since the last call."""

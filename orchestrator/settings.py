@@ -155,7 +155,8 @@ class Pools(Section):
 
     def of(self, agent_type: str) -> Pool:
         """Return the pool settings of `agent_type` (`gate` is the pool of the gates)."""
-        own = self.gate if agent_type == "gate" else self.agent_types.get(agent_type, self.default)
+        name = agent_type.partition("@")[0]  # of one that a plan brought along
+        own = self.gate if name == "gate" else self.agent_types.get(name, self.default)
         return self.default.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 

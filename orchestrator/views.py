@@ -266,6 +266,7 @@ class SubmitRequest(BaseModel):
     Attributes:
         text: Markdown or JSON of the plan.
         files: instead of `text`: the texts of the files of a folder, by their paths below it.
+        agents: files of agent types that the plan brings along, by their paths.
         source: path or name that findings mention.
         name: identity of the plan; by default front matter `name`, else the title, else refused.
         workdir: absolute folder on the server's machine; overrides the front matter.
@@ -281,6 +282,7 @@ class SubmitRequest(BaseModel):
 
     text: str = ""
     files: dict[str, str] = {}
+    agents: dict[str, str] = {}
     format: str = "auto"
     source: str = ""
     name: str = ""

@@ -16,7 +16,7 @@ from orchestrator.core.words import HoldReason, TaskKind
 from orchestrator.errors import Finding
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import ESTIMATE_MS_DEFAULT, Mark, Plan, PlanTask
-from orchestrator.routing import Route, Routing, backend_choice, not_installed, wanted_backend
+from orchestrator.routing import Route, Routing, choose_backend, not_installed, wanted_backend
 from orchestrator.settings import Settings
 
 _CRITICAL_SHOWN_MAX = 12
@@ -67,20 +67,19 @@ class DryRun:
     findings: tuple[Finding, ...]
 
 
-def dry_run(plan: Plan, choices: Choices, *, settings: Settings) -> DryRun:
+def dry_run(plan: Plan, choices: Choices, *, routing: Routing, settings: Settings) -> DryRun:
     """Return what a run of `plan` would do; the plan has no errors.
 
     Raises:
         PlanError: no task has the key of `choices.until_key`.
     """
-    routing = Routing.from_settings(settings)
     plan = routing.with_reviewers(plan)
     backend = wanted_backend(choices.backend, plan=plan, settings=settings)
     graph = _graph(plan, choices.until_key)
     waves = tuple(graph.waves())
     wave_of = {key: number for number, keys in enumerate(waves, start=1) for key in keys}
     routes = routing.route(plan)
-    choose = partial(backend_choice(routing.backends()), backend)
+    choose = partial(choose_backend, routing.backends(), backend)
     needed = {task.key: _needed(task, routes, choose) for task in plan.tasks if task.key in routes}
     tasks = tuple(
         TaskPreview(

@@ -13,6 +13,8 @@ from orchestrator.errors import Finding, PlanError, SettingsError
 
 if TYPE_CHECKING:
     from orchestrator.plan.model import Plan
+    from orchestrator.routing import Routing
+    from orchestrator.settings import Settings
     from orchestrator.views import SubmitRequest
 
 STDIN = "-"
@@ -43,11 +45,25 @@ def checked(file: str, *, format: str = "auto", backend: str = "auto") -> Plan: 
         PlanError: it cannot be read.
     """
     from orchestrator.plan.read import read_path
-    from orchestrator.routing import Routing, checked_plan
+    from orchestrator.routing import checked_plan
     from orchestrator.settings import load_settings
 
     plan, settings = read_path(STDIN if file == STDIN else Path(file), format=format), load_settings()
-    return checked_plan(plan, routing=Routing.from_settings(settings), settings=settings, asked=backend)
+    return checked_plan(plan, routing=routing_for(file, settings), settings=settings, asked=backend)
+
+
+def routing_for(file: str, settings: Settings) -> Routing:
+    """Return the rules of routing for a plan that is read here, over its own agent types too."""
+    from orchestrator.routing import Routing
+
+    return Routing.from_settings(settings).with_own(_agents_beside(file))
+
+
+def _agents_beside(file: str) -> dict[str, str]:
+    """Return the agent type files that a plan brings along, by their paths; none from standard input."""
+    from orchestrator.routing.agent_types import texts_beside
+
+    return {} if file == STDIN else texts_beside(Path(file))
 
 
 def read(file: str, choices: Choices, *, output: Output) -> Plan:
@@ -104,6 +120,7 @@ def request_for(plan: Plan, file: str, choices: Choices) -> SubmitRequest:
     return SubmitRequest(
         text=texts.get("", ""),
         files={} if list(texts) == [""] else texts,
+        agents=_agents_beside(file),
         source=_source(file),
         format=choices.format,
         name=choices.name or ("" if plan.name or plan.title or file == STDIN else path.stem),

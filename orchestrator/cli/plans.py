@@ -63,7 +63,7 @@ def run(  # noqa: PLR0913 - one parameter for each option
     )
     plan = read(file, choices, output=output)
     if dry_run:
-        _dry_run(plan, choices, output=output)
+        _dry_run(file, plan, choices, output=output)
     else:
         request = request_for(plan, file, choices).model_copy(update={"retry": True})
         _run(request, workers=workers, output=output)
@@ -124,11 +124,13 @@ def watch(plan: options.PlanRef, json: options.Json = False) -> None:
         _follow(client, plan, until_key="", output=Output(is_json=json))
 
 
-def _dry_run(plan: Plan, choices: Choices, *, output: Output) -> None:
+def _dry_run(file: str, plan: Plan, choices: Choices, *, output: Output) -> None:
     from orchestrator.cli.dry_run import dry_run, write_dry_run
+    from orchestrator.cli.plan_files import routing_for
     from orchestrator.settings import load_settings
 
-    found = dry_run(plan, choices, settings=load_settings())
+    settings = load_settings()
+    found = dry_run(plan, choices, routing=routing_for(file, settings), settings=settings)
     write_dry_run(found, output=output)
     output.result(found)
 

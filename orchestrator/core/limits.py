@@ -6,7 +6,7 @@ The settings give the limits; people override them while the scheduler runs, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from orchestrator.core.task import GATE_POOL
@@ -34,6 +34,19 @@ class Limits:
     plan_default_max: int = 0
     tenant_budget_micros: int = 0
     day_budget_micros: int = 0
+
+    def narrowed(self, agents: Mapping[str, int | None]) -> Limits:
+        """Return these with what the files of agent types say, which never is more.
+
+        An agent type that a plan brought along, `name@plan`, may have no more than its name has elsewhere.
+        """
+        narrower = dict(self.agent_sessions_max)
+        for name, most in agents.items():
+            elsewhere = self.agent_sessions_max.get(name.partition("@")[0], self.agent_default_max)
+            allowed = self.agent_sessions_max.get(name, elsewhere)
+            if (own := min(most or allowed, allowed)) != self.agent_default_max:
+                narrower[name] = own
+        return replace(self, agent_sessions_max=narrower)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

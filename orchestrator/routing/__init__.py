@@ -1,6 +1,6 @@
 """Chooses the agent type and the backend of every task: the catalogue, the tables and the rules."""
 
-from orchestrator.routing.backends import backend_choice, not_installed, wanted_backend
+from orchestrator.routing.backends import choose_backend, not_installed, wanted_backend
 from orchestrator.routing.checks import checked_plan
 from orchestrator.routing.rules import Route, Routing, Rule
 
@@ -8,8 +8,8 @@ __all__ = [
     "Route",
     "Routing",
     "Rule",
-    "backend_choice",
     "checked_plan",
+    "choose_backend",
     "not_installed",
     "wanted_backend",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from orchestrator.agent_types import GENERAL
 from orchestrator.errors import PlanError
@@ -31,23 +31,20 @@ def wanted_backend(asked: str, *, plan: Plan, settings: Settings) -> str:
     return wanted
 
 
-def backend_choice(own: Mapping[str, str]) -> Callable[[str, str, bool], str]:
-    """Return what gives the backend of a task's work; its `verify:` lines are commands in any case.
+def choose_backend(own: Mapping[str, str], wanted: str, agent_type: str, has_run: bool) -> str:
+    """Return the backend of a task's work; its `verify:` lines are commands in any case.
 
-    It takes what the plan asks for, where `auto` leaves the choice to us, the agent type, and whether the
-    task has `run:` lines, which a review has not. No file of an agent type turns `run:` lines into sessions.
+    No file of an agent type turns `run:` lines into sessions.
 
     Args:
         own: what the file of each agent type names; one that no file defines works like `general-purpose`.
+        wanted: what the plan asks for; `auto` leaves the choice to us.
+        has_run: the task has `run:` lines; a review has none.
     """
-
-    def choose(wanted: str, agent_type: str, has_run: bool) -> str:
-        if wanted != AUTO:
-            return wanted
-        named = COMMAND if has_run else own.get(agent_type, own.get(GENERAL, AUTO))
-        return ANTHROPIC if named == AUTO else named
-
-    return choose
+    if wanted != AUTO:
+        return wanted
+    named = COMMAND if has_run else own.get(agent_type, own.get(GENERAL, AUTO))
+    return ANTHROPIC if named == AUTO else named
 
 
 def not_installed() -> frozenset[str]:

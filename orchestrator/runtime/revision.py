@@ -16,7 +16,7 @@ from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.marks import agrees, request_for
 from orchestrator.ports import SchedulerPort
 from orchestrator.routing import Routing
-from orchestrator.runtime.submission import finding_views, read_submission
+from orchestrator.runtime.submission import finding_views, read_submission, stored_routing
 from orchestrator.settings import Settings
 from orchestrator.store import plans, revisions
 from orchestrator.store.engine import Connection
@@ -106,7 +106,9 @@ class Revisions:
             Overloaded: a task is to follow its mark and the scheduler is away.
         """
         known, stored = await self._read(ref)
-        new, diff = await asyncio.to_thread(self._compare, request, known, stored)
+        async with self._transaction() as connection:
+            routing = await stored_routing(connection, self._routing, plan_id=known.id)
+        new, diff = await asyncio.to_thread(self._compare, request, known, stored, routing)
         if not is_applied:
             return _revised(stored, new, diff, state="shown")
         if known.state == PlanState.CANCELLED:
@@ -128,7 +130,7 @@ class Revisions:
             return known, await revisions.read_stored(connection, known.id)
 
     def _compare(
-        self, request: ReviseRequest, known: KnownPlan, stored: StoredPlan
+        self, request: ReviseRequest, known: KnownPlan, stored: StoredPlan, routing: Routing
     ) -> tuple[NewPlan, PlanDiff]:
         if request.base_digest not in {"", stored.digest}:
             raise Conflict(
@@ -137,10 +139,10 @@ class Revisions:
             )
         fields = request.model_dump(include={"text", "files", "format", "take"})
         submission = SubmitRequest(**fields, name=known.name, base_dir="/")  # the workdir stays
-        new = read_submission(submission, routing=self._routing, settings=self._settings)
+        new = read_submission(submission, routing=routing, settings=self._settings)
         diff = diff_plans(stored.tasks, stored.dependencies, new.plan, decided=stored.decided)
         ranks = _graph(stored, diff).downstream_ms()
-        return replace(new, plan=diff.plan, decisions=self._routing.route(diff.plan), ranks=ranks), diff
+        return replace(new, plan=diff.plan, decisions=routing.route(diff.plan), ranks=ranks), diff
 
     async def _taken(self, revision_id: int) -> tuple[str, str]:
         """Wait until the scheduler has taken a revision, for a while; return its state and reason."""

@@ -51,6 +51,7 @@ class SchedulingSettings:
     beats_s: float = 5.0
     executors_s: float = 5.0
     affinity_s: float = 5.0
+    agent_types_s: float = 5.0
     state_s: float = 30.0
     term_patience_s: float = 10.0
     retry_s: float = 1.0
@@ -82,6 +83,8 @@ class Scheduling:
         self.is_ready = False
         self._is_starting = True
         self._is_draining = False
+        self._is_leasing = True
+        self._agent_sessions: Mapping[str, int | None] = {}  #: what the files of agent types allow
         self._running: asyncio.Task[None] | None = None
         self._recovered = asyncio.Event()
         self._joined: set[str] = set()  #: executors that came since the pools were asked ...
@@ -124,9 +127,15 @@ class Scheduling:
 
     def stop_leasing(self) -> None:
         """Start nothing more; what is live goes on."""
+        self._is_leasing = False
         if self._driver is not None:
-            limits = self._settings.limits
-            self._driver.post(replace(limits, limits=replace(limits.limits, sessions_max=0)))
+            self._driver.post(self._limits())
+
+    def _limits(self) -> e.LimitsSet:
+        """Return the limits of the settings as the files of agent types narrow them; none once it stops."""
+        limits = self._settings.limits
+        narrowed = limits.limits.narrowed(self._agent_sessions)
+        return replace(limits, limits=narrowed if self._is_leasing else replace(narrowed, sessions_max=0))
 
     async def _run_term(self) -> None:
         term = await self._store.take_term(
@@ -146,7 +155,8 @@ class Scheduling:
             inbox_max=self._settings.inbox_max,
         )
         driver.post(e.TokensReserved(at_ms=0, first=first, count=count))
-        driver.post(self._settings.limits)
+        self._agent_sessions = await self._store.agent_sessions()
+        driver.post(self._limits())
         driver.post(await self._store.controls())
         self._recovered = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -165,6 +175,7 @@ class Scheduling:
             self._watch_tables(driver),
             self._repeat(driver, settings.beats_s, self._read_beats),
             self._repeat(driver, settings.affinity_s, self._read_affinity),
+            self._repeat(driver, settings.agent_types_s, self._read_agent_types),
             self._repeat(driver, settings.state_s, self._save_state),
             self._repeat(driver, settings.tick_s, self._tick),
         ]
@@ -179,9 +190,10 @@ class Scheduling:
 
     async def _take_plans(self, driver: Driver, plan_ids: Iterable[int]) -> None:
         """Have plans in memory; one that cannot be read holds up no other."""
+        plan_ids = [plan_id for plan_id in plan_ids if plan_id not in self._unreadable]
+        if plan_ids:
+            await self._read_agent_types(driver)  # the limits of those that the plans brought along
         for plan_id in plan_ids:
-            if plan_id in self._unreadable:
-                continue
             try:
                 await driver.load_plan(plan_id)
             except (NotFound, ValueError) as error:
@@ -240,6 +252,12 @@ class Scheduling:
     async def _read_affinity(self, driver: Driver) -> None:
         if rows := await self._store.changed_affinity():
             driver.post(e.AffinityRead(at_ms=0, rows=rows))
+
+    async def _read_agent_types(self, driver: Driver) -> None:
+        allowed = await self._store.agent_sessions()
+        if allowed != self._agent_sessions:
+            self._agent_sessions = allowed
+            driver.post(self._limits())
 
     async def _save_state(self, driver: Driver) -> None:
         del driver

@@ -23,7 +23,7 @@ from orchestrator.plan.read import read_files, read_plan
 from orchestrator.ports import MICROS, SchedulerPort
 from orchestrator.routing import Routing, checked_plan, wanted_backend
 from orchestrator.settings import Settings
-from orchestrator.store import idempotency, plans, task_views
+from orchestrator.store import agent_types, idempotency, plans, task_views
 from orchestrator.store.engine import Connection
 from orchestrator.store.plan_rows import NewPlan
 from orchestrator.store.plans import KnownPlan
@@ -71,9 +71,10 @@ class Submissions:
 
     async def _take(self, request: SubmitRequest, *, key: str, digest: str) -> Submitted:
         """Read the plan, and store it or go on with the one that is known."""
-        new = await asyncio.to_thread(
-            read_submission, request, routing=self._routing, settings=self._settings
-        )
+        async with self._transaction() as connection:
+            routing = await stored_routing(connection, self._routing)
+        routing = routing.with_own(request.agents)
+        new = await asyncio.to_thread(read_submission, request, routing=routing, settings=self._settings)
         if request.is_fresh:
             await self._cancel_live(new.name)
         async with self._transaction() as connection:
@@ -84,6 +85,9 @@ class Submissions:
                 if given is not None:
                     return Submitted.model_validate(given)
             known = await self._store(connection, new, is_fresh=request.is_fresh)
+            await agent_types.save_own(
+                connection, routing.own.values(), plan_id=known.id, tenant_id=self._tenant_id
+            )
             if not known.is_new:  # before the answer is kept: what the scheduler refused is asked for again
                 await self._resume(connection, known, new, retry=request.retry)
                 await self._set_budget(known, request.budget_micros)
@@ -133,6 +137,13 @@ class Submissions:
 
     async def _ask(self, kind: str, known: KnownPlan, **args: object) -> None:
         await self._scheduler.request(kind, {"tenant_id": self._tenant_id, "plan_id": known.id, **args}, "")
+
+
+async def stored_routing(connection: Connection, routing: Routing, *, plan_id: int = 0) -> Routing:
+    """Return the rules over the agent types as they are stored, a plan's own among them if one is named."""
+    found = await agent_types.read_agent_types(connection, plan_id=plan_id)
+    common = routing.with_stored(each.agent_type for each in found if each.plan_id is None)
+    return common.with_own_types(each.agent_type for each in found if each.plan_id is not None)
 
 
 async def until_task(connection: Connection, key: str, *, plan_id: int) -> int:

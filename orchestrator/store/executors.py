@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,10 +20,11 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from orchestrator.agent_types import TOOLS
+from orchestrator.agent_types import GENERAL, AgentType
 from orchestrator.core.words import AttemptKind
 from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
+from orchestrator.store.agent_types import DEFINITION_SQL, lookup_names
 from orchestrator.store.arrays import array, words
 from orchestrator.store.crypto import NO_KEYS, FieldKeys
 from orchestrator.store.hot import PLAN_ONCE, UNACKNOWLEDGED_MS, HotConnection, hang_up, unavailable
@@ -106,6 +109,9 @@ UPDATE leases SET beat = beat + 1 WHERE token = ANY(%(tokens)s::bigint[]) RETURN
 _FOLDED_AT_ONCE_MAX = 50_000
 _CHUNK_CHARS = 1_000
 
+#: How old what is known of the agent type may be.
+_AGENT_TYPE_S = 2.0
+
 #: Backends that no context pack is made for.
 _NO_MODEL = frozenset({"command", "simulated"})
 
@@ -137,12 +143,12 @@ class ExecutorStore:
         url: libpq URL of the service role.
         executor: name of the executor; `incarnation` tells its processes apart.
         node_id: Ray's id of the node where its sessions run.
-        limits: of an attempt whose task names none of its own.
-        model, prompt, tools: of the agent type; an empty model takes the backend's default.
+        agent_type: its pool; the definition is read where it is stored, every few seconds.
+        limits: of an attempt whose task and agent type name none of their own.
         keys: encrypt transcripts; without any they are compressed only.
     """
 
-    def __init__(  # noqa: PLR0913 - who the executor is, and what its agent type says
+    def __init__(
         self,
         url: str,
         *,
@@ -150,18 +156,15 @@ class ExecutorStore:
         incarnation: str,
         node_id: str,
         limits: SessionLimits,
-        model: str = "",
-        prompt: str = "",
-        tools: tuple[str, ...] = TOOLS,
+        agent_type: str = GENERAL,
         keys: FieldKeys = NO_KEYS,
     ) -> None:
         self._executor = executor
         self._incarnation = incarnation
         self._node_id = node_id
         self._limits = limits
-        self._model = model
-        self._prompt = prompt
-        self._tools = tools
+        self._agent_type = AgentType(name=agent_type)
+        self._read_at_s = -math.inf
         self._keys = keys
         self._connection = HotConnection(
             url, name=f"orchestrator-{executor}", row_factory=dict_row, options=PLAN_ONCE, autocommit=True
@@ -178,11 +181,22 @@ class ExecutorStore:
             "incarnation": self._incarnation,
             "node": self._node_id,
         }
+        await self._read_agent_type()
         rows = await self._rows(_START_SQL, values)
         if len(rows) < len(tokens):
             rows = await self._rows(_STARTED_SQL, values)
         around = await self._surroundings([row["task_id"] for row in rows if row["backend"] not in _NO_MODEL])
         return [self._assignment(row, around.get(row["task_id"], Surroundings())) for row in rows]
+
+    async def _read_agent_type(self) -> None:
+        """Know what the file of the agent type says now, or lately; without a word the last one holds."""
+        now_s = time.monotonic()
+        if now_s - self._read_at_s < _AGENT_TYPE_S:
+            return
+        rows = await self._rows(DEFINITION_SQL, {"names": words(lookup_names(self._agent_type.name))})
+        if rows:
+            self._agent_type = AgentType(**{**rows[0]["definition"], "name": self._agent_type.name})
+        self._read_at_s = now_s
 
     async def _surroundings(self, task_ids: Sequence[int]) -> dict[int, Surroundings]:
         """Return what stands around tasks that a model is to work on."""
@@ -207,9 +221,9 @@ class ExecutorStore:
             acceptance=tuple(row["acceptance"] or ()),
             agent_type=row["agent_type"],
             backend=row["backend"],
-            model=self._model,
-            prompt=self._prompt,
-            tools=self._tools,
+            model=self._agent_type.model,
+            prompt=self._agent_type.prompt,
+            tools=self._agent_type.tools,
             run=tuple(row["run"] or ()),
             verify=tuple(row["verify"] or ()),
             workdir=row["workdir"],
@@ -220,13 +234,15 @@ class ExecutorStore:
         )
 
     def _limits_of(self, options: Mapping[str, str], *, reserved_micros: int) -> SessionLimits:
+        limits = self._limits.narrowed(self._agent_type.limits)
         if not reserved_micros and options.keys().isdisjoint(_OWN_LIMITS):
-            return self._limits
-        own: dict[str, Any] = {"cost_micros_max": reserved_micros or self._limits.cost_micros_max}
+            return limits
+        reserved = min(reserved_micros or limits.cost_micros_max, limits.cost_micros_max)
+        own: dict[str, Any] = {"cost_micros_max": reserved}
         for name, limit in _OWN_LIMITS.items():
             if (time_ms := duration_ms(options.get(name, ""))) is not None:
                 own[limit] = time_ms / 1000
-        return replace(self._limits, **own)
+        return replace(limits, **own)
 
     async def save_results(self, results: Sequence[tuple[int, Outcome]]) -> set[int]:
         """Store results; return the tokens that are stored now, by this call or an earlier one.

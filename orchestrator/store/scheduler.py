@@ -15,6 +15,7 @@ import psycopg
 from psycopg.rows import dict_row, tuple_row
 from psycopg.types.json import Json
 
+from orchestrator.agent_types import name_and_plan
 from orchestrator.core.events import (
     AffinityRow,
     AttemptEnded,
@@ -30,6 +31,7 @@ from orchestrator.core.words import (
 )
 from orchestrator.errors import NotFound
 from orchestrator.ports import Fate, PlanSlice, Revision, StoredAnswer
+from orchestrator.store.agent_types import SCHEDULED_SQL
 from orchestrator.store.arrays import array
 from orchestrator.store.batches import CONTROLS
 from orchestrator.store.committer import Committer
@@ -125,8 +127,9 @@ _ANSWER_SQL = """
 SELECT body_digest, response FROM idempotency_keys WHERE tenant_id = %(tenant)s AND key = %(key)s
 """
 
-#: Gives the backend of a task from the plan's choice, its agent type and whether the task has `run:` lines.
-BackendChoice = Callable[[str, str, bool], str]
+#: Gives the backend of a task from what the files of agent types name, what the plan asks for, its agent
+#: type, and whether the task has `run:` lines.
+BackendChoice = Callable[[Mapping[str, str], str, str, bool], str]
 
 
 class PostgresSchedulerStore(Committer):
@@ -178,9 +181,13 @@ class PostgresSchedulerStore(Committer):
         if not found:
             raise NotFound(f"There is no plan {plan_id}.", remedy="`orchestrator status` lists the plans.")
         plan, after = plan_spec(found[0]), -1
+        kinds = await self._all(SCHEDULED_SQL)
+        backends = {row["name"]: row["backend"] for row in kinds}
+        own = {name_and_plan(row["name"])[0]: row["name"] for row in kinds if row["plan_id"] == plan_id}
         made = Tasks(
             attempts_max=self._attempts_max,
-            choose_backend=partial(self._choose_backend, found[0]["backend"]),
+            choose_backend=partial(self._choose_backend, backends, found[0]["backend"]),
+            own_names=own,
         )
         for past in await self._tuples(_PAST_SQL, {"plan": plan_id}):
             made.take_past(*past)
@@ -289,6 +296,10 @@ class PostgresSchedulerStore(Committer):
             error=response.get("error", ""),
             remedy=response.get("remedy", ""),
         )
+
+    async def agent_sessions(self) -> dict[str, int | None]:
+        """Return how many sessions of each agent type its file allows at once; None = it says nothing."""
+        return {row["name"]: row["sessions"] for row in await self._all(SCHEDULED_SQL)}
 
     async def changed_affinity(self) -> tuple[AffinityRow, ...]:
         """Return the affinity rows that changed since the last call."""

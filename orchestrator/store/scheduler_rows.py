@@ -43,11 +43,13 @@ class Tasks:
 
     Attributes:
         choose_backend: gives the backend of a leaf by its agent type and whether it has `run:` lines.
+        own_names: what the agent types that the plan brought along are called beside those of everybody.
         spent: by all past attempts that were taken, in micros.
     """
 
     attempts_max: int
     choose_backend: Callable[[str, bool], str]
+    own_names: Mapping[str, str] = field(default_factory=dict)
     spent: int = 0
     _numbers: dict[tuple[int, str], int] = field(default_factory=dict)
     _spent: dict[int, int] = field(default_factory=dict)
@@ -71,6 +73,7 @@ class Tasks:
         ) = row  # fmt: skip
         is_container = kind == TaskKind.CONTAINER.value
         word, number = self._words.setdefault, self._numbers.get
+        agent_type = self.own_names.get(agent_type, agent_type)
         return Task(
             task_id=task_id,
             parent_id=parent_id,
@@ -111,6 +114,7 @@ class Tasks:
         found = self._rules.get(given)
         if found is None:
             attempts, timeout, start_timeout, retry_lost, review, budget = given
+            review = self.own_names.get(review, review)
             found = self._rules[given] = TaskRules(
                 attempts_max=id_in(attempts) or self.attempts_max,
                 timeout_ms=duration_ms(timeout) or 0,

@@ -41,7 +41,6 @@ class Stage:
             incarnation=incarnation,
             node_id="n1",
             limits=LIMITS,
-            model="m",
         )
 
     async def commit(self, *rows: object) -> None:

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
+from orchestrator.agent_types import AgentType
 from orchestrator.core.words import AttemptState, RetryLost, TaskState
 from orchestrator.errors import DatabaseUnavailable
 from orchestrator.ports import Fate, Outcome, SessionLimits
-from orchestrator.routing import backend_choice
+from orchestrator.routing import choose_backend
+from orchestrator.store.agent_types import keep_agent_types
 from orchestrator.store.executors import ExecutorStore
 from orchestrator.store.scheduler import PostgresSchedulerStore
 from orchestrator.store.urls import DatabaseUrls
@@ -30,7 +32,7 @@ class Stage:
         self.rows = Rows(urls)
         self.store: PostgresSchedulerStore = make_store(urls.direct)
         self.executor = ExecutorStore(
-            urls.service, executor="x1", incarnation="i1", node_id="n1", limits=SessionLimits(), model=""
+            urls.service, executor="x1", incarnation="i1", node_id="n1", limits=SessionLimits()
         )
         self._batches = itertools.count(1)
 
@@ -139,8 +141,12 @@ async def test_a_task_and_its_review_have_the_backends_of_their_agent_types(data
         database.direct,
         cluster_id="c1",
         attempts_max=3,
-        choose_backend=backend_choice({"coder": "claude-code", "judge": "simulated"}),
+        choose_backend=choose_backend,
     )
+    coder, judge = (
+        AgentType(name=n, backend=b) for n, b in (("coder", "claude-code"), ("judge", "simulated"))
+    )
+    keep_agent_types(database.service, [coder, judge])
     plan_id, _ = rows.plan(1, options={"review": "judge"}, state="active")
     (with_lines,) = [part.tasks[0] async for part in store.load_plan(plan_id)]
     rows.all("UPDATE tasks SET run = '[]'")

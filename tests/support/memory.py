@@ -64,6 +64,7 @@ class MemoryStore:
     def __init__(self, tables: MemoryTables, *, cluster_id: str = "c1", line: Line | None = None) -> None:
         self.tables = tables
         self.slice_size = 1000
+        self.allowed: dict[str, int | None] = {}  #: sessions at once by the files of agent types
         self._cluster_id = cluster_id
         self._line = line or Line()
         self._epoch = 0
@@ -131,6 +132,9 @@ class MemoryStore:
 
     async def stored_answer(self, *, tenant_id: str, key: str) -> StoredAnswer | None:
         return await self._line.carry("stored answer", lambda: self.tables.answers.get((tenant_id, key)))
+
+    async def agent_sessions(self) -> Mapping[str, int | None]:
+        return self.allowed
 
     async def changed_affinity(self) -> tuple[AffinityRow, ...]:
         return ()

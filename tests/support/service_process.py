@@ -259,7 +259,7 @@ def _make_scheduling(config: ActorConfig, executors: _Executors) -> Scheduling:
     """Wire the scheduler, and executors that report to it."""
     from actors.executor import Executor
     from actors.scheduler import scheduling_settings
-    from orchestrator.routing import backend_choice
+    from orchestrator.routing import choose_backend
     from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling
     from orchestrator.store.scheduler import PostgresSchedulerStore
 
@@ -285,7 +285,7 @@ def _make_scheduling(config: ActorConfig, executors: _Executors) -> Scheduling:
             config.direct_url,
             cluster_id=config.cluster_id,
             attempts_max=config.settings.retry.attempts_max,
-            choose_backend=backend_choice({}),
+            choose_backend=choose_backend,
         ),
         executors=executors,
         executors_now=executors_now,

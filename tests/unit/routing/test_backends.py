@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from orchestrator.routing import backend_choice, not_installed
+from orchestrator.routing import choose_backend, not_installed
 from orchestrator.routing.backends import backend_note
 from orchestrator.settings import load_settings
 
@@ -29,11 +29,11 @@ OWN = {"general-purpose": "auto", "poet": "claude-code"}
     ],
 )
 def test_choice(wanted: str, agent_type: str, has_run: bool, chosen: str) -> None:
-    assert backend_choice(OWN)(wanted, agent_type, has_run) == chosen
+    assert choose_backend(OWN, wanted, agent_type, has_run) == chosen
 
 
 def test_a_type_that_no_file_defines_has_the_backend_of_the_general_one() -> None:
-    assert backend_choice({"general-purpose": "simulated"})("auto", "nobody-knows", False) == "simulated"
+    assert choose_backend({"general-purpose": "simulated"}, "auto", "nobody-knows", False) == "simulated"
 
 
 @pytest.mark.parametrize(
