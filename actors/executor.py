@@ -63,6 +63,7 @@ class Executor:
         self._node_id = self._find_node_id()
         self._loop = asyncio.get_running_loop()
         self._scheduler: Any = None
+        redaction = Redaction(known_secrets(config))
         self._renewal = Renewal(
             renewer=Beats(config.service_url, name=f"orchestrator-beats-{name}"),
             settings=LeaseSettings(
@@ -87,7 +88,9 @@ class Executor:
             backends=make_backends(
                 session_config(settings),
                 ProcessLauncher(records=config.records),
-                notes=PostgresNoteBook(config.service_url, name=f"orchestrator-notes-{name}"),
+                notes=PostgresNoteBook(
+                    config.service_url, name=f"orchestrator-notes-{name}", redact=redaction.whole
+                ),
                 journals=PostgresJournals(
                     config.service_url, name=f"orchestrator-journals-{name}", keys=config.keys
                 ),
@@ -97,7 +100,7 @@ class Executor:
             ),
             workspaces=SharedWorkspaces(root=config.workspaces),
             report=self._report,
-            redaction=Redaction(known_secrets(config)),
+            redaction=redaction,
         )
         self._renewal.start()
         self._running = self._loop.create_task(self._executing.run(), name="executing")
@@ -195,9 +198,9 @@ def _die(running: asyncio.Task[None]) -> None:
 
 
 def known_secrets(config: ActorConfig) -> Iterator[str]:
-    """Yield what no transcript may show."""
+    """Yield what no transcript and no note may show."""
     yield from secrets_in(config.settings)
-    yield from config.keys.keys
+    yield from (*config.keys.keys, *config.access)
     for url in (config.service_url, config.direct_url, config.api_url):
         yield from (url, *passwords_in(url))
 

@@ -29,7 +29,7 @@ CONCURRENCY = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorConfig:
-    """What every actor is made with; the URLs hold passwords and are never shown, nor are the keys.
+    """What every actor is made with; the URLs hold passwords and are never shown, nor are keys and tokens.
 
     Attributes:
         service_url: libpq URL of the service role.
@@ -38,7 +38,8 @@ class ActorConfig:
         cluster_id: identity of this Ray cluster; attempts of another one are not ours to send again.
         records: folder on each node for the launcher's records.
         workspaces: folder on each node for homes, temporary files and scratch folders.
-        keys: encrypt and decrypt transcripts.
+        keys: encrypt and decrypt transcripts and journals.
+        access: tokens that let into the HTTP API and into Ray, to know them where a session prints one.
     """
 
     settings: Settings
@@ -49,6 +50,7 @@ class ActorConfig:
     records: Path
     workspaces: Path
     keys: FieldKeys
+    access: tuple[str, ...] = field(default=(), repr=False)
 
 
 def executor_name(agent_type: str, suffix: str) -> str:

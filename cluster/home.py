@@ -66,6 +66,12 @@ class HostHome:
         self._once(RAY_TOKEN_FILE, secrets.token_hex(32))
         return self.path / RAY_TOKEN_FILE
 
+    def access(self) -> tuple[str, ...]:
+        """Return the tokens that let into the HTTP API and, where it is ours, into Ray."""
+        of_ray = self.path / RAY_TOKEN_FILE
+        with self._faults():
+            return (self.token(), *((of_ray.read_text(encoding="utf-8").strip(),) if of_ray.exists() else ()))
+
     def cluster_id(self) -> str:
         """Return the identity of our own Ray over all its starts."""
         return self._once(CLUSTER_ID_FILE, uuid.uuid4().hex)

@@ -199,6 +199,7 @@ class Host:
             records=self._home.folder("records"),
             workspaces=self._home.folder("workspaces"),
             keys=self._home.keys(self._settings),
+            access=self._home.access(),
         )
 
     # --- mode `run`

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from hashlib import sha256
 
 from orchestrator.core.words import AT_WORK, TaskKind, TaskState
+from orchestrator.runtime.redaction import Redaction, secrets_in
 from orchestrator.sessions.brief import make_brief
 from orchestrator.sessions.context import ContextPack, make_pack
 from orchestrator.settings import Settings
@@ -36,6 +37,7 @@ class Orientation:
     ) -> None:
         self._transaction = transaction
         self._tokens_max = settings.sessions.context_tokens_max
+        self._redaction = Redaction(secrets_in(settings))
         self._tenant_id = tenant_id
 
     async def of_task(self, ref: str, *, plan_id: int | None, tokens_max: int) -> ContextPackView:
@@ -76,7 +78,7 @@ class Orientation:
             return await note_page(connection, plan_id, task_id=task_id, kind=kind, after=after, limit=limit)
 
     async def write(self, plan_id: int, new: NewNote, *, idempotency_key: str) -> NoteView:
-        """Record a note of a person; the same one under the same key is recorded once.
+        """Record a note of a person, without secrets; the same one under the same key is recorded once.
 
         Raises:
             NotFound: the plan has no such task.
@@ -96,7 +98,7 @@ class Orientation:
                 plan_id=plan_id,
                 task_id=await _task_id(connection, new.task, plan_id=plan_id),
                 kind=new.kind,
-                text=new.text,
+                text=self._redaction.whole(new.text),
             )
             if idempotency_key:
                 answer = note.model_dump(mode="json")

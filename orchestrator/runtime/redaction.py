@@ -1,4 +1,4 @@
-"""Takes secrets out of what sessions say before any of it is stored: those we know, and what looks like one.
+"""Takes secrets out of what is said before any of it is stored: those we know, and what looks like one.
 
 Text comes in pieces, and a secret may lie across two of them. So a line is told only once it has ended, and a
 private key only once all of it is there; what waits for more is bounded.

@@ -5,7 +5,7 @@ Whoever holds a live token may write, on the task of that attempt only; what it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -65,14 +65,16 @@ class PostgresNoteBook:
     Args:
         url: libpq URL of the service role.
         name: how the server's activity view shows the connection; it is opened for the first note.
+        redact: takes secrets out of what is written.
     """
 
-    def __init__(self, url: str, *, name: str) -> None:
+    def __init__(self, url: str, *, name: str, redact: Callable[[str], str]) -> None:
+        self._redact = redact
         self._connection = HotConnection(url, name=name, row_factory=dict_row, options=PLAN_ONCE)
 
     async def write(self, token: int, *, kind: NoteKind, text: str) -> bool:
         """Leave a note on the task of a live attempt; False: it is over. The same text is kept once."""
-        values = {"token": token, "kind": kind.value, "text": storable(text)}
+        values = {"token": token, "kind": kind.value, "text": self._redact(storable(text))}
         return bool(await self._rows(_WRITE_SQL, values))
 
     async def read(self, token: int) -> tuple[NoteView, ...]:

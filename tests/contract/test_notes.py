@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Assignment, Outcome, SessionLimits
+from orchestrator.runtime.redaction import REDACTED, Redaction
 from orchestrator.runtime.service import Service
 from orchestrator.store.executors import ExecutorStore
 from orchestrator.store.notebook import PostgresNoteBook
@@ -21,6 +22,10 @@ from tests.support.rows import Rows
 from tests.support.service import RememberingScheduler, open_service
 
 pytestmark = pytest.mark.postgres
+
+#: Known to the executor; another one is known by its shape alone.
+SECRET = "a secret of the executor"
+SHAPED = "ghp_" + "a1B2" * 9
 
 PLAN = """\
 # Ship it
@@ -56,7 +61,7 @@ class Stage:
         self.executor = ExecutorStore(
             urls.service, executor="x1", incarnation="i1", node_id="n1", limits=SessionLimits()
         )
-        self.book = PostgresNoteBook(urls.service, name="notes")
+        self.book = PostgresNoteBook(urls.service, name="notes", redact=Redaction([SECRET]).whole)
         self._token = 0
 
     def attempt(self, key: str, *, backend: str = "anthropic", kind: str = "work") -> int:
@@ -222,3 +227,12 @@ async def test_a_session_recalls_another_task_of_its_plan(stage: Stage) -> None:
     assert recalled is not None
     assert (recalled.outcome.summary, recalled.notes[0].text) == ("Rows lie in rows.db.", "rows are sorted")
     assert await stage.book.recall(mine, "Z.9") is None
+
+
+async def test_no_note_keeps_a_secret_whoever_writes_it(stage: Stage, service: Service) -> None:
+    await stage.book.write(stage.attempt("A.1"), kind=NoteKind.NOTE, text=f"Use {SECRET} and {SHAPED}.")
+    plan_id = await service.plan_id("Ship it")
+    told = await service.write_note(plan_id, NewNote(text=f"Mine is {SHAPED}."))
+    assert told.text == f"Mine is {REDACTED}."
+    texts = {note.text for note in (await service.notes(plan_id)).items}
+    assert texts == {f"Use {REDACTED} and {REDACTED}.", f"Mine is {REDACTED}."}
