@@ -9,11 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from orchestrator.core.commands import RowCommand
 from orchestrator.core.words import AttemptState, TaskState
 from orchestrator.errors import EnvironmentFault
 from orchestrator.journal_ports import JournalEntry, LostSession
-from orchestrator.ports import Fate
 from orchestrator.store.crypto import NO_KEYS, FieldKeys, new_key
 from orchestrator.store.journals import SWEPT_MAX, PostgresJournals
 from orchestrator.store.roles import connect
@@ -21,52 +19,12 @@ from orchestrator.store.rotation import key_ids_in_use, reencrypt
 from orchestrator.store.urls import DatabaseUrls
 from tests.support.commit_proxy import Fate as CommitFate
 from tests.support.commit_proxy import commit_proxy
-from tests.support.rows import Rows, end, lease, make_store
+from tests.support.desk import Desk
 
 pytestmark = pytest.mark.postgres
 
 KEYS = FieldKeys([new_key()])
 WORDS = b"the planted words 5c1e77"
-
-
-class Desk:
-    """A task whose attempts a test makes and ends as the scheduler would; tokens are their numbers."""
-
-    def __init__(self, urls: DatabaseUrls) -> None:
-        self.urls = urls
-        self.rows = Rows(urls)
-        self.plan_id, (self.task_id,) = self.rows.plan(1, state="active")
-        self._scheduler = make_store(urls.direct)
-        self._batch = 0
-
-    async def lease(self, number: int) -> None:
-        if not self._batch:
-            await self._scheduler.take_term(incarnation="i1", is_starting=True, patience_s=5)
-        given = lease(number, plan_id=self.plan_id, task_id=self.task_id, number=number)
-        await self._commit(given)
-
-    async def lose(self, number: int) -> None:
-        """Declare an attempt lost, and end it."""
-        fate: Fate = await self._scheduler.fate(number, may_fence=True, reason="its node is dead")
-        assert fate.verdict == "fenced"
-        await self.end(number, AttemptState.LOST)
-
-    async def end(self, number: int, state: AttemptState) -> None:
-        await self._commit(end(number, state))
-
-    def move(self, state: TaskState) -> None:
-        self.rows.all("UPDATE task_states SET state = %s WHERE task_id = %s", state, self.task_id)
-
-    def stored(self) -> list[tuple[int, int]]:
-        found = self.rows.all("SELECT token, seq FROM journal_entries ORDER BY token, seq")
-        return [(row["token"], row["seq"]) for row in found]
-
-    async def close(self) -> None:
-        await self._scheduler.close()
-
-    async def _commit(self, row: RowCommand) -> None:
-        self._batch += 1
-        await self._scheduler.commit(self._batch, [row])
 
 
 @pytest.fixture
@@ -208,7 +166,7 @@ async def test_a_rotation_takes_journals_along(desk: Desk, journals: PostgresJou
         assert await later.lost_before(2) == LostSession(number=1, entries=(WORDS,))
 
 
-# -- the sweep: nothing but rows decides, whichever process has died ------------------------------------------
+# -- the sweep: nothing but rows decides, whichever process has died -----------------------------------------
 
 
 @pytest.mark.parametrize("state", [TaskState.READY, TaskState.HELD, TaskState.WAITING, TaskState.VERIFYING])
