@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from typing import Any
 
 from ray.exceptions import RayError
 
@@ -51,7 +52,7 @@ class Governor:
 
 
 class RayGovernor:
-    """Implements grant_ports.GovernorGateway for one credential."""
+    """Implements grant_ports.GovernorPort for one credential."""
 
     def __init__(self, credential: str) -> None:
         self._name = governor_name(credential)
@@ -59,17 +60,31 @@ class RayGovernor:
 
     async def grant(self, demand: GrantDemand) -> Grant:
         """Tell and ask; see grant_ports.GovernorGateway."""
+        grant: Grant = await self._call("grant", demand)
+        return grant
+
+    async def status(self) -> dict[str, object]:
+        """Return how it stands; see grant_ports.GovernorPort."""
+        status: dict[str, object] = await self._call("status")
+        return status
+
+    async def _call(self, method: str, *arguments: object) -> Any:
         try:
             async with asyncio.timeout(ANSWER_S):
                 handle: Handle = self._handle or await asyncio.to_thread(find, self._name)
-                grant: Grant = await handle.grant.remote(demand)
+                answer = await getattr(handle, method).remote(*arguments)
         except (RayError, ValueError, TimeoutError) as error:
             self._handle = None
             raise Overloaded(
                 f"The governor {self._name} does not answer.", remedy="Try again in a moment."
             ) from error
         self._handle = handle
-        return grant
+        return answer
+
+
+def governors_of(settings: Settings) -> dict[str, RayGovernor]:
+    """Return the way to the governor of each credential."""
+    return {credential: RayGovernor(credential) for credential in settings.credentials}
 
 
 def governor_policy(settings: Settings) -> GovernorPolicy:

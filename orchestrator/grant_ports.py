@@ -75,6 +75,13 @@ class GovernorGateway(Protocol):
         """Tell and ask. Raises Overloaded while the governor does not answer."""
 
 
+class GovernorPort(GovernorGateway, Protocol):
+    """How a front end reaches it."""
+
+    async def status(self) -> Mapping[str, object]:
+        """Return how it stands, as status_views.GovernorView shows it. Raises Overloaded."""
+
+
 class GovernedRequest(Protocol):
     """Leave for one request to a provider; a context manager whose end is that of the request."""
 

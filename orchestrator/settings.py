@@ -38,6 +38,9 @@ from orchestrator.settings_sources import (
     refuse_unknown_environment,
 )
 
+#: The credential of sessions with Claude, and so the name of its governor.
+ANTHROPIC = "anthropic"
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(ge=0, le=1)]
 BackendChoice = Literal["auto", "command", "simulated", "anthropic", "claude-code"]
@@ -377,7 +380,7 @@ class Settings(BaseSettings):
     @property
     def credentials(self) -> tuple[str, ...]:
         """The providers of models for which there is a key; each has a governor of its own."""
-        return ("anthropic",) if self.anthropic.api_key.get_secret_value() else ()
+        return (ANTHROPIC,) if self.anthropic.api_key.get_secret_value() else ()
 
     @field_validator("home")
     @classmethod

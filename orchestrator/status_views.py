@@ -60,6 +60,30 @@ class BudgetView(View):
     is_short: bool
 
 
+class GovernorView(View):
+    """How requests to one provider of models stand. Counts are of all executors, as they last said.
+
+    Attributes:
+        credential: the provider whose key it is.
+        is_away: it does not answer now; the rest is unknown.
+        in_flight: requests that are under way, of `at_once_max`; `waiting`: for leave; `granted`: may begin.
+        per_s: how many may begin in a second, as far as it goes by itself; it doubles while it is used.
+        pause_s: the provider wants nothing sent for so long; `refused`: how often it has said so.
+        left: what is left of each limit, by model and kind, such as `requests`, as the headers told.
+    """
+
+    credential: str
+    is_away: bool = False
+    in_flight: int = 0
+    at_once_max: int = 0
+    waiting: int = 0
+    granted: int = 0
+    per_s: float = 0.0
+    pause_s: float = 0.0
+    refused: int = 0
+    left: Mapping[str, Mapping[str, int]] = {}
+
+
 class StatusView(View):
     """The whole service at a glance.
 
@@ -81,5 +105,6 @@ class StatusView(View):
     pools: tuple[PoolView, ...]
     limits: tuple[LimitView, ...] = ()
     budgets: tuple[BudgetView, ...] = ()
+    governors: tuple[GovernorView, ...] = ()
     unknown_commits: int = 0
     backend_note: str

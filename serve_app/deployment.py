@@ -13,6 +13,7 @@ from ray import serve
 from ray.serve import Application
 
 from actors.gateway import RayScheduler
+from actors.governor import governors_of
 from actors.options import CONCURRENCY, ActorConfig
 from orchestrator.routing import Routing
 from orchestrator.runtime.service import Service
@@ -54,6 +55,7 @@ class HttpFront:
             routing=Routing.from_settings(settings),
             settings=settings,
             keys=self._config.keys,
+            governors=governors_of(settings),
         )
         try:
             yield service

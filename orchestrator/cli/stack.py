@@ -195,7 +195,7 @@ def _where(stack: Stack, home: Path, *, what: str) -> Iterator[str]:
 
 def _status_lines(found: StatusView) -> Iterator[str]:
     from orchestrator.cli.text import duration
-    from orchestrator.cli.waiting import breaker_line, paused
+    from orchestrator.cli.waiting import breaker_line, governor_line, paused
 
     ready = "ready" if found.is_ready else "not ready yet"
     yield f"  scheduler  {ready}, epoch {found.epoch}, up {duration(found.uptime_s)}"
@@ -204,6 +204,8 @@ def _status_lines(found: StatusView) -> Iterator[str]:
     yield f"  sessions   {found.sessions} of {found.sessions_max}"
     if found.backend_note:
         yield f"  backend    {found.backend_note}"
+    for governor in found.governors:
+        yield f"  requests   {governor_line(governor)}"
     for pool in found.pools:
         yield (
             f"  pool       {pool.agent_type}: {pool.running} running, {pool.queued} queued, "

@@ -22,7 +22,7 @@ from orchestrator.core.words import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.status_views import BudgetView, LimitView, PoolView, StatusView
+    from orchestrator.status_views import BudgetView, GovernorView, LimitView, PoolView, StatusView
     from orchestrator.views import DependencyView, PlanView, TaskDetail
 
 _MAY_START = frozenset({TaskState.READY, TaskState.VERIFYING})
@@ -136,6 +136,24 @@ def breaker_line(pool: PoolView) -> str:
     else:
         when = f"in {duration(pool.breaker_trial_in_s)} one trial may run, and decides"
     return f"the breaker of {pool.agent_type} is {pool.breaker}: {what} failed one after the other; {when}"
+
+
+def governor_line(governor: GovernorView) -> str:
+    """Say how requests to a provider of models stand, and for how long it wants none."""
+    if governor.is_away:
+        return f"{governor.credential}: its governor does not answer; executors go on slowly, each for itself"
+    busy = f"{governor.in_flight} of {governor.at_once_max} under way, {governor.waiting} waiting"
+    line = f"{governor.credential}: {busy}"
+    if governor.pause_s:
+        return (
+            f"{line}; the provider wants none for {duration(governor.pause_s)}, and nobody is charged for it"
+        )
+    left = (
+        f"{count:,} {kind} of {model}"
+        for model, kinds in governor.left.items()
+        for kind, count in kinds.items()
+    )
+    return f"{line}; left in a minute: {', '.join(left)}" if governor.left else line
 
 
 def _of_limit(limit: LimitView, plan: PlanView) -> Wait:

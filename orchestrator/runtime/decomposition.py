@@ -6,22 +6,28 @@ What was proposed is kept, and no model is asked twice: not by the same key, nor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import unified_diff
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from orchestrator.core.words import AT_WORK, CLOSED, PlanState
-from orchestrator.errors import Conflict
+from orchestrator.errors import Conflict, Overloaded
+from orchestrator.grant_ports import GovernorPort, Grants
 from orchestrator.plan.model import PlanTask
 from orchestrator.plan.subtasks import file_of, require_decomposable, with_subtasks
-from orchestrator.ports import MICROS
+from orchestrator.ports import MICROS, SchedulerPort
 from orchestrator.proposals import Proposal
 from orchestrator.routing import Routing
+from orchestrator.runtime.status import seen_by_tenant
 from orchestrator.sessions.config import session_config
+from orchestrator.sessions.grants import ExecutorGrants, grant_settings
 from orchestrator.settings import Settings
+from orchestrator.status_views import BudgetView
 from orchestrator.store import idempotency, plan_views, plans, proposals, revisions, task_views
 from orchestrator.store.engine import Connection
 from orchestrator.store.plans import KnownPlan
@@ -60,17 +66,30 @@ class Decompositions:
 
     Args:
         transaction: opens a transaction of the tenant; none is open while the model is asked.
+        scheduler: knows what is left of the budgets that plans share.
+        governor: of the credential with which the model is asked; without it nobody is asked for leave.
     """
 
     def __init__(
         self,
         *,
         transaction: Callable[[], AbstractAsyncContextManager[Connection]],
+        scheduler: SchedulerPort,
+        governor: GovernorPort | None,
         routing: Routing,
         settings: Settings,
         tenant_id: str,
     ) -> None:
         self._transaction = transaction
+        self._scheduler = scheduler
+        self._timeout_s = settings.http.request_timeout_s * _MODEL_SHARE
+        self._grants: Grants | None = None
+        if governor is not None:
+            self._grants = ExecutorGrants(
+                executor=f"decompose-{uuid4().hex[:8]}",
+                governor=governor,
+                settings=replace(grant_settings(settings), wait_max_s=self._timeout_s),
+            )
         self._routing = routing
         self._settings = settings
         self._tenant_id = tenant_id
@@ -85,8 +104,8 @@ class Decompositions:
 
         Raises:
             NotFound: there is no such task.
-            Conflict: it is at work or closed, its plan was cancelled or has no money left, or the key was
-                used for another request.
+            Conflict: it is at work or closed, its plan was cancelled, no money is left of a budget that it
+                would count against, or the key was used for another request.
             PlanError: subtasks cannot be written below it.
             EnvironmentFault: there is no API key, or the model cannot be asked.
             Overloaded: the model asks to come back later.
@@ -111,8 +130,23 @@ class Decompositions:
             proposal = case.kept
         else:
             _require_money(case.view)
+            await self._require_shared_money()
             proposal = await self._ask(case, key=key)
         return await asyncio.to_thread(_proposal, case, proposal)
+
+    async def _require_shared_money(self) -> None:
+        """Raise Conflict if nothing is left of the budget of the tenant or of the day."""
+        told: Any = ()
+        with contextlib.suppress(Overloaded):  # without a scheduler nothing else is spent
+            told = (await self._scheduler.status()).get("budgets", ())
+        for row in seen_by_tenant(told, self._tenant_id):
+            budget = BudgetView(**row)
+            if budget.spent_micros + budget.reserved_micros >= budget.budget_micros:
+                whose, option = "the day", "limits --day-budget USD"
+                if budget.scope == "tenant":
+                    whose = f"the tenant {budget.name!r}"
+                    option = f"limits --tenant-budget {budget.name}=USD"
+                raise _no_money(whose, spent=budget.spent_micros, most=budget.budget_micros, command=option)
 
     async def _find(self, task_id: int, *, again: bool, key: str) -> _Case:
         digest = sha256(f"decompose {task_id} {again}".encode()).hexdigest()
@@ -138,7 +172,8 @@ class Decompositions:
         answer = await ask_for_subtasks(
             self._question(case.known, case.stored, case.task),
             session_config(self._settings),
-            timeout_s=self._settings.http.request_timeout_s * _MODEL_SHARE,
+            timeout_s=self._timeout_s,
+            governor=self._grants,
         )
         async with self._transaction() as connection:
             proposal = await proposals.insert_proposal(
@@ -195,11 +230,19 @@ def _require_open(known: KnownPlan, stored: StoredPlan, task: PlanTask | None) -
 
 def _require_money(plan: PlanView) -> None:
     if plan.budget_micros and plan.cost_micros >= plan.budget_micros:
-        spent, most = (f"${micros / MICROS:.2f}" for micros in (plan.cost_micros, plan.budget_micros))
-        raise Conflict(
-            f"The budget of the plan {plan.name!r} is used up: {spent} of {most}.",
-            remedy=f"Raise it by `orchestrator budget {plan.name} USD`.",
+        raise _no_money(
+            f"the plan {plan.name!r}",
+            spent=plan.cost_micros,
+            most=plan.budget_micros,
+            command=f"budget {plan.name} USD",
         )
+
+
+def _no_money(whose: str, *, spent: int, most: int, command: str) -> Conflict:
+    sums = f"${spent / MICROS:.2f} of ${most / MICROS:.2f}"
+    return Conflict(
+        f"The budget of {whose} is used up: {sums}.", remedy=f"Raise it by `orchestrator {command}`."
+    )
 
 
 def _proposal(case: _Case, proposal: StoredProposal) -> Proposal:

@@ -86,8 +86,13 @@ class _Ramp:
         return self._size / self._policy.window_ms
 
     @property
+    def per_s(self) -> float:
+        """How many requests may begin in a second of this window."""
+        return self._per_ms * 1000
+
+    @property
     def _burst(self) -> float:
-        return max(1.0, self._per_ms * 1000)
+        return max(1.0, self.per_s)
 
     def room(self, now_ms: int) -> int:
         """Return how many requests may begin now."""
@@ -217,7 +222,8 @@ class Governor:
         self._models: dict[str, _Model] = {}
         self._holders: dict[tuple[str, str], _Holder] = {}
         self._paused_until_ms = now_ms
-        self._refusals = 0  #: in a row
+        self._refusals = 0  #: storms of refusals in a row
+        self._refused = 0  #: requests since the start
         self._probe_ms: int | None = None  #: when one was let through to try; None = nobody has to
 
     def grant(self, demand: GrantDemand, *, now_ms: int) -> Grant:
@@ -246,12 +252,16 @@ class Governor:
         )
 
     def status(self, *, now_ms: int) -> dict[str, object]:
-        """Return what people may want to know."""
+        """Return what people may want to know; see status_views.GovernorView."""
+        self._forget(now_ms)
         return {
             "in_flight": sum(holder.in_flight for holder in self._holders.values()),
+            "at_once_max": self._policy.at_once_max,
             "waiting": sum(holder.waiting for holder in self._holders.values()),
             "granted": self._granted(self._holders.values(), now_ms),
+            "per_s": self._ramp.per_s,
             "pause_s": max(0, self._paused_until_ms - now_ms) / 1000,
+            "refused": self._refused,
             "left": {
                 name: {kind: int(bucket.left(now_ms)) for kind, bucket in model.buckets.items()}
                 for name, model in self._models.items()
@@ -285,6 +295,7 @@ class Governor:
             model.hear(demand.headroom, granted=granted, in_flight=in_flight, now_ms=now_ms)
         if demand.accepted and now_ms >= self._paused_until_ms:
             self._refusals, self._probe_ms = 0, None
+        self._refused += demand.refused
         if demand.refused:
             self._pause(demand.retry_after_s, now_ms)
 

@@ -11,11 +11,13 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator import __version__
 from orchestrator.analysis_views import ForecastView, GraphView
 from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
+from orchestrator.grant_ports import GovernorPort
 from orchestrator.plan.export import export_plan
 from orchestrator.ports import SchedulerPort
 from orchestrator.proposals import Proposal
@@ -27,8 +29,8 @@ from orchestrator.runtime.outlook import forecast_of, graph_of
 from orchestrator.runtime.revision import Revisions
 from orchestrator.runtime.status import seen_by_tenant
 from orchestrator.runtime.submission import Submissions, until_task
-from orchestrator.settings import Settings
-from orchestrator.status_views import StatusView
+from orchestrator.settings import ANTHROPIC, Settings
+from orchestrator.status_views import GovernorView, StatusView
 from orchestrator.store import event_views, plan_views, plans, task_views, transcripts
 from orchestrator.store.crypto import NO_KEYS, FieldKeys
 from orchestrator.store.engine import Connection, Engine, libpq_url, tenant_transaction
@@ -88,6 +90,7 @@ class Service:
         scheduler: where changes are asked for.
         routing: decides the agent type of every leaf of a new plan.
         keys: decrypt transcripts.
+        governors: of each credential; who asks a model here, asks them too.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Service:
         settings: Settings,
         tenant_id: str = "local",
         keys: FieldKeys = NO_KEYS,
+        governors: Mapping[str, GovernorPort] = MappingProxyType({}),
     ) -> None:
         self._engine = engine
         self._scheduler = scheduler
@@ -106,6 +110,7 @@ class Service:
         self._settings = settings
         self._tenant_id = tenant_id
         self._keys = keys
+        self._governors = governors
         self._listener = EventListener(libpq_url(engine))
         self._submissions = Submissions(
             transaction=self._transaction,
@@ -115,7 +120,12 @@ class Service:
             tenant_id=tenant_id,
         )
         self._decompositions = Decompositions(
-            transaction=self._transaction, routing=routing, settings=settings, tenant_id=tenant_id
+            transaction=self._transaction,
+            scheduler=scheduler,
+            governor=governors.get(ANTHROPIC),
+            routing=routing,
+            settings=settings,
+            tenant_id=tenant_id,
         )
         self._orientation = Orientation(transaction=self._transaction, settings=settings, tenant_id=tenant_id)
         self._revisions = Revisions(
@@ -408,7 +418,8 @@ class Service:
             fields |= {name: value for name, value in told.items() if name in fields}
             for name in ("limits", "budgets"):
                 fields[name] = seen_by_tenant(fields[name], self._tenant_id)
-        return StatusView(**fields, plans=plans_by_state, tasks=tasks_by_state)
+        governors = await asyncio.gather(*(_governor_view(*item) for item in self._governors.items()))
+        return StatusView(**fields, plans=plans_by_state, tasks=tasks_by_state, governors=tuple(governors))
 
     async def _require_limited(self, connection: Connection, limits: NewLimits) -> None:
         """Raise NotFound if a plan or an agent type is limited that there is not; 0 takes any limit back."""
@@ -435,3 +446,11 @@ class Service:
 
     def _transaction(self) -> AbstractAsyncContextManager[Connection]:
         return tenant_transaction(self._engine, self._tenant_id)
+
+
+async def _governor_view(credential: str, governor: GovernorPort) -> GovernorView:
+    try:
+        told: dict[str, Any] = dict(await governor.status())
+    except Overloaded:
+        told = {"is_away": True}
+    return GovernorView(credential=credential, **told)

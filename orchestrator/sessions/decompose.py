@@ -9,24 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import httpx2
+from anthropic import APIStatusError, AsyncAnthropic
 from pydantic import ValidationError
 
 from orchestrator.core.words import FailureClass
 from orchestrator.errors import EnvironmentFault, OrchestratorError, Overloaded, RequestRefused
+from orchestrator.grant_ports import Grants
 from orchestrator.plan.model import PlanTask
 from orchestrator.ports import MICROS, Usage
 from orchestrator.proposals import Subtask, Subtasks
 from orchestrator.sessions.api_errors import API_ERRORS, failure_of
 from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.grants import REFUSED, Unasked
 from orchestrator.sessions.messages import make_client
 from orchestrator.sessions.meter import Meter, tokens_of
 from orchestrator.sessions.tools import explain, tool_definitions
 
 if TYPE_CHECKING:
-    from anthropic.types import Message, MessageParam
+    from anthropic.types import Message
 
 _TOOL = "propose"
 _ROUNDS_MAX = 2
@@ -76,12 +79,15 @@ class Answer:
     error: OrchestratorError | None = None
 
 
-async def ask_for_subtasks(question: Question, config: SessionConfig, *, timeout_s: float) -> Answer:
+async def ask_for_subtasks(
+    question: Question, config: SessionConfig, *, timeout_s: float, governor: Grants | None = None
+) -> Answer:
     """Have the model of the settings decompose a task.
 
     Args:
         config: key, address, model and prices.
         timeout_s: for all of it.
+        governor: gives leave for each request; without it every request is sent at once.
 
     Raises:
         EnvironmentFault: there is no key.
@@ -96,7 +102,7 @@ async def ask_for_subtasks(question: Question, config: SessionConfig, *, timeout
     error: OrchestratorError | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            subtasks = await _converse(question, config, meter)
+            subtasks = await _converse(question, config, meter, governor)
     except TimeoutError:
         error = EnvironmentFault(
             f"{config.model} did not answer within {timeout_s:g} s.",
@@ -104,12 +110,14 @@ async def ask_for_subtasks(question: Question, config: SessionConfig, *, timeout
         )
     except API_ERRORS as failed:
         error = _failure(failed, has_begun=meter.usage.requests > 0)
-    except RequestRefused as refused:
+    except (RequestRefused, Overloaded) as refused:
         error = refused
     return Answer(model=config.model, usage=meter.usage, subtasks=subtasks, error=error)
 
 
-async def _converse(question: Question, config: SessionConfig, meter: Meter) -> tuple[Subtask, ...]:
+async def _converse(
+    question: Question, config: SessionConfig, meter: Meter, governor: Grants | None
+) -> tuple[Subtask, ...]:
     """Ask, and ask once more if the answer does not fit. Raises RequestRefused if that does not either."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": _prompt(question)}]
     request: dict[str, Any] = {
@@ -121,9 +129,10 @@ async def _converse(question: Question, config: SessionConfig, meter: Meter) -> 
     if config.effort:
         request["output_config"] = {"effort": config.effort}
     problem = ""
-    async with make_client(config, httpx2.create_ssl_context(), retries_max=config.retries_max) as client:
+    retries_max = config.retries_max if governor is None else 0  # with leave only
+    async with make_client(config, httpx2.create_ssl_context(), retries_max=retries_max) as client:
         for _ in range(_ROUNDS_MAX):
-            message = await client.messages.create(messages=cast("list[MessageParam]", messages), **request)
+            message = await _ask(client, {**request, "messages": messages}, governor)
             meter.add(tokens_of(message.usage))
             try:
                 return _proposed(message, question.agent_types)
@@ -138,6 +147,27 @@ async def _converse(question: Question, config: SessionConfig, meter: Meter) -> 
         f"It cost ${meter.usage.cost_micros / MICROS:.4f}.",
         remedy="Say more in the task, such as acceptance criteria, or decompose it by hand.",
     )
+
+
+async def _ask(client: AsyncAnthropic, request: Mapping[str, Any], governor: Grants | None) -> Message:
+    """Ask once; again for as long as the provider refuses and the governor gives leave. Raises API_ERRORS."""
+    while True:
+        with Unasked() if governor is None else await governor.ask(request["model"]) as leave:
+            try:
+                response = await client.messages.with_raw_response.create(**request)
+            except APIStatusError as error:
+                leave.heard(error.status_code, error.response.headers)
+                if governor is None or error.status_code not in REFUSED:
+                    raise
+                continue
+            leave.heard(response.status_code, response.headers)
+            message: Message = await response.parse()
+            tokens = tokens_of(message.usage)
+            leave.used(
+                input_tokens=tokens.input_tokens + tokens.cache_write_tokens,
+                output_tokens=tokens.output_tokens,
+            )
+            return message
 
 
 def _proposed(message: Message, agent_types: Mapping[str, str]) -> tuple[Subtask, ...]:

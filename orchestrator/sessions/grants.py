@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.errors import Overloaded
 from orchestrator.grant_ports import GovernedRequest, GovernorGateway, Grant, GrantDemand, Headroom
 from orchestrator.sessions.rate_headers import headroom_of, retry_after_s
+from orchestrator.settings import Settings
 
 #: Requests that an executor begins without a governor before they follow each other at the safe rate.
 _ALONE_AT_ONCE = 4.0
@@ -43,6 +44,12 @@ class GrantSettings:
 
     wait_max_s: float = 900.0
     alone_per_s: float = 0.5
+
+
+def grant_settings(settings: Settings) -> GrantSettings:
+    """Build how sessions ask for leave."""
+    governor = settings.governor
+    return GrantSettings(wait_max_s=governor.wait_max_s, alone_per_s=governor.alone_per_s)
 
 
 class ExecutorGrants:

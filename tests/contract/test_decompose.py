@@ -12,10 +12,11 @@ import pytest
 
 from orchestrator.cli.program import run
 from orchestrator.core.events import ProposalsPaid
-from orchestrator.errors import Conflict, EnvironmentFault, PlanError, RequestRefused
+from orchestrator.errors import Conflict, EnvironmentFault, Overloaded, PlanError, RequestRefused
 from orchestrator.proposals import Proposal
 from orchestrator.store.urls import DatabaseUrls
 from orchestrator.views import Revised, ReviseRequest, SubmitRequest
+from tests.support.governor import NearGovernor
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, Request, call, script
 from tests.support.rows import make_store
 from tests.support.scheduled import World, open_world
@@ -198,6 +199,48 @@ async def test_it_counts_for_the_plan_whose_budget_it_may_not_exceed(world: Worl
         await propose(world, "A.2")
     assert "orchestrator budget Shop" in refused.value.remedy
     assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize("scope", ["day", "tenant"])
+async def test_it_is_refused_when_nothing_is_left_of_a_budget_that_plans_share(
+    database: DatabaseUrls, tmp_path: Path, api: MessagesApi, scope: str
+) -> None:
+    scheduler = RememberingScheduler()
+    row = {"scope": scope, "name": "local", "tenant_id": "local", "is_short": True}
+    sums = {"spent_micros": 600_000, "reserved_micros": 400_000, "budget_micros": 1_000_000}
+    others = {**row, "scope": "tenant", "name": "other", "tenant_id": "other", **sums}
+    async with open_service(database, tmp_path, scheduler=scheduler) as service:
+        submitted = await service.submit(SubmitRequest(text=PLAN))
+        task = await service.task("A.1", plan_id=submitted.plan_id)
+        scheduler.told = {"budgets": [others, row | sums]}
+        with pytest.raises(Conflict, match=r"is used up: \$0\.60 of \$1\.00") as refused:
+            await service.decompose(task.id)
+        assert f"--{scope}-budget" in refused.value.remedy
+        assert api.requests == []
+        scheduler.told = {"budgets": [others, row | sums | {"reserved_micros": 399_999}]}
+        assert (await service.decompose(task.id)).cost_micros > 0
+
+
+async def test_it_asks_for_leave_and_waits_where_the_provider_wants_nothing(
+    database: DatabaseUrls, tmp_path: Path, api: MessagesApi
+) -> None:
+    refusal = Reply(status=429, error_type="rate_limit_error", headers={"retry-after-ms": "100"})
+    api.scenario = script(refusal, refusal, proposed(*SUBTASKS))
+    governor = NearGovernor()
+    async with open_service(
+        database, tmp_path, scheduler=RememberingScheduler(), governors={"anthropic": governor}
+    ) as service:
+        submitted = await service.submit(SubmitRequest(text=PLAN))
+        task = await service.task("A.1", plan_id=submitted.plan_id)
+        proposal = await service.decompose(task.id)
+        await governor.heard_of(3)
+        assert (len(api.requests), sum(demand.refused for demand in governor.heard)) == (3, 2)
+        assert sum(demand.output_tokens for demand in governor.heard) == proposal.output_tokens
+        api.scenario = script(
+            Reply(status=429, error_type="rate_limit_error", headers={"retry-after": "900"})
+        )
+        with pytest.raises(Overloaded, match="wants nothing sent for 900 s"):
+            await service.decompose(task.id, again=True)
 
 
 async def test_the_scheduler_counts_it_whether_it_hears_of_it_or_reads_the_plan(world: World) -> None:

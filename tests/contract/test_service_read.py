@@ -3,13 +3,16 @@
 import asyncio
 import json
 import zlib
+from dataclasses import replace
 
 import psycopg
 import pytest
 
 from orchestrator.core.limits import Overrides
 from orchestrator.errors import Conflict, NotFound, Overloaded
+from orchestrator.grant_ports import GrantDemand, Headroom
 from orchestrator.views import BUDGET_MICROS_MAX, NewLimits, SubmitRequest
+from tests.support.governor import NearGovernor
 from tests.support.service import PLAN, commit_events, execute, open_service
 
 pytestmark = pytest.mark.postgres
@@ -257,3 +260,32 @@ async def test_status_joins_memory_and_tables(service, scheduler, plan_id):
     assert dict(status.tasks) == {"done": 1, "ready": 1, "waiting": 1, "held": 2}
     scheduler.error = Overloaded("starting")
     assert not (await service.status()).is_ready
+
+
+async def test_status_tells_how_each_governor_stands(scheduler, database, tmp_path):
+    governor = NearGovernor()
+    demand = GrantDemand(executor="e1", model="m", waiting=9)
+    headroom = {"requests": Headroom(limit=600, remaining=500)}
+    async with open_service(
+        database, tmp_path, scheduler=scheduler, governors={"anthropic": governor}
+    ) as service:
+        await governor.grant(demand)
+        await governor.grant(replace(demand, in_flight=5, headroom=headroom))
+        (told,) = (await service.status()).governors
+        assert (told.credential, told.is_away, told.in_flight, told.at_once_max) == (
+            "anthropic",
+            False,
+            5,
+            64,
+        )
+        assert (told.pause_s, told.refused, told.left["m"]["requests"]) == (
+            0.0,
+            0,
+            pytest.approx(500, abs=20),
+        )
+        await governor.grant(replace(demand, refused=2, retry_after_s=30.0))
+        (told,) = (await service.status()).governors
+        assert (told.pause_s, told.refused, told.per_s) == (pytest.approx(30, abs=5), 2, 5.0)
+        governor.is_away = True
+        (told,) = (await service.status()).governors
+        assert told.is_away

@@ -10,7 +10,7 @@ from orchestrator.runtime.governor import Governor, GovernorPolicy
 
 
 class NearGovernor:
-    """Implements grant_ports.GovernorGateway on the clock of the loop.
+    """Implements grant_ports.GovernorPort on the clock of the loop.
 
     Attributes:
         is_away: it does not answer.
@@ -39,10 +39,19 @@ class NearGovernor:
         """Answer after two milliseconds."""
         self.heard.append(demand)
         self._came.set()
+        governor, now_ms = await self._reached()
+        return governor.grant(demand, now_ms=now_ms)
+
+    async def status(self) -> dict[str, object]:
+        """Answer after two milliseconds."""
+        governor, now_ms = await self._reached()
+        return governor.status(now_ms=now_ms)
+
+    async def _reached(self) -> tuple[Governor, int]:
         await asyncio.sleep(0.002)
         if self.is_away:
             raise Overloaded("The governor does not answer.")
         now_ms = int(asyncio.get_running_loop().time() * 1000)
         if self._governor is None:
             self._governor = Governor(self._policy, now_ms=now_ms)
-        return self._governor.grant(demand, now_ms=now_ms)
+        return self._governor, now_ms

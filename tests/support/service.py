@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.grant_ports import GovernorPort
 from orchestrator.ports import SchedulerPort
 from orchestrator.routing import Routing
 from orchestrator.runtime.service import Service
@@ -69,7 +71,12 @@ class RememberingScheduler:
 
 @asynccontextmanager
 async def open_service(
-    urls: DatabaseUrls, home: Path, *, scheduler: SchedulerPort, tenant_id: str = "local"
+    urls: DatabaseUrls,
+    home: Path,
+    *,
+    scheduler: SchedulerPort,
+    tenant_id: str = "local",
+    governors: Mapping[str, GovernorPort] = MappingProxyType({}),
 ) -> AsyncIterator[Service]:
     """A Service that connects as the role `api`."""
     settings = load_settings(home)
@@ -79,6 +86,7 @@ async def open_service(
         routing=Routing.from_settings(settings),
         settings=settings,
         tenant_id=tenant_id,
+        governors=governors,
     )
     try:
         yield service

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.waiting import why_waiting
-from orchestrator.status_views import BudgetView, LimitView, PoolView, StatusView
+from orchestrator.cli.waiting import governor_line, why_waiting
+from orchestrator.status_views import BudgetView, GovernorView, LimitView, PoolView, StatusView
 from orchestrator.views import AttemptView, DependencyView, PlanView, TaskDetail
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -203,3 +203,17 @@ def test_what_is_settled_or_at_work_waits_for_nothing(state: str) -> None:
     assert why_waiting(_task(state), plan=_plan(), status=_status()) == ()
     live = _task("verifying", attempts=[_attempt("gate", "started")])
     assert why_waiting(live, plan=_plan(), status=_status()) == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "anthropic: 3 of 64 under way, 9 waiting"),
+        ({"pause_s": 90.0}, "; the provider wants none for 1 min 30 s, and nobody is charged for it"),
+        ({"left": {"m": {"requests": 1200}}}, "; left in a minute: 1,200 requests of m"),
+        ({"is_away": True}, "anthropic: its governor does not answer"),
+    ],
+)
+def test_how_requests_to_a_provider_stand_is_told(fields: dict[str, Any], words: str) -> None:
+    governor = GovernorView(credential="anthropic", in_flight=3, at_once_max=64, waiting=9, **fields)
+    assert words in governor_line(governor)
