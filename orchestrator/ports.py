@@ -21,6 +21,7 @@ from orchestrator.core.events import (
     AttemptStarted,
     ControlsRead,
     LiveAttempt,
+    NotesWritten,
     PlanSpec,
     ProposalsPaid,
 )
@@ -340,8 +341,10 @@ class SchedulerStore(Protocol):
     def load_plan(self, plan_id: int) -> AsyncIterator[PlanSlice]:
         """Yield a plan in slices of at most 1,000 tasks, the last with its attempts that have not ended."""
 
-    async def reports(self) -> Sequence[AttemptStarted | AttemptEnded | ProposalsPaid]:
-        """Return stored starts and results that live attempts do not show yet, and the cost of proposals."""
+    async def reports(self) -> Sequence[AttemptStarted | AttemptEnded | ProposalsPaid | NotesWritten]:
+        """Return what others have stored: starts and results that live attempts do not show yet, the cost of
+        proposals, and notes of which no event tells.
+        """
 
     async def beats(self) -> dict[int, int]:
         """Return the beats of all leases, by token."""

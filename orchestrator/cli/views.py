@@ -85,6 +85,8 @@ def event_line(event: EventView, progress: Progress) -> str:
 def _what(event: EventView) -> str:
     payload = event.payload
     noun, _, word = event.type.partition(".")
+    if noun == "note":
+        return str(payload.get("kind", noun))
     if noun != "attempt":
         reason = payload.get("reason", "")
         return f"{word}: {one_line(str(reason))}" if reason else word

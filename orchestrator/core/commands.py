@@ -167,6 +167,13 @@ class RecordEvent(Command):
     payload: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordNote(Command):
+    """Append a row to the events that tells of a note, unless one does."""
+
+    note_id: int
+
+
 RowCommand = (
     SaveTask
     | ReleaseTask
@@ -181,6 +188,7 @@ RowCommand = (
     | SaveControls
     | SaveAnswer
     | RecordEvent
+    | RecordNote
 )
 
 

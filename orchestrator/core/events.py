@@ -206,6 +206,13 @@ class ProposalsPaid(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotesWritten(Event):
+    """There are notes of which no event tells."""
+
+    note_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptLost(Event):
     """The attempt will never report: its process tree is proven gone, or it never started."""
 

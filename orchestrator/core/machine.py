@@ -12,7 +12,7 @@ from typing import assert_never
 from orchestrator.core import breaker, budget
 from orchestrator.core import events as e
 from orchestrator.core.assign import assign
-from orchestrator.core.commands import Command, SaveTask
+from orchestrator.core.commands import Command, RecordNote, SaveTask
 from orchestrator.core.fairness import offer_everybody
 from orchestrator.core.leases import (
     on_attempt_unproven,
@@ -49,6 +49,7 @@ AnyEvent = (
     | e.AttemptStarted
     | e.AttemptEnded
     | e.ProposalsPaid
+    | e.NotesWritten
     | e.AttemptLost
     | e.AttemptUnproven
     | e.BeatsRead
@@ -106,6 +107,8 @@ class SchedulerState(State):
                 on_attempt_ended(self, event, at_ms=at_ms)
             case e.ProposalsPaid():
                 budget.on_proposals_paid(self, event)
+            case e.NotesWritten():
+                self.out += [RecordNote(note_id=note_id) for note_id in event.note_ids]
             case e.AttemptLost():
                 on_attempt_lost(self, event, at_ms=at_ms)
             case e.AttemptUnproven():

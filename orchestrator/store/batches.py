@@ -19,6 +19,7 @@ from orchestrator.core.commands import (
     LeaseAttempt,
     MarkStarted,
     RecordEvent,
+    RecordNote,
     ReleaseTask,
     RowCommand,
     SaveAnswer,
@@ -288,10 +289,29 @@ FROM unnest({columns}) WITH ORDINALITY AS u(type, tenant_id, plan_id, task_id, t
     then="PERFORM pg_notify({channel}, {batch}::text)",
 )
 
+#: A note that was read twice before its event was committed gets one event.
+_NOTES = Table(
+    "notes",
+    RecordNote,
+    """
+WITH told AS (
+    UPDATE notes AS n SET is_told = true FROM unnest({columns}) AS u(id) WHERE n.id = u.id AND NOT n.is_told
+    RETURNING n.*
+)
+INSERT INTO events (type, tenant_id, plan_id, task_id, token, payload, epoch)
+SELECT 'note.written', tenant_id, plan_id, task_id, token, jsonb_build_object('note', id, 'kind', kind),
+       {epoch}
+FROM told ORDER BY id
+""",
+    (("bigint", lambda r: r.note_id),),
+    is_guarded=False,
+    then="PERFORM pg_notify({channel}, {batch}::text)",
+)
+
 #: In the order of the transaction.
 TABLES = (
     *(_SAVED, _RELEASED, _ENDED, _LEASED, _STARTED, _CANCELS),
-    *(_PLANS, _REVISIONS, _DEPENDENCIES, _BREAKERS, _CONTROLS, _ANSWERS, _EVENTS),
+    *(_PLANS, _REVISIONS, _DEPENDENCIES, _BREAKERS, _CONTROLS, _ANSWERS, _EVENTS, _NOTES),
 )
 
 COMMIT = CommitCall(TABLES)

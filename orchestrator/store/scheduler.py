@@ -23,6 +23,7 @@ from orchestrator.core.events import (
     BreakerRow,
     ControlsRead,
     LiveAttempt,
+    NotesWritten,
     ProposalsPaid,
 )
 from orchestrator.core.limits import Overrides
@@ -77,6 +78,8 @@ _PROPOSALS_SQL = """
 SELECT plan_id, sum(cost_micros)::bigint AS cost, max(id) AS last FROM proposals
 WHERE plan_id IN (SELECT plan_id FROM proposals WHERE id > %(after)s) GROUP BY 1
 """
+
+_NOTES_SQL = "SELECT id FROM notes WHERE NOT is_told ORDER BY id LIMIT 1000"
 
 _EDGES_SQL = """
 SELECT task_id, on_task_id FROM task_dependencies
@@ -208,16 +211,18 @@ class PostgresSchedulerStore(Committer):
     async def _open_attempts(self, plan_id: int) -> tuple[LiveAttempt, ...]:
         return tuple(live_attempt(row) for row in await self._all(_LIVE_SQL, {"plan": plan_id}))
 
-    async def reports(self) -> Sequence[AttemptStarted | AttemptEnded | ProposalsPaid]:
+    async def reports(self) -> Sequence[AttemptStarted | AttemptEnded | ProposalsPaid | NotesWritten]:
         """Return what others have stored and memory does not show yet; see ports.SchedulerStore."""
         starts = await self._all(_STARTS_SQL)
         results = await self._all(_RESULTS_SQL)
         paid = await self._all(_PROPOSALS_SQL, {"after": self._last_proposal})
         self._last_proposal = max((row["last"] for row in paid), default=self._last_proposal)
+        notes = tuple(row["id"] for row in await self._all(_NOTES_SQL))
         return [
             *(AttemptStarted(at_ms=0, token=row["token"]) for row in starts),
             *(ended(row) for row in results),
             *(ProposalsPaid(at_ms=0, plan_id=row["plan_id"], cost_micros=row["cost"]) for row in paid),
+            *([NotesWritten(at_ms=0, note_ids=notes)] if notes else ()),
         ]
 
     async def beats(self) -> dict[int, int]:

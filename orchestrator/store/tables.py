@@ -163,7 +163,9 @@ notes = Table(
     Column("token", BigInteger),  # of the attempt whose session wrote it; NULL = a person did
     Column("kind", Text, nullable=False),  # note, decision
     Column("text", Text, nullable=False),
+    Column("is_told", Boolean, nullable=False, server_default=text("false")),  # by an event
     _now("created_at"),
+    Index("ix_notes_untold", "id", postgresql_where=text("NOT is_told")),
     Index("ix_notes_plan_id", "plan_id", "id"),
     Index("ix_notes_task_id", "task_id"),
     # what every task of the plan is told

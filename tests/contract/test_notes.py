@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.commands import RecordNote
+from orchestrator.core.events import NotesWritten
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Assignment, Outcome, SessionLimits
 from orchestrator.runtime.redaction import REDACTED, Redaction
@@ -18,7 +20,7 @@ from orchestrator.store.notebook import PostgresNoteBook
 from orchestrator.store.urls import DatabaseUrls
 from orchestrator.surroundings import TaskOutcome
 from orchestrator.views import NewNote, NoteKind, SubmitRequest
-from tests.support.rows import Rows
+from tests.support.rows import Rows, make_store
 from tests.support.service import RememberingScheduler, open_service
 
 pytestmark = pytest.mark.postgres
@@ -236,3 +238,27 @@ async def test_no_note_keeps_a_secret_whoever_writes_it(stage: Stage, service: S
     assert told.text == f"Mine is {REDACTED}."
     texts = {note.text for note in (await service.notes(plan_id)).items}
     assert texts == {f"Use {REDACTED} and {REDACTED}.", f"Mine is {REDACTED}."}
+
+
+async def test_each_note_becomes_one_event_also_when_it_is_found_twice(
+    stage: Stage, service: Service
+) -> None:
+    scheduler = make_store(stage.urls.direct)
+    await scheduler.take_term(incarnation="i1", is_starting=True, patience_s=5)
+    token = stage.attempt("A.1")
+    await stage.book.write(token, kind=NoteKind.DECISION, text="By rows.")
+    plan_id = await service.plan_id("Ship it")
+    note = await service.write_note(plan_id, NewNote(text="On Friday."))
+    found = [report for report in await scheduler.reports() if isinstance(report, NotesWritten)]
+    assert found == [NotesWritten(at_ms=0, note_ids=(note.id - 1, note.id))]
+    rows = [RecordNote(note_id=note_id) for note_id in found[0].note_ids]
+    await scheduler.commit(1, rows)
+    await scheduler.commit(2, [*rows, *rows])
+    assert not [report for report in await scheduler.reports() if isinstance(report, NotesWritten)]
+    events = stage.rows.all("SELECT type, plan_id, task_id IS NULL AS is_of_plan, token, payload FROM events")
+    told = {"type": "note.written", "plan_id": plan_id}
+    assert events == [
+        told | {"is_of_plan": False, "token": token, "payload": {"note": note.id - 1, "kind": "decision"}},
+        told | {"is_of_plan": True, "token": None, "payload": {"note": note.id, "kind": "note"}},
+    ]
+    await scheduler.close()
