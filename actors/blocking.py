@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from actors.client import AsyncOrchestrator, PlanLike, PlanResult, aconnect
+from orchestrator.agent_types import AgentTypeView
 from orchestrator.status_views import StatusView
 from orchestrator.views import (
     ContextPackView,
@@ -126,6 +127,14 @@ class Orchestrator:
     def write_note(self, plan: PlanLike, new: NewNote, *, idempotency_key: str = "") -> NoteView:
         """Leave a note on a task or on a plan."""
         return self._loop.run(self._async.write_note(plan, new, idempotency_key=idempotency_key))
+
+    def agent_types(self, plan: PlanLike | None = None) -> tuple[AgentTypeView, ...]:
+        """Return the agent types of everybody, then those that a plan brought along, if one is named."""
+        return self._loop.run(self._async.agent_types(plan))
+
+    def agent_type(self, name: str) -> AgentTypeView:
+        """Return an agent type by its name, or by `name@plan`."""
+        return self._loop.run(self._async.agent_type(name))
 
     def status(self) -> StatusView:
         """Return the whole service at a glance."""

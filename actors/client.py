@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Self, TypeAlias
 
 from actors.joining import join_ray
+from orchestrator.agent_types import AgentTypeView
 from orchestrator.core.words import AT_REST, PlanState
 from orchestrator.errors import EnvironmentFault
 from orchestrator.plan.read import read_path
 from orchestrator.ports import MICROS
 from orchestrator.routing import Routing
+from orchestrator.routing.agent_types import texts_beside
 from orchestrator.runtime.service import Service
 from orchestrator.settings import Settings, load_settings
 from orchestrator.stack import require_stack
@@ -221,6 +223,15 @@ class AsyncOrchestrator:
         plan_id = await self.service.plan_id(_ref(plan))
         return await self.service.write_note(plan_id, new, idempotency_key=idempotency_key)
 
+    async def agent_types(self, plan: PlanLike | None = None) -> tuple[AgentTypeView, ...]:
+        """Return the agent types of everybody, then those that a plan brought along, if one is named."""
+        plan_id = 0 if plan is None else await self.service.plan_id(_ref(plan))
+        return await self.service.agent_types(plan_id=plan_id)
+
+    async def agent_type(self, name: str) -> AgentTypeView:
+        """Return an agent type by its name, or by `name@plan`."""
+        return await self.service.agent_type(name)
+
     async def status(self) -> StatusView:
         """Return the whole service at a glance."""
         return await self.service.status()
@@ -312,7 +323,13 @@ def _request(plan: str | Path) -> SubmitRequest:
     found = read_path(path)
     base_dir = path if path.is_dir() else path.parent
     name = "" if found.name or found.title else path.stem
-    return SubmitRequest(text=found.source, source=str(plan), base_dir=str(base_dir), name=name)
+    return SubmitRequest(
+        text=found.source,
+        agents=texts_beside(path),
+        source=str(plan),
+        base_dir=str(base_dir),
+        name=name,
+    )
 
 
 def _join(settings: Settings, address: str | None) -> None:

@@ -44,8 +44,8 @@ class AgentType(View):
         prompt: who the agent is and how it works, for the model.
         file: where it is written.
         lines: where in the file each field stands that the file gives; the others have their defaults.
-        fault: what is wrong with the file, if it cannot be read: nothing is known then but name and file, and
-            no task goes to it, because whatever stood in for it might do more than was meant.
+        fault: what is wrong with the file, and where, if it cannot be read: only the name is known then,
+            and no task goes to it, because whatever stood in for it might do more than was meant.
     """
 
     name: str
@@ -61,6 +61,35 @@ class AgentType(View):
     file: str = ""
     lines: Mapping[str, int] = {}
     fault: str = ""
+
+
+class LiveAgentType(View):
+    """How an agent type stands where an orchestrator runs.
+
+    Attributes:
+        running: sessions that are live; `queued`: that could be.
+        sessions_max: most that may be live at once, by whoever says it.
+        breaker: `closed`, `open` or `half-open`.
+    """
+
+    running: int
+    queued: int
+    sessions_max: int
+    breaker: str
+
+
+class AgentTypeView(AgentType):
+    """An agent type as readers see it.
+
+    Attributes:
+        pool: what it is called among those of everybody and of all plans, such as in `limits`.
+        plan_id: of the plan that brought it along; None = of everybody.
+        live: None where nothing runs, or the scheduler is away.
+    """
+
+    pool: str
+    plan_id: int | None = None
+    live: LiveAgentType | None = None
 
 
 def own_name(name: str, plan_id: int) -> str:

@@ -15,6 +15,7 @@ from orchestrator.runtime.service import Service
 from orchestrator.settings import Http
 from serve_app import (
     errors,
+    routes_agents,
     routes_analysis,
     routes_context,
     routes_controls,
@@ -68,7 +69,7 @@ def _add_routes(app: FastAPI) -> None:
     guarded = APIRouter(prefix="/api/v1", dependencies=[Depends(require_token)])
     # routes_plans takes every path below /plans that nobody else does, routes_tasks below /tasks
     first = (routes_events, routes_analysis, routes_context)
-    for module in (*first, routes_plans, routes_tasks, routes_controls, routes_health):
+    for module in (*first, routes_plans, routes_tasks, routes_agents, routes_controls, routes_health):
         guarded.include_router(module.router)
     app.include_router(guarded)
     app.include_router(_documentation(app))

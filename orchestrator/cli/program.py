@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import (
+    agents,
     analysis,
     changes,
     controls,
@@ -84,6 +85,7 @@ def make_app() -> typer.Typer:
     app.callback(help=_HELP)(_root)
     for command in _COMMANDS:
         app.command(command.__name__.rstrip("_"))(command)
+    app.add_typer(agents.agents)
     app.add_typer(sync.sync)
     app.add_typer(encryption.encryption)
     return app

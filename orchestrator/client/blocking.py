@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
+from orchestrator.agent_types import AgentTypeView
 from orchestrator.analysis_views import ForecastView, GraphView
 from orchestrator.client import calls
 from orchestrator.client.calls import Call
@@ -199,6 +200,14 @@ class Client:
     def relink(self, kind: str, *, task_id: int, on_key: str, reason: str = "") -> Mapping[str, Any]:
         """Add or drop a dependency of a task: `add_dependency`, `drop_dependency`."""
         return self._send(calls.relink(kind, task_id=task_id, on_key=on_key, reason=reason))
+
+    def agent_types(self, *, plan: str = "") -> tuple[AgentTypeView, ...]:
+        """Return the agent types of everybody, then those that a plan brought along, if one is named."""
+        return self._send(calls.agent_types(plan=plan))
+
+    def agent_type(self, name: str) -> AgentTypeView:
+        """Return an agent type by its name, or by `name@plan`."""
+        return self._send(calls.agent_type(name))
 
     def status(self) -> StatusView:
         """Return the service at a glance."""

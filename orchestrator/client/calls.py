@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, TypeAdapter
 
+from orchestrator.agent_types import AgentTypeView
 from orchestrator.analysis_views import ForecastView, GraphView
 from orchestrator.errors import RequestRefused
 from orchestrator.proposals import Proposal
@@ -262,6 +263,16 @@ def relink(
         headers=_json_headers(idempotency_key),
         body=TypeAdapter(dict[str, Any]).dump_json({"on_key": on_key, "reason": reason}),
     )
+
+
+def agent_types(*, plan: str = "") -> Call[tuple[AgentTypeView, ...]]:
+    """List the agent types of everybody, and those that a plan brought along."""
+    return _get_list("/agents", AgentTypeView, plan=plan)
+
+
+def agent_type(name: str) -> Call[AgentTypeView]:
+    """Read an agent type."""
+    return _get(f"/agents/{_part(name)}", AgentTypeView)
 
 
 def status() -> Call[StatusView]:

@@ -22,7 +22,7 @@ from orchestrator.plan.amounts import duration_ms, money_micros
 from orchestrator.plan.findings import Code
 
 #: Backends that a file may name; `command` runs the lines of a plan, and no file makes it anything else.
-BACKENDS = ("auto", "anthropic", "claude-code", "simulated")
+BACKENDS = ("auto", "anthropic", "claude-code", "openai", "simulated")
 
 NAME_CHARS_MAX = 64
 _DESCRIPTION_CHARS_MAX = 20_000
@@ -106,7 +106,7 @@ class _Fault(Exception):
     def file(self, file: str, *, name: str) -> ReadFile:
         """Return what is read of the file; its agent type is the one that it is called for, or had named."""
         name = name or file.rpartition("/")[2].removesuffix(".md").lower()
-        fault = f"line {self.line}: {self.message} {self.remedy}"
+        fault = f"{file}:{self.line}: {self.message} {self.remedy}"
         finding = Code.AGENT_FILE.at(self.line, self.message, remedy=self.remedy, source=file)
         return ReadFile(agent_type=AgentType(name=name, file=file, fault=fault), findings=(finding,))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from orchestrator.agent_types import GENERAL, AgentType
-from orchestrator.errors import Finding
+from orchestrator.errors import Finding, NotFound
 from orchestrator.routing.agent_files import ReadFile, decoded, read_agent_type, unreadable
 
 #: The folder of the users' files, in ORCHESTRATOR_HOME and beside a plan.
@@ -80,6 +80,19 @@ def read_folder(folder: Path, *, models: Mapping[str, str]) -> list[ReadFile]:
     return _read_all(folder, label=str(folder), models=models)
 
 
+def read_path(path: Path, *, models: Mapping[str, str]) -> list[ReadFile]:
+    """Read an agent type file, or those of a folder.
+
+    Raises:
+        NotFound: there is neither.
+    """
+    if path.is_dir():
+        return read_folder(path, models=models)
+    if not path.exists():
+        raise NotFound(f"There is no file {str(path)!r}.", remedy="Name an agent type file, or a folder.")
+    return [_read(path, name=str(path), models=models)]
+
+
 def read_texts(texts: Mapping[str, str], *, models: Mapping[str, str]) -> list[ReadFile]:
     """Read agent type files that came as text, by their paths."""
     return [read_agent_type(text, file=file, models=models) for file, text in sorted(texts.items())]
@@ -99,14 +112,14 @@ def texts_beside(plan: Path) -> dict[str, str]:
 
 
 def _read_all(folder: Traversable, *, label: str, models: Mapping[str, str]) -> list[ReadFile]:
-    read = []
-    for file in agent_type_files(folder):
-        name = f"{label}/{file.name}"
-        try:
-            read.append(read_agent_type(file.read_bytes(), file=name, models=models))
-        except OSError as error:
-            read.append(unreadable(name, error))
-    return read
+    return [_read(file, name=f"{label}/{file.name}", models=models) for file in agent_type_files(folder)]
+
+
+def _read(file: Traversable, *, name: str, models: Mapping[str, str]) -> ReadFile:
+    try:
+        return read_agent_type(file.read_bytes(), file=name, models=models)
+    except OSError as error:
+        return unreadable(name, error)
 
 
 def agent_type_files(folder: Traversable) -> list[Traversable]:

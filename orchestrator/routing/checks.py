@@ -57,9 +57,7 @@ def _unknown_agents(plan: Plan, routing: Routing) -> Iterator[Finding]:
 
 def _of_broken_file(task: PlanTask, broken: AgentType) -> Finding:
     message = f"{task.key} names the agent type `{broken.name}`, whose file cannot be read."
-    return Code.AGENT_FILE.at(
-        task.line, message, remedy=f"Mend {broken.file}, {broken.fault}", source=task.source
-    )
+    return Code.AGENT_FILE.at(task.line, message, remedy=f"Mend it: {broken.fault}", source=task.source)
 
 
 def _backend_faults(plan: Plan, *, asked: str, settings: Settings) -> Iterator[Finding]:

@@ -16,7 +16,8 @@ from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.marks import agrees, request_for
 from orchestrator.ports import SchedulerPort
 from orchestrator.routing import Routing
-from orchestrator.runtime.submission import finding_views, read_submission, stored_routing
+from orchestrator.runtime.agents import stored_routing
+from orchestrator.runtime.submission import finding_views, read_submission
 from orchestrator.settings import Settings
 from orchestrator.store import plans, revisions
 from orchestrator.store.engine import Connection

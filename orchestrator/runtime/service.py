@@ -11,10 +11,12 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
 from orchestrator import __version__
+from orchestrator.agent_types import AgentTypeView
 from orchestrator.analysis_views import ForecastView, GraphView
 from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
 from orchestrator.grant_ports import GovernorPort
@@ -23,6 +25,7 @@ from orchestrator.ports import SchedulerPort
 from orchestrator.proposals import Proposal
 from orchestrator.routing import Routing
 from orchestrator.routing.backends import SIMULATED, backend_note
+from orchestrator.runtime.agents import agent_type_views
 from orchestrator.runtime.decomposition import Decompositions
 from orchestrator.runtime.orientation import Orientation
 from orchestrator.runtime.outlook import forecast_of, graph_of
@@ -32,11 +35,13 @@ from orchestrator.runtime.submission import Submissions, until_task
 from orchestrator.settings import ANTHROPIC, Settings
 from orchestrator.status_views import GovernorView, StatusView
 from orchestrator.store import event_views, plan_views, plans, task_views, transcripts
+from orchestrator.store.agent_types import stored_names
 from orchestrator.store.crypto import NO_KEYS, FieldKeys
 from orchestrator.store.engine import Connection, Engine, libpq_url, tenant_transaction
 from orchestrator.store.listener import EventListener
 from orchestrator.store.past_attempts import past_attempts
 from orchestrator.store.whole_plans import read_whole
+from orchestrator.text import id_in
 from orchestrator.views import (
     BUDGET_MICROS_MAX,
     ContextPackView,
@@ -421,11 +426,39 @@ class Service:
         governors = await asyncio.gather(*(_governor_view(*item) for item in self._governors.items()))
         return StatusView(**fields, plans=plans_by_state, tasks=tasks_by_state, governors=tuple(governors))
 
+    async def agent_types(self, *, plan_id: int = 0) -> tuple[AgentTypeView, ...]:
+        """Return the agent types of everybody, then those that a plan brought along, if one is named."""
+        told: Mapping[str, Any] | None = None
+        with contextlib.suppress(Overloaded):
+            told = await self._scheduler.status()
+        async with self._transaction() as connection:
+            return await agent_type_views(
+                connection, self._routing, plan_id=plan_id, settings=self._settings, told=told
+            )
+
+    async def agent_type(self, name: str) -> AgentTypeView:
+        """Return the agent type of that name; `name@plan` is of a plan. Raises NotFound."""
+        _, _, plan = name.partition("@")
+        found = await self.agent_types(plan_id=id_in(plan) or 0)
+        for view in found:
+            if view.pool == name:
+                return view
+        near = next(iter(get_close_matches(name, [view.pool for view in found], n=1)), "")
+        raise NotFound(
+            f"No file defines the agent type {name!r}.",
+            remedy=f"Write {near!r} if that is meant." if near else "`orchestrator agents list` names them.",
+        )
+
     async def _require_limited(self, connection: Connection, limits: NewLimits) -> None:
         """Raise NotFound if a plan or an agent type is limited that there is not; 0 takes any limit back."""
         for plan_id in limits.plans:
             await plans.require_plan(connection, str(plan_id))
-        named = [name for name, most in limits.agents.items() if most and not self._routing.is_known(name)]
+        stored = await stored_names(connection, limits.agents)
+        named = [
+            name
+            for name, most in limits.agents.items()
+            if most and name not in stored and not self._routing.is_known(name)
+        ]
         used = await task_views.agent_types_in_use(connection, named) if named else frozenset()
         for name in named:
             if name not in used:

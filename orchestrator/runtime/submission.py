@@ -22,6 +22,7 @@ from orchestrator.plan.model import Plan
 from orchestrator.plan.read import read_files, read_plan
 from orchestrator.ports import MICROS, SchedulerPort
 from orchestrator.routing import Routing, checked_plan, wanted_backend
+from orchestrator.runtime.agents import stored_routing
 from orchestrator.settings import Settings
 from orchestrator.store import agent_types, idempotency, plans, task_views
 from orchestrator.store.engine import Connection
@@ -137,13 +138,6 @@ class Submissions:
 
     async def _ask(self, kind: str, known: KnownPlan, **args: object) -> None:
         await self._scheduler.request(kind, {"tenant_id": self._tenant_id, "plan_id": known.id, **args}, "")
-
-
-async def stored_routing(connection: Connection, routing: Routing, *, plan_id: int = 0) -> Routing:
-    """Return the rules over the agent types as they are stored, a plan's own among them if one is named."""
-    found = await agent_types.read_agent_types(connection, plan_id=plan_id)
-    common = routing.with_stored(each.agent_type for each in found if each.plan_id is None)
-    return common.with_own_types(each.agent_type for each in found if each.plan_id is not None)
 
 
 async def until_task(connection: Connection, key: str, *, plan_id: int) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -49,11 +48,11 @@ FROM agent_types WHERE definition IS NOT NULL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAgentType:
-    """An agent type with its plan (None = of everybody), and since when it is as it is."""
+    """An agent type with its plan (None = of everybody), and what is wrong with its file now."""
 
     agent_type: AgentType
     plan_id: int | None
-    updated_at: datetime
+    fault: str
 
 
 def keep_agent_types(url: str, found: Iterable[AgentType]) -> None:
@@ -93,7 +92,7 @@ async def save_own(connection: Connection, own: Iterable[AgentType], *, plan_id:
 async def read_agent_types(connection: Connection, *, plan_id: int = 0) -> Sequence[StoredAgentType]:
     """Return the agent types of everybody by name, then those of a plan; plan 0 = of none."""
     query = (
-        select(_c.name, _c.plan_id, _c.definition, _c.fault, _c.updated_at)
+        select(_c.name, _c.plan_id, _c.definition, _c.fault)
         .where(or_(_c.plan_id.is_(None), _c.plan_id == plan_id))
         .order_by(_c.plan_id.nulls_first(), _c.name)
     )
@@ -101,10 +100,16 @@ async def read_agent_types(connection: Connection, *, plan_id: int = 0) -> Seque
         StoredAgentType(
             agent_type=_agent_type(row.name, row.definition, row.fault),
             plan_id=row.plan_id,
-            updated_at=row.updated_at,
+            fault=row.fault,
         )
         for row in await connection.execute(query)
     ]
+
+
+async def stored_names(connection: Connection, names: Iterable[str]) -> frozenset[str]:
+    """Return those of the names under which an agent type is stored."""
+    query = select(_c.name).where(_c.name.in_(list(names)))
+    return frozenset((await connection.execute(query)).scalars())
 
 
 def lookup_names(pool: str) -> list[str]:

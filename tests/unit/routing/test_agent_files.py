@@ -154,7 +154,7 @@ def test_a_bad_file_is_told_with_line_and_remedy(
     assert (told.severity, told.line, told.source) == ("error", line, "agents/it.md")
     assert message in told.message
     assert remedy in told.remedy
-    assert read(text).fault.startswith(f"line {line}: ")
+    assert read(text).fault.startswith(f"agents/it.md:{line}: ")
 
 
 def test_what_a_bad_file_is_for_is_told_by_its_name_or_its_field() -> None:

@@ -95,7 +95,7 @@ def test_a_broken_file_takes_no_other_down_and_nothing_stands_in_for_it(tmp_path
     assert "devops-engineer" not in names, (
         "the one of the package has tools that the broken file may not have"
     )
-    assert "line 3: `backend: gpt`" in found.broken()["devops-engineer"].fault
+    assert "agents/broken.md:3: `backend: gpt`" in found.broken()["devops-engineer"].fault
     ((place, line, severity),) = {(f.source, f.line, f.severity) for f in found.findings}
     assert (place, line, severity) == (f"{tmp_path}/agents/broken.md", 3, "error")
 

@@ -146,7 +146,7 @@ def test_a_plan_that_names_a_type_with_a_broken_file_is_refused(tmp_path: Path) 
     routing = Routing.from_settings(Settings(home=tmp_path))
     (found,) = _findings(plan(task(agent="poet", line=7)), routing)
     assert (found.severity, found.line) == ("error", 7)
-    assert f"{tmp_path}/agents/poet.md, line 3: `backend: gpt`" in found.remedy
+    assert f"{tmp_path}/agents/poet.md:3: `backend: gpt`" in found.remedy
     assert not _findings(plan(task(agent="devops-engineer")), routing)
 
 
