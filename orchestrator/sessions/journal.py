@@ -123,7 +123,7 @@ class Journal:
         if not lost.entries:
             return "it had written nothing yet"
         origin = json.loads(lost.entries[0])
-        if origin["format"] != _FORMAT:
+        if origin.get("format") != _FORMAT:
             return "its journal was written by another version"
         if origin["digest"] != self._origin["digest"]:
             return "its task, its tools or its model are no longer the same"

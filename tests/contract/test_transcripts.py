@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from cluster.encryption import main as rotate_keys
@@ -57,9 +58,11 @@ async def save(urls: DatabaseUrls, keys: FieldKeys, *seqs: int, lines: Sequence[
         await store.save_chunks([TranscriptChunk(token=7, seq=seq, lines=lines or SAID) for seq in seqs])
 
 
-async def read(urls: DatabaseUrls, task_id: int, keys: FieldKeys) -> list[TranscriptLine]:
+async def read(
+    urls: DatabaseUrls, task_id: int, keys: FieldKeys, *, tenant: str = "local"
+) -> list[TranscriptLine]:
     engine = make_engine(urls.api)
-    async with tenant_transaction(engine, "local") as connection:
+    async with tenant_transaction(engine, tenant) as connection:
         logs = await task_logs(connection, task_id, token=None, keys=keys)
     await engine.dispose()
     return [(log.offset_ms, log.stream, log.text) for log in logs]
@@ -75,6 +78,19 @@ async def test_pieces_are_encrypted_and_old_plain_ones_stay_readable(database: D
     with pytest.raises(zlib.error):
         zlib.decompress(encrypted["bytes"])
     assert await read(database, task_id, keys) == SAID * 2
+
+
+async def test_a_transcript_is_read_by_its_tenant_alone(database: DatabaseUrls) -> None:
+    task_id, keys = await leased_task(database), FieldKeys([new_key()])
+    await save(database, keys, 1)
+    assert await read(database, task_id, keys) == SAID
+    for other in ("other", ""):
+        assert await read(database, task_id, keys, tenant=other) == []
+    with psycopg.connect(database.api) as connection:
+        assert connection.execute("SELECT * FROM transcript_chunks").fetchall() == []
+        for statement in ("UPDATE transcript_chunks SET bytes = ''", "DELETE FROM transcript_chunks"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+                connection.execute(statement)
 
 
 async def test_a_piece_whose_key_is_lost_says_so_and_the_others_are_read(database: DatabaseUrls) -> None:
