@@ -28,9 +28,9 @@ from orchestrator.ports import MICROS, SessionLimits
 from orchestrator.runtime.executing import Executing
 from orchestrator.runtime.redaction import Redaction, passwords_in, secrets_in
 from orchestrator.runtime.renewal import LeaseSettings, Renewal
-from orchestrator.sessions.config import session_config
-from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
-from orchestrator.sessions.registry import make_backends
+from orchestrator.sessions.config import session_configs
+from orchestrator.sessions.grants import ExecutorGrants, grant_settings
+from orchestrator.sessions.registry import Provider, make_backends
 from orchestrator.settings import Settings
 from orchestrator.store.executors import Beats, ExecutorStore
 from orchestrator.store.journals import PostgresJournals
@@ -40,9 +40,6 @@ from orchestrator.workspace.launcher import ProcessLauncher
 from orchestrator.workspace.shared import SharedWorkspaces
 
 log = structlog.get_logger(__name__)
-
-#: The credential of sessions with Claude.
-ANTHROPIC = "anthropic"
 
 #: A spend that nobody reaches: what 0 means in the settings.
 UNLIMITED = 10**15
@@ -86,7 +83,7 @@ class Executor:
             ),
             leases=self._renewal,
             backends=make_backends(
-                session_config(settings),
+                self._providers(settings),
                 ProcessLauncher(records=config.records),
                 notes=PostgresNoteBook(
                     config.service_url, name=f"orchestrator-notes-{name}", redact=redaction.whole
@@ -94,9 +91,7 @@ class Executor:
                 journals=PostgresJournals(
                     config.service_url, name=f"orchestrator-journals-{name}", keys=config.keys
                 ),
-                governor=ExecutorGrants(
-                    executor=name, governor=RayGovernor(ANTHROPIC), settings=grant_settings(settings)
-                ),
+                seed=settings.retry.seed,
             ),
             workspaces=SharedWorkspaces(root=config.workspaces),
             report=self._report,
@@ -108,6 +103,18 @@ class Executor:
         self._has_node = asyncio.Event()
         self._meeting = self._loop.create_task(self._meet_node(), name="meeting the Node actor")
         gc.freeze()  # what is imported stays, and visiting it over and over takes a third of a busy executor
+
+    def _providers(self, settings: Settings) -> dict[str, Provider]:
+        """Return how the models of each provider are asked: each credential has a governor of its own."""
+        return {
+            credential: Provider(
+                config,
+                ExecutorGrants(
+                    executor=self._name, governor=RayGovernor(credential), settings=grant_settings(settings)
+                ),
+            )
+            for credential, config in session_configs(settings).items()
+        }
 
     def _find_node_id(self) -> str:
         return str(ray.get_runtime_context().get_node_id())
@@ -203,11 +210,6 @@ def known_secrets(config: ActorConfig) -> Iterator[str]:
     yield from (*config.keys.keys, *config.access)
     for url in (config.service_url, config.direct_url, config.api_url):
         yield from (url, *passwords_in(url))
-
-
-def grant_settings(settings: Settings) -> GrantSettings:
-    """Build how sessions ask for leave."""
-    return GrantSettings(wait_max_s=settings.governor.wait_max_s, alone_per_s=settings.governor.alone_per_s)
 
 
 def session_limits(settings: Settings) -> SessionLimits:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from actors import wire
@@ -21,7 +22,7 @@ from orchestrator.core.limits import Limits
 from orchestrator.core.state import Policy
 from orchestrator.errors import QueueFull
 from orchestrator.ports import MICROS
-from orchestrator.routing import choose_backend, not_installed
+from orchestrator.routing import backend_of_models, choose_backend, keyless, not_installed
 from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, SchedulingSettings
 from orchestrator.settings import Settings
 from orchestrator.store.scheduler import PostgresSchedulerStore
@@ -42,7 +43,7 @@ class Scheduler:
                 config.direct_url,
                 cluster_id=config.cluster_id,
                 attempts_max=config.settings.retry.attempts_max,
-                choose_backend=choose_backend,
+                choose_backend=partial(choose_backend, of_models=backend_of_models(config.settings)),
             ),
             executors=self._executors,
             executors_now=self._executors.executors_now,
@@ -149,6 +150,7 @@ def scheduling_settings(settings: Settings) -> SchedulingSettings:
                 day_budget_micros=round(limits.day_budget_usd * MICROS),
             ),
             has_credentials=settings.has_credentials,
+            keyless=keyless(settings),
             not_installed=not_installed(),
         ),
         inbox_max=limits.inbox_max,

@@ -23,7 +23,7 @@ from cluster.sockets import ListeningSocket, listening_sockets, process_tree
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
 from orchestrator.installed import claude_code_program
-from orchestrator.settings import Settings
+from orchestrator.settings import ANTHROPIC, Settings
 from orchestrator.stack import TOKEN_FILE, read_stack
 from orchestrator.store import migrate, roles
 from orchestrator.store.address import record_path
@@ -334,21 +334,21 @@ def _faults(urls: DatabaseUrls, *, what: str) -> Iterator[Check]:
 
 def check_credentials(settings: Settings) -> Iterator[Check]:
     """Can sessions with a model run?"""
-    if settings.has_credentials:
-        claude = settings.anthropic
-        where = claude.base_url or "the vendor's own address"
+    for provider in settings.credentials:
+        asked = settings.anthropic if provider == ANTHROPIC else settings.openai
+        where = asked.base_url or "the vendor's own address"
         yield _ok(
             "credentials",
-            f"Claude sessions with {claude.model} at {where}, by prices of {claude.prices_as_of}",
+            f"sessions by `{provider}` with {asked.model} at {where}, by prices of {asked.prices_as_of}",
         )
-        return
-    yield Check(
-        name="credentials",
-        state=CheckState.WARN,
-        what="There is no key for Claude.",
-        why="Tasks without `run:` lines are held with the reason `no credentials`.",
-        remedy="Set ANTHROPIC_API_KEY, or `api_key` of [anthropic] in the settings file.",
-    )
+    if not settings.credentials:
+        yield Check(
+            name="credentials",
+            state=CheckState.WARN,
+            what="There is no key for a model.",
+            why="Tasks without `run:` lines are held with the reason `no credentials`.",
+            remedy="Set ANTHROPIC_API_KEY or OPENAI_API_KEY, or `api_key` of [anthropic] or [openai].",
+        )
 
 
 def check_claude_code(settings: Settings) -> Iterator[Check]:

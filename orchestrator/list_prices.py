@@ -1,14 +1,20 @@
-"""What the vendor's price list says of each model; it changes when they change it."""
+"""What the price lists of the vendors say of each model; they change when the vendors change them."""
 
 from __future__ import annotations
 
-#: Year and month of the list below.
+from collections.abc import Mapping
+from typing import TypeAlias
+
+#: Model → US dollars per million tokens: input, output, cache read, cache write.
+ListPrices: TypeAlias = Mapping[str, tuple[float, float, float, float]]
+
+#: Year and month of the lists below.
 PRICES_AS_OF = "2026-11"
 
-#: US dollars per million tokens: input, output, cache read, cache write (5 minutes). Defaults:
-#: check them against the price list of the day, override them in `anthropic.prices`. Haiku 5.5 is billed in
-#: two bands by prompt length; the row is the upper one, so that a budget is never overrun unnoticed.
-LIST_PRICES: dict[str, tuple[float, float, float, float]] = {
+#: Claude; cache writes for 5 minutes. Defaults: check them against the price list of the day, override them
+#: in `anthropic.prices`. Haiku 5.5 is billed in two bands by prompt length; the row is the upper one, so that
+#: a budget is never overrun unnoticed.
+LIST_PRICES: ListPrices = {
     "claude-fable-5-1": (10.0, 50.0, 0.25, 12.5),
     "claude-fable-5": (10.0, 50.0, 1.0, 12.5),
     "claude-mythos-5-1": (10.0, 50.0, 0.25, 12.5),
@@ -25,4 +31,20 @@ LIST_PRICES: dict[str, tuple[float, float, float, float]] = {
     "claude-sonnet-4-5": (3.0, 15.0, 0.3, 3.75),
     "claude-haiku-5-5": (0.5, 2.5, 0.05, 0.625),
     "claude-haiku-4-5": (1.0, 5.0, 0.1, 1.25),
+}
+
+#: Models of OpenAI, for prompts of up to 272,000 tokens; where writing to the cache costs nothing of its own,
+#: it costs what input does. Defaults: check them, override them in `openai.prices`, and add what another
+#: endpoint serves.
+OPENAI_LIST_PRICES: ListPrices = {
+    "gpt-6-astra": (10.0, 50.0, 1.0, 12.5),
+    "gpt-6.1-sol": (2.0, 10.0, 0.1, 2.5),
+    "gpt-6-sol": (2.0, 10.0, 0.2, 2.5),
+    "gpt-6-luna": (0.1, 0.5, 0.01, 0.125),
+    "gpt-5.6-sol": (5.0, 30.0, 0.5, 6.25),
+    "gpt-5.6-terra": (2.0, 12.0, 0.2, 2.5),
+    "gpt-5.6-luna": (0.2, 1.2, 0.02, 0.25),
+    "gpt-5.5": (5.0, 30.0, 0.5, 5.0),
+    "gpt-5.4": (2.5, 15.0, 0.25, 2.5),
+    "gpt-5.4-mini": (0.75, 4.5, 0.075, 0.75),
 }

@@ -30,7 +30,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as MalformedEnvironment
 
 from orchestrator.errors import SettingsError
-from orchestrator.list_prices import LIST_PRICES, PRICES_AS_OF
+from orchestrator.list_prices import LIST_PRICES, OPENAI_LIST_PRICES, PRICES_AS_OF, ListPrices
 from orchestrator.settings_sources import (
     SettingsFile,
     WellKnownEnvironment,
@@ -41,9 +41,12 @@ from orchestrator.settings_sources import (
 #: The credential of sessions with Claude, and so the name of its governor.
 ANTHROPIC = "anthropic"
 
+#: The same of sessions with other models.
+OPENAI = "openai"
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(ge=0, le=1)]
-BackendChoice = Literal["auto", "command", "simulated", "anthropic", "claude-code"]
+BackendChoice = Literal["auto", "command", "simulated", "anthropic", "claude-code", "openai"]
 
 
 class Section(BaseModel):
@@ -248,9 +251,9 @@ class Price(Section):
     cache_write: NonNegativeFloat
 
 
-def _list_prices() -> dict[str, Price]:
+def _list_prices(listed: ListPrices = LIST_PRICES) -> dict[str, Price]:
     names = ("input", "output", "cache_read", "cache_write")
-    return {model: Price(**dict(zip(names, row, strict=True))) for model, row in LIST_PRICES.items()}
+    return {model: Price(**dict(zip(names, row, strict=True))) for model, row in listed.items()}
 
 
 class Anthropic(Section):
@@ -279,6 +282,36 @@ class Anthropic(Section):
     @classmethod
     def _keep_list_prices(cls, prices: Mapping[str, Price]) -> Mapping[str, Price]:
         return {**_list_prices(), **prices}
+
+
+def _openai_list_prices() -> dict[str, Price]:
+    return _list_prices(OPENAI_LIST_PRICES)
+
+
+class OpenAI(Section):
+    """Sessions with any model whose provider speaks OpenAI's chat completions."""
+
+    api_key: SecretStr = SecretStr("")
+    """Key of the API (OPENAI_API_KEY); any word for an endpoint that needs none."""
+    base_url: str = ""
+    """Address of the API (OPENAI_BASE_URL), such as http://127.0.0.1:11434/v1; empty = OpenAI's own."""
+    model: str = "gpt-6.1-sol"
+    """Model of the agent types that name none."""
+    max_output_tokens: PositiveInt = 16_000
+    """Longest answer of one turn, in tokens."""
+    effort: Literal["", "none", "minimal", "low", "medium", "high", "xhigh", "max"] = ""
+    """How hard the model thinks; empty = the model's own default."""
+    conversation_tokens: PositiveInt = 80_000
+    """Half as much again, and a new conversation goes on with what the model writes down for it."""
+    prices: Mapping[str, Price] = Field(default_factory=_openai_list_prices)
+    """US dollars per million tokens by model: check them; named models replace ours."""
+    prices_as_of: Annotated[str, Field(pattern=r"^\d{4}-\d{2}$")] = PRICES_AS_OF
+    """Year and month of the price list; say it anew when you have checked the prices."""
+
+    @field_validator("prices")
+    @classmethod
+    def _keep_list_prices(cls, prices: Mapping[str, Price]) -> Mapping[str, Price]:
+        return {**_openai_list_prices(), **prices}
 
 
 class Governor(Section):
@@ -366,6 +399,7 @@ class Settings(BaseSettings):
     leases: Leases = Leases()
     sessions: Sessions = Sessions()
     anthropic: Anthropic = Anthropic()
+    openai: OpenAI = OpenAI()
     governor: Governor = Governor()
     routing: RoutingTables = RoutingTables()
     metrics: Metrics = Metrics()
@@ -375,12 +409,13 @@ class Settings(BaseSettings):
     @property
     def has_credentials(self) -> bool:
         """Whether sessions with a model can run."""
-        return bool(self.anthropic.api_key.get_secret_value())
+        return bool(self.credentials)
 
     @property
     def credentials(self) -> tuple[str, ...]:
         """The providers of models for which there is a key; each has a governor of its own."""
-        return (ANTHROPIC,) if self.anthropic.api_key.get_secret_value() else ()
+        keys = {ANTHROPIC: self.anthropic.api_key, OPENAI: self.openai.api_key}
+        return tuple(provider for provider, key in keys.items() if key.get_secret_value())
 
     @field_validator("home")
     @classmethod

@@ -31,6 +31,8 @@ WELL_KNOWN = {
     "DATABASE_URL_DIRECT": ("database", "url_direct"),
     "ANTHROPIC_API_KEY": ("anthropic", "api_key"),
     "ANTHROPIC_BASE_URL": ("anthropic", "base_url"),
+    "OPENAI_API_KEY": ("openai", "api_key"),
+    "OPENAI_BASE_URL": ("openai", "base_url"),
 }
 
 

@@ -32,7 +32,7 @@ class SubmitOptions(BaseModel):
     )
     workdir: Annotated[str, Field(description="Absolute folder of the work.")] = ""
     backend: Annotated[
-        str, Field(description="`auto`, `command`, `simulated`, `anthropic` or `claude-code`.")
+        str, Field(description="`auto`, `command`, `simulated`, `anthropic`, `claude-code` or `openai`.")
     ] = "auto"
     until: Annotated[str, Field(description="Work only on the task of this key and what it needs.")] = ""
     take: Annotated[bool, Field(description="Also work on tasks marked in progress.")] = False

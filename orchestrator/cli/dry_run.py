@@ -11,12 +11,20 @@ from orchestrator.cli.output import Output
 from orchestrator.cli.plan_files import Choices
 from orchestrator.cli.summary import remedy_of
 from orchestrator.cli.text import count, duration, one_line
-from orchestrator.core.task import GATE_POOL, MODEL_BACKENDS
+from orchestrator.core.task import GATE_POOL
 from orchestrator.core.words import HoldReason, TaskKind
 from orchestrator.errors import Finding
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import ESTIMATE_MS_DEFAULT, Mark, Plan, PlanTask
-from orchestrator.routing import Route, Routing, choose_backend, not_installed, wanted_backend
+from orchestrator.routing import (
+    Route,
+    Routing,
+    backend_of_models,
+    choose_backend,
+    keyless,
+    not_installed,
+    wanted_backend,
+)
 from orchestrator.settings import Settings
 
 _CRITICAL_SHOWN_MAX = 12
@@ -79,7 +87,7 @@ def dry_run(plan: Plan, choices: Choices, *, routing: Routing, settings: Setting
     waves = tuple(graph.waves())
     wave_of = {key: number for number, keys in enumerate(waves, start=1) for key in keys}
     routes = routing.route(plan)
-    choose = partial(choose_backend, routing.backends(), backend)
+    choose = partial(choose_backend, routing.backends(), backend, of_models=backend_of_models(settings))
     needed = {task.key: _needed(task, routes, choose) for task in plan.tasks if task.key in routes}
     tasks = tuple(
         TaskPreview(
@@ -153,7 +161,7 @@ def _needed(
 
 def _lacking(needed: tuple[str, ...], settings: Settings) -> str:
     """A task is held before its work if its review could not be paid for: work is not done in vain."""
-    if not MODEL_BACKENDS.isdisjoint(needed) and not settings.has_credentials:
+    if not keyless(settings).isdisjoint(needed):
         return HoldReason.NO_CREDENTIALS
     return "" if not_installed().isdisjoint(needed) else HoldReason.NOT_INSTALLED
 

@@ -38,9 +38,9 @@ Workdir = Annotated[
     typer.Option("--workdir", metavar="DIR", help="Folder to work in; by default the one the plan names."),
 ]
 Backend = Annotated[
-    Literal["auto", "command", "simulated", "anthropic", "claude-code"],
+    Literal["auto", "command", "simulated", "anthropic", "claude-code", "openai"],
     typer.Option(
-        "--backend", help="What runs the tasks. auto: `run:` lines by command, all else with Claude."
+        "--backend", help="What runs the tasks. auto: `run:` lines by command, all else with a model."
     ),
 ]
 Budget = Annotated[

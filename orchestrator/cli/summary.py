@@ -21,7 +21,8 @@ _TASKS_SHOWN_MAX = 20
 #: Why a task is held → what its person can do.
 _REMEDIES = {
     HoldReason.NO_CREDENTIALS: (
-        "set ANTHROPIC_API_KEY and run the plan again; without it a task needs `run:` lines and no `review:`"
+        "set ANTHROPIC_API_KEY and run the plan again (OPENAI_API_KEY for `openai`);"
+        " without a key a task needs `run:` lines and no `review:`"
     ),
     HoldReason.NOT_INSTALLED: (
         "install Claude Code, `pip install 'coditect-orchestrator[claude-code]'`, and run the plan again"

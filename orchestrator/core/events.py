@@ -113,11 +113,13 @@ class LimitsSet(Event):
 
     Attributes:
         has_credentials: there is a key for a model.
+        keyless: backends that ask a model for which there is none, though there is one for another.
         not_installed: backends that need a program which is not on this machine.
     """
 
     limits: Limits
     has_credentials: bool
+    keyless: frozenset[str] = frozenset()
     not_installed: frozenset[str] = frozenset()
 
 

@@ -140,7 +140,7 @@ def reason_to_hold(s: State, task: Task) -> HoldReason | None:
     if task.hold_when_ready is not None and not task.is_released:
         return task.hold_when_ready
     backends = {task.backend, task.rules.review_backend}
-    if not s.has_credentials and backends & MODEL_BACKENDS:
+    if backends & (s.keyless if s.has_credentials else MODEL_BACKENDS):
         return HoldReason.NO_CREDENTIALS
     return HoldReason.NOT_INSTALLED if backends & s.not_installed else None
 

@@ -11,7 +11,7 @@ from orchestrator.core.words import AttemptKind, HoldReason, RetryLost, TaskStat
 GATE_POOL = "gate"
 
 #: Backends that cannot run without a model's credentials, and cost money.
-MODEL_BACKENDS = frozenset({"anthropic", "claude-code"})
+MODEL_BACKENDS = frozenset({"anthropic", "claude-code", "openai"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -220,12 +220,13 @@ def _on_release_task(s: State, event: Requested) -> Result:
     if (box := task_of(s, event)).is_container:
         return _release_all_in(s, box)
     task = _held(s, event)
-    if task.reason == HoldReason.NO_CREDENTIALS.value and not s.has_credentials:
+    lacking = reason_to_hold(s, task)
+    if task.reason == HoldReason.NO_CREDENTIALS.value and lacking is HoldReason.NO_CREDENTIALS:
         raise Refusal(
             f"Task {task.task_id} needs a model, and there are no credentials.",
-            remedy="Set ANTHROPIC_API_KEY and start the stack again.",
+            remedy="Set ANTHROPIC_API_KEY, or OPENAI_API_KEY for `openai`, and start the stack again.",
         )
-    if task.reason == HoldReason.NOT_INSTALLED.value and reason_to_hold(s, task) is HoldReason.NOT_INSTALLED:
+    if task.reason == HoldReason.NOT_INSTALLED.value and lacking is HoldReason.NOT_INSTALLED:
         raise Refusal(
             f"Task {task.task_id} needs a program that is not installed.",
             remedy="Install it, as `orchestrator doctor` says, and start the stack again.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from orchestrator import settings as settings_module
 from orchestrator.agent_types import GENERAL
 from orchestrator.errors import PlanError
 from orchestrator.installed import claude_code_program
@@ -15,7 +16,15 @@ COMMAND = "command"
 SIMULATED = "simulated"
 ANTHROPIC = "anthropic"
 CLAUDE_CODE = "claude-code"
-BACKENDS = (AUTO, COMMAND, SIMULATED, ANTHROPIC, CLAUDE_CODE)
+OPENAI = "openai"
+BACKENDS = (AUTO, COMMAND, SIMULATED, ANTHROPIC, CLAUDE_CODE, OPENAI)
+
+#: Whose key a backend with a model needs.
+_PROVIDERS = {
+    ANTHROPIC: settings_module.ANTHROPIC,
+    CLAUDE_CODE: settings_module.ANTHROPIC,
+    OPENAI: settings_module.OPENAI,
+}
 
 
 def wanted_backend(asked: str, *, plan: Plan, settings: Settings) -> str:
@@ -31,7 +40,9 @@ def wanted_backend(asked: str, *, plan: Plan, settings: Settings) -> str:
     return wanted
 
 
-def choose_backend(own: Mapping[str, str], wanted: str, agent_type: str, has_run: bool) -> str:
+def choose_backend(
+    own: Mapping[str, str], wanted: str, agent_type: str, has_run: bool, *, of_models: str = ANTHROPIC
+) -> str:
     """Return the backend of a task's work; its `verify:` lines are commands in any case.
 
     No file of an agent type turns `run:` lines into sessions.
@@ -40,11 +51,22 @@ def choose_backend(own: Mapping[str, str], wanted: str, agent_type: str, has_run
         own: what the file of each agent type names; one that no file defines works like `general-purpose`.
         wanted: what the plan asks for; `auto` leaves the choice to us.
         has_run: the task has `run:` lines; a review has none.
+        of_models: what asks a model where nothing names a backend; see `backend_of_models`.
     """
     if wanted != AUTO:
         return wanted
     named = COMMAND if has_run else own.get(agent_type, own.get(GENERAL, AUTO))
-    return ANTHROPIC if named == AUTO else named
+    return of_models if named == AUTO else named
+
+
+def backend_of_models(settings: Settings) -> str:
+    """Return what asks a model where nothing names a backend: Claude, unless there is another key only."""
+    return OPENAI if settings.credentials == (settings_module.OPENAI,) else ANTHROPIC
+
+
+def keyless(settings: Settings) -> frozenset[str]:
+    """Return the backends with a model for which there is no key."""
+    return frozenset(name for name, whose in _PROVIDERS.items() if whose not in settings.credentials)
 
 
 def not_installed() -> frozenset[str]:
@@ -57,8 +79,9 @@ def backend_note(settings: Settings) -> str:
     if settings.sessions.backend != AUTO:
         return f"{settings.sessions.backend}, as set"
     if settings.has_credentials:
-        return f"auto: `run:` lines by command, everything else by {settings.anthropic.model}"
+        asked = settings.openai if backend_of_models(settings) == OPENAI else settings.anthropic
+        return f"auto: `run:` lines by command, everything else by {asked.model}"
     return (
         "auto: `run:` lines by command; tasks without them, or with a `review:`, are held until "
-        "ANTHROPIC_API_KEY is set"
+        "ANTHROPIC_API_KEY or OPENAI_API_KEY is set"
     )

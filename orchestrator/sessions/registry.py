@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from orchestrator.grant_ports import Grants
 from orchestrator.installed import claude_code_program
 from orchestrator.journal_ports import Journals
@@ -9,25 +12,52 @@ from orchestrator.ports import Backend, Launcher, NoteBook
 from orchestrator.sessions.command import CommandBackend
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.simulated import SimulatedBackend
+from orchestrator.settings import ANTHROPIC, OPENAI
+
+
+class Provider(NamedTuple):
+    """How the models of a provider are asked.
+
+    Attributes:
+        config: key, address, model and prices.
+        governor: gives leave for each request; without it every request is sent at once.
+    """
+
+    config: SessionConfig
+    governor: Grants | None = None
 
 
 def make_backends(
-    config: SessionConfig,
+    providers: Mapping[str, Provider],
     launcher: Launcher,
     *,
     notes: NoteBook,
     journals: Journals,
-    governor: Grants | None = None,
+    seed: int = 0,
 ) -> dict[str, Backend]:
-    """Make every backend that can work: those with a model only where there is a key."""
-    backends: list[Backend] = [CommandBackend(launcher), SimulatedBackend(seed=config.seed)]
-    if config.api_key:
-        # A second of imports, for those who use it.
+    """Make every backend that can work.
+
+    Args:
+        providers: those for whose models there is a key, by name.
+        launcher: starts the programs that sessions run.
+        notes: for the tool of that name.
+        journals: keep what is needed to go on with a session whose executor is lost.
+        seed: of simulated sessions.
+    """
+    backends: list[Backend] = [CommandBackend(launcher), SimulatedBackend(seed=seed)]
+    # The SDKs take a second to import, so only who uses them does.
+    if claude := providers.get(ANTHROPIC):
         from orchestrator.sessions.anthropic import AnthropicBackend
 
+        config, governor = claude
         backends.append(AnthropicBackend(config, launcher, notes=notes, journals=journals, governor=governor))
-    if config.api_key and claude_code_program():
-        from orchestrator.sessions.claude_code import ClaudeCodeBackend
+        if claude_code_program():
+            from orchestrator.sessions.claude_code import ClaudeCodeBackend
 
-        backends.append(ClaudeCodeBackend(config, launcher, notes=notes, governor=governor))
+            backends.append(ClaudeCodeBackend(config, launcher, notes=notes, governor=governor))
+    if other := providers.get(OPENAI):
+        from orchestrator.sessions.openai import OpenAIBackend
+
+        config, governor = other
+        backends.append(OpenAIBackend(config, launcher, notes=notes, journals=journals, governor=governor))
     return {backend.name: backend for backend in backends}

@@ -1,4 +1,4 @@
-"""What every backend promises, tried on each of them: real processes, real programs, a local Messages API.
+"""What every backend promises, tried on each: real processes, real programs, the local API of its provider.
 
 A new backend is one file of `orchestrator/sessions`, one entry of its registry, and one of `API_OF` here.
 """
@@ -21,7 +21,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.ports import Assignment, Backend, Outcome, SessionCancelled, SessionLimits, Usage
 from orchestrator.runtime.executing import _storable
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.registry import make_backends
+from orchestrator.sessions.registry import Provider, make_backends
 from orchestrator.store.executors import ExecutorStore
 from orchestrator.store.urls import DatabaseUrls
 from orchestrator.workspace import tree
@@ -30,11 +30,16 @@ from tests.support.claude_code_api import ClaudeCodeApi, turns
 from tests.support.journals import MemoryJournals
 from tests.support.messages_api import API_KEY, Block, MessagesApi, Reply, call, done, text
 from tests.support.notes import MemoryNoteBook
+from tests.support.openai_api import OpenAIApi
 from tests.support.rows import Rows, lease, make_store
 from tests.support.sessions import BASE, MODEL, PRICES, Recorder, assignment, workspace
 
 #: The server of each backend that asks a model.
-API_OF: Mapping[str, type[MessagesApi]] = {"anthropic": MessagesApi, "claude-code": ClaudeCodeApi}
+API_OF: Mapping[str, type[MessagesApi]] = {
+    "anthropic": MessagesApi,
+    "claude-code": ClaudeCodeApi,
+    "openai": OpenAIApi,
+}
 WITH_MODEL = tuple(API_OF)
 NAMES = ("command", "simulated", *WITH_MODEL)
 
@@ -132,8 +137,9 @@ def bench(name: str, tmp_path: Path) -> Iterator[Bench]:
         config = SessionConfig(
             api_key=API_KEY, base_url=api.base_url, model=MODEL, prices=PRICES, retries_max=0
         )
+        providers = dict.fromkeys(("anthropic", "openai"), Provider(config))
         backends = make_backends(
-            config, ProcessLauncher(records=records), notes=MemoryNoteBook(), journals=MemoryJournals()
+            providers, ProcessLauncher(records=records), notes=MemoryNoteBook(), journals=MemoryJournals()
         )
         assert sorted(backends) == sorted(NAMES), "a backend that this suite does not know, or one too few"
         yield Bench(backends[name], folder, records, api)
@@ -199,7 +205,8 @@ async def test_without_a_report_there_is_no_success(bench: Bench) -> None:
 async def test_a_tool_that_its_agent_type_does_not_list_is_not_offered(bench: Bench) -> None:
     outcome = await bench.start(Case(), tools=("Read",))
     assert outcome.state is AttemptState.SUCCEEDED
-    offered = {tool["name"].lower() for tool in bench.api.requests[0].body["tools"]}
+    tools = bench.api.requests[0].body["tools"]
+    offered = {tool.get("function", tool)["name"].lower() for tool in tools}
     assert offered & {"read", "read_file"}
     assert not offered & {"bash", "edit", "edit_file", "glob", "grep", "insert_lines", "write", "write_file"}
 
@@ -246,6 +253,7 @@ async def test_cancel_at_any_moment_leaves_nothing(bench: Bench) -> None:
 async def test_no_child_gets_a_secret(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the key of the sessions nor anything else of the executor's environment."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", API_KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", API_KEY)
     monkeypatch.setenv("DATABASE_URL", FOREIGN)
     outcome = await bench.start(Case.of_command(LOOK))
     assert outcome.state is AttemptState.SUCCEEDED
@@ -322,7 +330,7 @@ async def test_an_outcome_is_stored_as_it_was_told(
 
 def test_without_a_key_there_is_no_model_backend(tmp_path: Path) -> None:
     backends = make_backends(
-        SessionConfig(), ProcessLauncher(records=tmp_path), notes=MemoryNoteBook(), journals=MemoryJournals()
+        {}, ProcessLauncher(records=tmp_path), notes=MemoryNoteBook(), journals=MemoryJournals()
     )
     assert sorted(backends) == ["command", "simulated"]
     assert {name: backend.name for name, backend in backends.items()} == {name: name for name in backends}

@@ -18,7 +18,7 @@ from orchestrator.runtime.governor import GovernorPolicy
 from orchestrator.sessions.command import CommandBackend
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
-from orchestrator.sessions.registry import make_backends
+from orchestrator.sessions.registry import Provider, make_backends
 from orchestrator.sessions.simulated import SimulatedBackend
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.claude_code_api import ClaudeCodeApi, bash, report
@@ -86,7 +86,8 @@ def backend_of(name: str, api: MessagesApi, folder: Path) -> Backend:
         executor="e1", governor=NearGovernor(POLICY), settings=GrantSettings(wait_max_s=60)
     )
     launcher = ProcessLauncher(records=folder / "records")
-    made = make_backends(config, launcher, notes=MemoryNoteBook(), journals=MemoryJournals(), governor=grants)
+    providers = {"anthropic": Provider(config, grants)}
+    made = make_backends(providers, launcher, notes=MemoryNoteBook(), journals=MemoryJournals())
     return made[name]
 
 

@@ -47,3 +47,5 @@ def test_a_governor_of_the_default_settings_is_that_of_the_policy(tmp_path: Path
 def test_there_is_a_governor_for_each_key(tmp_path: Path) -> None:
     assert Settings(home=tmp_path, anthropic={"api_key": ""}).credentials == ()
     assert Settings(home=tmp_path, anthropic={"api_key": "k"}).credentials == ("anthropic",)
+    both = Settings(home=tmp_path, anthropic={"api_key": "k"}, openai={"api_key": "k"})
+    assert both.credentials == ("anthropic", "openai")

@@ -333,6 +333,18 @@ def test_without_credentials_a_model_task_is_held_and_released_when_they_come():
     assert world.running() == [1]
 
 
+def test_a_key_for_one_provider_is_none_for_another():
+    world = World()
+    world.handle(replace(world.limits, keyless=frozenset({"anthropic", "claude-code"})))
+    world.join("a")
+    world.load([spec(1, backend="anthropic"), spec(2, backend="openai")])
+    assert world.task(1).reason == HoldReason.NO_CREDENTIALS.value
+    assert world.running() == [2]
+    assert "OPENAI_API_KEY" in world.request("release_task", task_id=1).remedy
+    world.handle(world.limits)
+    assert sorted(world.running()) == [1, 2]
+
+
 def test_a_plan_that_stalled_without_credentials_goes_on_at_a_start_with_them():
     world = World()
     world.join("a")

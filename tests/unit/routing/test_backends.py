@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
-from orchestrator.routing import choose_backend, not_installed
+from orchestrator.routing import backend_of_models, choose_backend, keyless, not_installed
 from orchestrator.routing.backends import backend_note
 from orchestrator.settings import load_settings
 
@@ -32,6 +33,24 @@ def test_choice(wanted: str, agent_type: str, has_run: bool, chosen: str) -> Non
     assert choose_backend(OWN, wanted, agent_type, has_run) == chosen
 
 
+@pytest.fixture
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_key_that_there_is_decides_who_asks_models(tmp_path: Path, no_keys: None) -> None:
+    def asked(*providers: str) -> tuple[str, frozenset[str]]:
+        settings = load_settings(tmp_path, {name: {"api_key": "k"} for name in providers})
+        chosen = choose_backend(OWN, "auto", "nobody-knows", False, of_models=backend_of_models(settings))
+        return chosen, keyless(settings)
+
+    assert asked() == ("anthropic", {"anthropic", "claude-code", "openai"})
+    assert asked("anthropic") == ("anthropic", {"openai"})
+    assert asked("openai") == ("openai", {"anthropic", "claude-code"})
+    assert asked("anthropic", "openai") == ("anthropic", frozenset())
+
+
 def test_a_type_that_no_file_defines_has_the_backend_of_the_general_one() -> None:
     assert choose_backend({"general-purpose": "simulated"}, "auto", "nobody-knows", False) == "simulated"
 
@@ -39,13 +58,14 @@ def test_a_type_that_no_file_defines_has_the_backend_of_the_general_one() -> Non
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"anthropic": {"api_key": ""}}, "held until ANTHROPIC_API_KEY is set"),
+        ({}, "held until ANTHROPIC_API_KEY or OPENAI_API_KEY is set"),
         ({"anthropic": {"api_key": "k", "model": "claude-x"}}, "everything else by claude-x"),
+        ({"openai": {"api_key": "k", "model": "gpt-x"}}, "everything else by gpt-x"),
+        ({"anthropic": {"api_key": "k", "model": "claude-x"}, "openai": {"api_key": "k"}}, "by claude-x"),
         ({"sessions": {"backend": "simulated"}}, "simulated, as set"),
     ],
 )
-def test_the_note_says_what_runs_a_task(tmp_path, monkeypatch, overrides, words):
-    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+def test_the_note_says_what_runs_a_task(tmp_path, no_keys, overrides, words):
     assert words in backend_note(load_settings(tmp_path, overrides))
 
 
