@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from heapq import heappush
 
-from orchestrator.core import fairness
+from orchestrator.core import budget, fairness
 from orchestrator.core.commands import AskCancel, CancelAttempt, SavePlan
 from orchestrator.core.retry import backoff_ms, policy_of
 from orchestrator.core.state import Attempt, Plan, State
@@ -198,7 +198,7 @@ def apply_failure(s: State, task: Task, failure: FailureClass, *, summary: str, 
     task.rate_limits = task.rate_limits + 1 if failure is FailureClass.RATE_LIMITED else 0
     if task.losses >= s.policy.losses_max:
         move_task(s, task, TaskState.HELD, reason=HoldReason.POISON.value)
-    elif failure is FailureClass.BUDGET:
+    elif failure is FailureClass.BUDGET and not budget.is_short_of_shared(s, s.plans[task.plan_id]):
         move_task(s, task, TaskState.HELD, reason=HoldReason.BUDGET.value)
     elif not policy.is_retryable or task.attempts_used >= task.rules.attempts_max:
         move_task(s, task, TaskState.FAILED, reason=summary)

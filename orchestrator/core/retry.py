@@ -22,7 +22,7 @@ class ClassPolicy:
     """How one failure class is treated.
 
     Attributes:
-        is_retryable: another attempt may succeed.
+        is_retryable: another attempt may succeed; after `budget` when there is money again.
         is_charged: the attempt counts against the task's attempts.
         counts_as_loss: it counts in the row of losses after which the task is held.
         breaker: its effect on the circuit breaker of the agent type.
@@ -41,7 +41,7 @@ _FAILURE = BreakerEffect.FAILURE
 POLICIES: dict[FailureClass, ClassPolicy] = {
     FailureClass.INFRASTRUCTURE: ClassPolicy(is_retryable=True, is_charged=False, counts_as_loss=True),
     FailureClass.RATE_LIMITED: ClassPolicy(is_retryable=True, is_charged=False),
-    FailureClass.BUDGET: ClassPolicy(is_retryable=False, is_charged=False),
+    FailureClass.BUDGET: ClassPolicy(is_retryable=True, is_charged=False),
     FailureClass.WORKSPACE: ClassPolicy(is_retryable=True, is_charged=False, counts_as_loss=True),
     FailureClass.AGENT: ClassPolicy(is_retryable=True, is_charged=True, breaker=_FAILURE, teaches=True),
     FailureClass.GATE: ClassPolicy(is_retryable=True, is_charged=True, teaches=True),

@@ -104,6 +104,22 @@ def test_what_a_shared_budget_cannot_bear_waits_ready_and_goes_on_when_something
     assert world.running() == [7]
 
 
+@pytest.mark.parametrize(
+    "limits", [Limits(tenant_budget_micros=3 * M), Limits(day_budget_micros=3 * M)], ids=["tenant", "day"]
+)
+def test_who_is_stopped_by_a_shared_budget_waits_for_it_and_is_not_held(limits: Limits):
+    world = world_of(1, limits=limits)
+    assert reserved(world) == [3 * M]
+    world.end(1, AttemptState.FAILED, FailureClass.BUDGET, cost_micros=3 * M)
+    world.wait(60_000)
+    assert (standing(world, 1), world.task(1).attempts_used) == (("ready", ""), 0)
+    budget = Overrides(tenant_budgets={"local": 20 * M}, day_budget=20 * M)
+    world.request("set_limits", overrides=budget)
+    assert reserved(world) == [3 * M, 5 * M]
+    world.end(1, AttemptState.FAILED, FailureClass.BUDGET, cost_micros=5 * M)
+    assert standing(world, 1) == ("held", "budget")  # its own cap, not what others share
+
+
 def test_a_new_day_has_a_budget_of_its_own():
     world = world_of(1, 2, limits=Limits(day_budget_micros=5 * M))
     assert world.running() == [1]
