@@ -231,7 +231,8 @@ from tests.support.sessions import MODEL, PRICES, Recorder, assignment, workspac
 key, url, folder, records = sys.argv[1:]
 config = SessionConfig(api_key=key, base_url=url, model=MODEL, prices=PRICES)
 backend = ClaudeCodeBackend(config, ProcessLauncher(records=Path(records)), notes=MemoryNoteBook())
-asyncio.run(backend.run(assignment(limits={"total_timeout_s": 240}), workspace(Path(folder)), Recorder()))
+given = assignment(limits={"total_timeout_s": 240, "idle_timeout_s": 240})
+asyncio.run(backend.run(given, workspace(Path(folder)), Recorder()))
 """
 
 
