@@ -33,6 +33,10 @@ as long as the provider says; that counts against no timeout, and a session that
 same session; if it goes well then, nothing has happened. (Claude Code asks some other things again by rules
 of its own; what is said is the same.)""",
     ),
+    "chat": (
+        "Sessions of `openai`",
+        "The same, in the words of chat completions. What went wrong is told by a code or the status.",
+    ),
     "command": ("Lines of the plan", "Of `run:` and `verify:`, in a shell."),
     "simulated": ("Sessions that are pretended", "Of `simulate:`; what they say is labelled."),
 }

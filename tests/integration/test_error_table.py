@@ -6,6 +6,7 @@ import asyncio
 import re
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,21 +23,40 @@ from orchestrator.sessions.registry import Provider, make_backends
 from orchestrator.sessions.simulated import SimulatedBackend
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.claude_code_api import ClaudeCodeApi, bash, report
-from tests.support.error_table import COMMAND, FATES, MESSAGES, SIMULATED, Row, fate_of, is_as_expected
+from tests.support.error_table import (
+    CHAT,
+    COMMAND,
+    FATES,
+    MESSAGES,
+    OF_MODELS,
+    ROWS,
+    SIMULATED,
+    Row,
+    fate_of,
+    is_as_expected,
+)
 from tests.support.governor import NearGovernor
 from tests.support.journals import MemoryJournals
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, Request, call, done
 from tests.support.notes import MemoryNoteBook
+from tests.support.openai_api import OpenAIApi
 from tests.support.sessions import MODEL, PRICES, Recorder, assignment, workspace
 
 #: Pauses of milliseconds: a storm is over soon.
 POLICY = GovernorPolicy(start_per_s=100.0, pause_ms=20)
 
+#: The server of each backend that asks a model.
+APIS: Mapping[str, type[MessagesApi]] = {
+    "anthropic": MessagesApi,
+    "claude-code": ClaudeCodeApi,
+    "openai": OpenAIApi,
+}
+
 #: How many programs of Claude Code run at once.
 AT_ONCE = 3
 
 #: As long as a program may take to start on a busy machine.
-SILENCE_S = {"anthropic": 0.5, "claude-code": 15.0}
+SILENCE_S = {"anthropic": 0.5, "claude-code": 15.0, "openai": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +71,8 @@ class Ran:
 class Rows:
     """A service that behaves as the row says which the task names, and counts."""
 
-    def __init__(self, *, going_on: Reply, ending: Reply) -> None:
+    def __init__(self, table: Mapping[str, Row], *, going_on: Reply, ending: Reply) -> None:
+        self._table = table
         self._going_on = going_on
         self._ending = ending
         self._lock = threading.Lock()
@@ -65,18 +86,18 @@ class Rows:
             self.asked[found[1]] += 1
             if found[1] == "all that passes":
                 return self._passing(request.turn)
-        row = MESSAGES[found[1]]
+        row = self._table[found[1]]
         return row.reply if request.turn >= row.after else self._going_on
 
     def _passing(self, turn: int) -> Reply:
         """In each turn another row, once."""
-        passing = [name for name, row in MESSAGES.items() if row.is_asked_again]
+        passing = [name for name, row in self._table.items() if row.is_asked_again]
         if turn >= len(passing):
             return self._ending
         if passing[turn] in self._met:
             return self._going_on
         self._met.add(passing[turn])
-        return MESSAGES[passing[turn]].reply
+        return self._table[passing[turn]].reply
 
 
 def backend_of(name: str, api: MessagesApi, folder: Path) -> Backend:
@@ -86,7 +107,7 @@ def backend_of(name: str, api: MessagesApi, folder: Path) -> Backend:
         executor="e1", governor=NearGovernor(POLICY), settings=GrantSettings(wait_max_s=60)
     )
     launcher = ProcessLauncher(records=folder / "records")
-    providers = {"anthropic": Provider(config, grants)}
+    providers = dict.fromkeys(("anthropic", "openai"), Provider(config, grants))
     made = make_backends(providers, launcher, notes=MemoryNoteBook(), journals=MemoryJournals())
     return made[name]
 
@@ -109,16 +130,16 @@ async def run_row(
 
 
 def run_all(name: str, folder: Path) -> dict[str, Ran]:
-    """Let the sessions of a backend meet every row of the Messages API, some side by side."""
+    """Let the sessions of a backend meet every row of its API, some side by side."""
     work = folder / "work"
     work.mkdir()
     (work / "seen.txt").write_text("seen\n")
-    if name == "anthropic":
-        api, rows = MessagesApi(), Rows(going_on=Reply([call("glob", pattern="*")]), ending=Reply([done()]))
-    else:
-        api, rows = ClaudeCodeApi(), Rows(going_on=Reply([bash("true")]), ending=Reply([report()]))
-    api.scenario = rows
-    wanted: dict[str, Row | None] = {n: row for n, row in MESSAGES.items() if name in row.backends}
+    table = OF_MODELS[name]
+    going_on, ending = Reply([call("glob", pattern="*")]), Reply([done()])
+    if name == "claude-code":
+        going_on, ending = Reply([bash("true")]), Reply([report()])
+    api = APIS[name](rows := Rows(table, going_on=going_on, ending=ending))
+    wanted: dict[str, Row | None] = {n: row for n, row in table.items() if name in row.backends}
 
     async def run() -> dict[str, Ran]:
         places = asyncio.Semaphore(AT_ONCE)
@@ -139,7 +160,7 @@ def run_all(name: str, folder: Path) -> dict[str, Ran]:
     return found
 
 
-@pytest.fixture(scope="module", params=["anthropic", "claude-code"])
+@pytest.fixture(scope="module", params=list(APIS))
 def backend(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, dict[str, Ran]]:
@@ -148,11 +169,11 @@ def backend(
     return name, run_all(name, tmp_path_factory.mktemp("rows"))
 
 
-@pytest.mark.parametrize("which", MESSAGES)
+@pytest.mark.parametrize("which", {**MESSAGES, **CHAT})
 def test_class_message_retry_and_charge_of_a_session(backend: tuple[str, dict[str, Ran]], which: str) -> None:
     name, ran = backend
-    row = MESSAGES[which]
-    if name not in row.backends:
+    row = OF_MODELS[name].get(which)
+    if row is None or name not in row.backends:
         assert which not in ran
         return
     outcome, requests = ran[which].outcome, ran[which].requests
@@ -167,8 +188,8 @@ def test_class_message_retry_and_charge_of_a_session(backend: tuple[str, dict[st
 
 
 def test_what_passes_is_waited_out_in_one_session(backend: tuple[str, dict[str, Ran]]) -> None:
-    _, ran = backend
-    passing = sum(row.is_asked_again for row in MESSAGES.values())
+    name, ran = backend
+    passing = sum(row.is_asked_again for row in OF_MODELS[name].values())
     found = ran[PASSING]
     assert found.outcome.state is AttemptState.SUCCEEDED, found.outcome
     assert found.requests >= 2 * passing + 1
@@ -190,5 +211,5 @@ async def test_class_message_retry_and_charge_without_a_model(tmp_path: Path, wh
 
 
 def test_every_class_that_a_session_can_end_with_has_its_fate() -> None:
-    rows = [*MESSAGES.values(), *COMMAND.values(), *SIMULATED.values()]
+    rows = [row for table in ROWS.values() for row in table.values()]
     assert {row.failure_class for row in rows} <= set(FATES)

@@ -8,7 +8,7 @@ tried again within the session. What then becomes of the task stands in `FATES`,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.core.state import Policy
@@ -122,8 +122,8 @@ def _api_row(does: str, status: int, error_type: str, failure: FailureClass, **m
     return Row(does, failure, words, reply=_error(status, error_type), **more)
 
 
-_WAITED = "waited 2 s in all for leave"
-_SHORT_WAIT = {"wait_max_s": 2}
+_WAITED = "waited 5 s in all for leave"
+_SHORT_WAIT = {"wait_max_s": 5}
 #: What the program of Claude Code asks again by rules of its own.
 _TWICE = {"claude-code": 2}
 _PASSES: dict[str, Any] = {"is_asked_again": True}
@@ -206,6 +206,101 @@ MESSAGES: dict[str, Row] = {
     ),
 }  # fmt: skip
 
+#: Of chat completions; their `stop_reason` and types of errors have other words.
+CHAT: dict[str, Row] = {
+    name: replace(row, backends=("openai",))
+    for name, row in {
+        "429": Row(
+            "refuses all, for longer than a session may wait", LIMITED, _WAITED,
+            reply=_error(429, "rate_limit_exceeded", **{"retry-after-ms": "100"}), limits=_SHORT_WAIT,
+            **_PASSES,
+        ),
+        "429, until a reset": Row(
+            "has nothing left until a reset that is far away", LIMITED, "nothing sent for 900 s",
+            reply=_error(429, "rate_limit_exceeded", **{
+                "x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "15m0s",
+            }),
+        ),
+        "429, no quota": _api_row(
+            "wants to be paid; waiting does not help", 429, "insufficient_quota", OURS,
+            words="429 insufficient_quota.*Check the credit",
+        ),
+        "503, slow down": Row(
+            "is overloaded, for longer than a session may wait", LIMITED, _WAITED,
+            reply=_error(503, "slow_down"), limits=_SHORT_WAIT, **_PASSES,
+        ),
+        "limited in mid-stream": Row(
+            "refuses in mid-answer, again and again", LIMITED, f"rate_limit_exceeded|{_WAITED}",
+            reply=Reply([text("x")], stream_error="rate_limit_exceeded"), limits=_SHORT_WAIT, **_PASSES,
+        ),
+        "500": _api_row("has an internal error", 500, "server_error", OURS, **_PASSES),
+        "502": _api_row(
+            "is not reached by its gateway", 502, "", OURS, words="502 .*: because", **_PASSES
+        ),
+        "error in mid-stream": Row(
+            "has an internal error in mid-answer", OURS, "server_error",
+            reply=Reply([text("x")], stream_error="server_error"), **_PASSES,
+        ),
+        "cut in mid-stream": Row(
+            "breaks off in mid-answer", OURS, "Check the network",
+            reply=Reply([text("x" * 99)], events_max=8), **_PASSES,
+        ),
+        "cut at once": Row(
+            "hangs up", OURS, "Check the network", reply=Reply([text("x")], events_max=0), **_PASSES
+        ),
+        "cut, later": Row(
+            "breaks off in a later turn", OURS, "Check the network",
+            reply=Reply([text("x" * 99)], events_max=8), after=1, **_PASSES,
+        ),
+        "400": _api_row(
+            "refuses the first request as malformed", 400, "", PLAN, words="400 .*: because"
+        ),
+        "400, later": _api_row(
+            "refuses a later request as malformed", 400, "", AGENT, words="400 .*: because", after=1
+        ),
+        "no tools": Row(
+            "has a model that takes no functions", PLAN, "Name a model that can call functions",
+            reply=Reply(status=400, extra={"message": "this model does not support tools"}),
+        ),
+        "too long": _api_row(
+            "finds the conversation longer than its model can read", 400, "context_length_exceeded", AGENT,
+            words="outgrew the context window", after=1,
+        ),
+        "401": _api_row(
+            "does not know the key", 401, "invalid_api_key", OURS, words="401.*Check the API key"
+        ),
+        "403": _api_row("forbids it", 403, "", OURS, words="403.*Check the API key"),
+        "404": _api_row(
+            "does not know the model", 404, "model_not_found", PLAN, words="404.*a model that"
+        ),
+        "silence": Row("answers nothing", TIMEOUT, "silent for", reply=Reply([done()], delay_s=240)),
+        "refusal": Row(
+            "the model refuses the task", AGENT, "refused the task: bad idea",
+            reply=Reply(extra={"refusal": "bad idea"}),
+        ),
+        "filter": Row(
+            "its content filter stops the answer", AGENT, "refused the task: the content filter",
+            reply=Reply([text("x")], stop_reason="content_filter"),
+        ),
+        "no report": Row(
+            "the model ends without a report", AGENT, "without a report", reply=Reply([text("Trust me.")]),
+            asks={"openai": 2},
+        ),
+        "unknown end": Row(
+            "an answer ends for a reason that nobody knows, without a report", AGENT, "without a report",
+            reply=Reply([text("Trust me.")], stop_reason="weather"), asks={"openai": 2},
+        ),
+        "budget": Row(
+            "the session has spent its cap", BUDGET, r"cap of \$0\.00", reply=Reply([text("x" * 4_000)]),
+            limits={"cost_micros_max": 4_000},
+        ),
+    }.items()
+}  # fmt: skip
+
+#: By what a session of each backend with a model asks.
+OF_MODELS = {"anthropic": MESSAGES, "claude-code": MESSAGES, "openai": CHAT}
+
 #: Of the lines of a plan.
 COMMAND: dict[str, Row] = {
     name: Row(does, failure, words, given=given, limits=limits, backends=("command",))
@@ -242,7 +337,7 @@ SIMULATED: dict[str, Row] = {
     }.items()
 }  # fmt: skip
 
-ROWS = {"messages": MESSAGES, "command": COMMAND, "simulated": SIMULATED}
+ROWS = {"messages": MESSAGES, "chat": CHAT, "command": COMMAND, "simulated": SIMULATED}
 
 
 def is_as_expected(outcome: Outcome, row: Row) -> bool:
