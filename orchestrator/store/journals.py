@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import structlog
 
 from orchestrator.core.words import LIVE, SETTLED, AttemptState
-from orchestrator.errors import DatabaseUnavailable, EnvironmentFault
+from orchestrator.errors import DatabaseUnavailable, EnvironmentFault, InvariantViolation
 from orchestrator.journal_ports import JournalEntry, LostSession
 from orchestrator.store.arrays import array, words
 from orchestrator.store.crypto import KEYS_FILE, FieldKeys
@@ -182,10 +182,9 @@ class PostgresJournals:
             self._next = None
             try:
                 await self._insert(batch.entries)
-            except Exception as error:
+                batch.stored.set_result(None)
+            except InvariantViolation as error:  # told to whoever waits; the others go on
                 batch.stored.set_exception(error)
-                raise
-            batch.stored.set_result(None)
 
     async def _insert(self, entries: Sequence[JournalEntry]) -> None:
         sealed = await self._sealed(entries)

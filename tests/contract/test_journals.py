@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from orchestrator.core.words import AttemptState, TaskState
-from orchestrator.errors import EnvironmentFault
+from orchestrator.errors import EnvironmentFault, InvariantViolation
 from orchestrator.journal_ports import JournalEntry, LostSession
 from orchestrator.store.crypto import NO_KEYS, FieldKeys, new_key
 from orchestrator.store.journals import SWEPT_MAX, PostgresJournals
@@ -97,6 +97,18 @@ async def test_a_broken_connection_is_waited_out_and_stores_nothing_twice(
             await journals.store(entry(2))
         assert proxy.counts[fate] == 1
     assert desk.stored() == [(1, 1), (1, 2)]
+
+
+async def test_a_statement_that_is_refused_fails_who_waits_for_it_and_nobody_after(
+    desk: Desk, journals: PostgresJournals
+) -> None:
+    with connect(desk.urls.owner) as owner:
+        owner.execute("ALTER TABLE journal_entries RENAME COLUMN bytes TO others")
+        with pytest.raises(InvariantViolation):
+            await journals.store(entry(1))
+        owner.execute("ALTER TABLE journal_entries RENAME COLUMN others TO bytes")
+    await journals.store(entry(1))
+    assert desk.stored() == [(1, 1)]
 
 
 async def test_nothing_is_added_once_the_attempt_was_declared_lost(
