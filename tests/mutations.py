@@ -274,7 +274,7 @@ def _first_failing(copy: Path, path: str) -> str:
         return path
     if ended.returncode == 0:
         return ""
-    named = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", ended.stdout, flags=re.MULTILINE)
+    named = re.search(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", ended.stdout, flags=re.MULTILINE)
     if named is None:
         raise RuntimeError(f"the tests of {path} did not run:\n{ended.stdout}\n{ended.stderr}")
     return named[1]
