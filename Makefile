@@ -3,11 +3,11 @@
 
 .DEFAULT_GOAL := help
 .PHONY: run test test-faults mutations check bench docs up down lock clean help
-BIN := $(CURDIR)/.venv/bin
+BIN := .venv/bin
 
 run: .venv/installed ## run the example plan on a copy: seven agent types build, test and release a package
 	@folder=$$(mktemp -d "$${TMPDIR:-/tmp}/first-light.XXXXXX") && cp examples/first-light.md "$$folder/" && \
-	PATH="$(BIN):$$PATH" $(BIN)/orchestrator run "$$folder/first-light.md" --fresh
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/orchestrator run "$$folder/first-light.md" --fresh
 
 test: .venv/installed ## every check, then every test: unit, property, simulation, contract, integration, acceptance, faults
 	@$(BIN)/python tests/run.py
