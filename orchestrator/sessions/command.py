@@ -11,12 +11,17 @@ from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.errors import EnvironmentFault
 from orchestrator.ports import Assignment, Launcher, Outcome, Transcript, Workspace
 from orchestrator.sessions.output import Excerpt
+from orchestrator.sessions.programs import Programs
 from orchestrator.sessions.shell import Shell
 from orchestrator.sessions.watch import TimedOut, effective_limits, watched
 
 _HEAD_CHARS = 4_000
 _TAIL_CHARS = 14_000
 _SUMMARY_CHARS = 200
+
+#: What a shell says by an exit code of its own: what ended by a signal has that number on top of this.
+_SIGNALLED = 128
+_MEANINGS = {126: "cannot be executed", 127: "no such program"}
 
 
 class CommandBackend:
@@ -38,13 +43,14 @@ class CommandBackend:
         excerpt = Excerpt(head_max=_HEAD_CHARS, tail_max=_TAIL_CHARS)
         try:
             async with watched(effective_limits(assignment.limits)) as touch:
-                shell = Shell(
-                    self._launcher,
+                programs = Programs(
+                    launcher=self._launcher,
                     workspace=workspace,
                     assignment=assignment,
                     transcript=transcript,
                     touch=touch,
                 )
+                shell = Shell(programs)
                 for line in lines:
                     transcript.write("note", f"$ {line}\n")
                     code = await shell.run(line, excerpt=excerpt)
@@ -81,12 +87,20 @@ def _failed(
 
 
 def _describe(code: int) -> str:
-    if code > 0:
-        return f"exit code {code}"
+    """Say how a line ended; a shell tells by its exit code what became of the last program of the line."""
+    if code < 0:
+        return f"ended by {_signal(-code)}"
+    meaning = _MEANINGS.get(code, "")
+    if _SIGNALLED < code < _SIGNALLED + signal.NSIG:
+        meaning = _signal(code - _SIGNALLED)
+    return f"exit code {code} ({meaning})" if meaning else f"exit code {code}"
+
+
+def _signal(number: int) -> str:
     try:
-        return f"ended by {signal.Signals(-code).name}"
+        return signal.Signals(number).name
     except ValueError:
-        return f"ended by signal {-code}"
+        return f"signal {number}"
 
 
 def _one_line(text: str) -> str:

@@ -13,12 +13,12 @@ import re
 import secrets
 import shlex
 import shutil
-from collections.abc import Callable
 from contextlib import aclosing
 from typing import NamedTuple
 
-from orchestrator.ports import Assignment, Launcher, Process, Transcript, Workspace
-from orchestrator.sessions.output import Excerpt, OutputTap
+from orchestrator.ports import Process
+from orchestrator.sessions.output import Excerpt
+from orchestrator.sessions.programs import Programs
 
 _MARK_BYTES_MAX = 64
 
@@ -47,28 +47,12 @@ class PersistentShell:
     """The shell of one attempt; close it.
 
     Args:
-        launcher: starts it, with the first command.
-        workspace: its first folder and its environment.
-        assignment: whose token, grace and output cap hold.
-        transcript: gets the output while it comes.
-        touch: called when a command prints something.
+        programs: starts it, with the first command.
     """
 
-    def __init__(
-        self,
-        launcher: Launcher,
-        *,
-        workspace: Workspace,
-        assignment: Assignment,
-        transcript: Transcript,
-        touch: Callable[[], None],
-    ) -> None:
-        self._launcher = launcher
-        self._workspace = workspace
-        self._token = assignment.token
-        self._grace_s = assignment.limits.grace_s
-        self._tap = OutputTap(transcript, bytes_max=assignment.limits.output_bytes_max)
-        self._touch = touch
+    def __init__(self, programs: Programs) -> None:
+        self._programs = programs
+        self._tap = programs.tap()
         self._process: Process | None = None
         self._hearing: asyncio.Task[None] | None = None
         self._command: _Command | None = None
@@ -109,12 +93,9 @@ class PersistentShell:
 
     async def _start(self) -> None:
         await self._end()
-        program = shutil.which("bash", path=self._workspace.env.get("PATH"))
+        program = shutil.which("bash", path=self._programs.workspace.env.get("PATH"))
         argv = [program, "--noprofile", "--norc"] if program else ["sh"]
-        env = self._workspace.env
-        self._process = await self._launcher.start(
-            argv, cwd=self._workspace.path, env=env, token=self._token, has_input=True
-        )
+        self._process = await self._programs.start(argv, has_input=True)
         self._is_lost = False
         self._hearing = asyncio.create_task(self._hear(self._process), name="hearing a shell")
 
@@ -132,7 +113,7 @@ class PersistentShell:
                 if command is None or command.has_heard(stream):
                     self._tap.add(stream, chunk)  # of what runs in the background
                     continue
-                self._touch()
+                self._programs.touch()
                 before, after = command.hear(stream, chunk)
                 command.excerpt.add(self._tap.add(stream, before))
                 self._tap.add(stream, after)
@@ -145,7 +126,7 @@ class PersistentShell:
         hearing, self._hearing = self._hearing, None
         if process is not None:
             self._is_lost = True
-            await process.kill(grace_s=self._grace_s)
+            await self._programs.end(process)
         if hearing is not None:
             hearing.cancel()
             await asyncio.wait([hearing])

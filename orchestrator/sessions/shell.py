@@ -1,4 +1,4 @@
-"""Runs shell lines of one attempt in its workspace, under the launcher.
+"""Runs shell lines of one attempt, each in a shell of its own.
 
 Rule: whichever way a line is left, by its end, a clock or a cancel, its process tree is gone afterwards.
 """
@@ -6,39 +6,22 @@ Rule: whichever way a line is left, by its end, a clock or a cancel, its process
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import aclosing
 
-from orchestrator.ports import Assignment, Launcher, Transcript, Workspace
-from orchestrator.sessions.output import Excerpt, OutputTap
+from orchestrator.sessions.output import Excerpt
+from orchestrator.sessions.programs import Programs
 
 
 class Shell:
     """The shell of one attempt.
 
     Args:
-        launcher: starts the processes.
-        workspace: their folder and environment.
-        assignment: whose token, grace and output cap hold.
-        transcript: gets the output while it comes.
-        touch: called at every sign of life.
+        programs: starts it.
     """
 
-    def __init__(
-        self,
-        launcher: Launcher,
-        *,
-        workspace: Workspace,
-        assignment: Assignment,
-        transcript: Transcript,
-        touch: Callable[[], None],
-    ) -> None:
-        self._launcher = launcher
-        self._workspace = workspace
-        self._token = assignment.token
-        self._grace_s = assignment.limits.grace_s
-        self._tap = OutputTap(transcript, bytes_max=assignment.limits.output_bytes_max)
-        self._touch = touch
+    def __init__(self, programs: Programs) -> None:
+        self._programs = programs
+        self._tap = programs.tap()
 
     async def run(self, line: str, *, excerpt: Excerpt) -> int:
         """Run one line with `sh -c`; its output also goes into `excerpt`.
@@ -49,15 +32,13 @@ class Shell:
         Raises:
             EnvironmentFault: the line could not be started.
         """
-        process = await self._launcher.start(
-            ["sh", "-c", line], cwd=self._workspace.path, env=self._workspace.env, token=self._token
-        )
+        process = await self._programs.start(["sh", "-c", line])
         try:
             async with aclosing(process.output()) as output:  # type: ignore[type-var]
                 async for stream, chunk in output:
-                    self._touch()
+                    self._programs.touch()
                     excerpt.add(self._tap.add(stream, chunk))
             return await process.wait()
         finally:
             excerpt.add(self._tap.finish())
-            await asyncio.shield(process.kill(grace_s=self._grace_s))
+            await asyncio.shield(self._programs.end(process))

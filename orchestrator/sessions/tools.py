@@ -24,6 +24,7 @@ from orchestrator.sessions.files import UNSEARCHED, Files, ToolRefused
 from orchestrator.sessions.note_tool import Notes, use_notes
 from orchestrator.sessions.output import Excerpt
 from orchestrator.sessions.persistent_shell import PersistentShell
+from orchestrator.sessions.programs import Programs
 from orchestrator.sessions.report import Report, Review
 from orchestrator.sessions.shell import Shell
 
@@ -190,18 +191,18 @@ class Toolbox:
         transcript: Transcript,
         touch: Callable[[], None],
     ) -> None:
-        self._launcher = launcher
         self._notes = notes
         self._token = assignment.token
-        self._shell_arguments: dict[str, Any] = {
-            "assignment": assignment,
-            "workspace": workspace,
-            "transcript": transcript,
-            "touch": touch,
-        }
+        self._programs = Programs(
+            launcher=launcher,
+            workspace=workspace,
+            assignment=assignment,
+            transcript=transcript,
+            touch=touch,
+        )
         self._tools = tools_for(assignment)
         self._files = Files(workspace.path)
-        self._shell = PersistentShell(launcher, **self._shell_arguments)
+        self._shell = PersistentShell(self._programs)
         self._transcript = transcript
         self._touch = touch
         self.report: Report | Review | None = None
@@ -299,7 +300,7 @@ class Toolbox:
         line += ["-i"] * request.ignore_case
         line += [f"--include={request.files}"] if request.files else []
         excerpt = Excerpt(head_max=_RESULT_CHARS, tail_max=0)
-        shell = Shell(self._launcher, **self._shell_arguments)
+        shell = Shell(self._programs)
         try:
             async with asyncio.timeout(_GREP_S_MAX):
                 code = await shell.run(

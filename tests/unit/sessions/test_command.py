@@ -9,8 +9,9 @@ import pytest
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.ports import Outcome
 from orchestrator.sessions.command import CommandBackend
+from orchestrator.workspace import tree
 from orchestrator.workspace.launcher import ProcessLauncher
-from tests.support.sessions import Recorder, assignment, workspace
+from tests.support.sessions import BASE, Recorder, assignment, workspace
 
 
 @pytest.fixture
@@ -53,6 +54,55 @@ async def test_a_gate_runs_its_verify_lines_and_is_charged_as_a_gate(run, tmp_pa
 async def test_a_signal_is_named(run):
     outcome = await run("kill -KILL $$")
     assert (outcome.exit_code, outcome.summary) == (-9, "ended by SIGKILL: kill -KILL $$")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("no-such-program-here", "exit code 127 (no such program): no-such-program-here"),
+        ("./plain", "exit code 126 (cannot be executed): ./plain"),
+        ("sh -c 'kill -SEGV $$'; exit $?", "exit code 139 (SIGSEGV)"),
+        ("exit 250", "exit code 250: exit 250"),
+    ],
+)
+async def test_what_a_shell_says_by_its_code_is_named(run, tmp_path, line, words):
+    (tmp_path / "plain").write_text("no program")
+    outcome = await run(line)
+    assert outcome.failure_class is FailureClass.AGENT
+    assert outcome.summary.startswith(words)
+
+
+async def test_standard_input_is_empty(run):
+    outcome = await run("cat; read answer || echo nobody answers")
+    assert (outcome.state, outcome.detail) == (AttemptState.SUCCEEDED, "nobody answers\n")
+
+
+async def test_a_line_gets_the_environment_of_its_workspace_and_nothing_else(run, monkeypatch):
+    monkeypatch.setenv("OF_THE_EXECUTOR", "secret")
+    outcome = await run("env")
+    assert "LANG=C.UTF-8" in outcome.detail
+    assert "secret" not in outcome.detail
+
+
+async def test_what_a_line_leaves_in_the_background_ends_with_it(run, tmp_path):
+    outcome = await run("setsid sleep 300 >/dev/null 2>&1 & echo started", "echo next")
+    assert (outcome.state, outcome.detail) == (AttemptState.SUCCEEDED, "started\nnext\n")
+    assert tree.confirm_gone(tmp_path / "records", BASE.token)
+
+
+async def test_a_line_of_megabytes_without_an_end_stays_bounded(run):
+    transcript = Recorder()
+    line = "head -c 5000000 /dev/zero | tr '\\0' x; printf end"
+    outcome = await run(line, transcript=transcript, limits={"output_bytes_max": 100_000})
+    assert outcome.state is AttemptState.SUCCEEDED
+    assert outcome.detail.endswith("xend")
+    assert "4,982,003 characters left out" in outcome.detail
+    assert len(transcript.text("stdout")) <= 100_000
+
+
+async def test_control_characters_and_nulls_come_through_as_they_are(run):
+    outcome = await run(r"printf 'a\0b \033[31mred\033[0m\r\n'")
+    assert outcome.detail == "a\0b \x1b[31mred\x1b[0m\r\n"
 
 
 async def test_no_lines_are_a_defect_of_the_plan(run):

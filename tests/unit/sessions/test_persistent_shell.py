@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.sessions.output import Excerpt
 from orchestrator.sessions.persistent_shell import PersistentShell, Ran
+from orchestrator.sessions.programs import Programs
 from orchestrator.workspace import tree
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.sessions import BASE, Recorder, assignment, workspace
@@ -32,11 +33,13 @@ class Bench:
         if path is not None:
             self.workspace.env["PATH"] = path
         self.shell = PersistentShell(
-            ProcessLauncher(records=self.records),
-            workspace=self.workspace,
-            assignment=assignment(limits=limits),
-            transcript=self.transcript,
-            touch=self.touch,
+            Programs(
+                launcher=ProcessLauncher(records=self.records),
+                workspace=self.workspace,
+                assignment=assignment(limits=limits),
+                transcript=self.transcript,
+                touch=self.touch,
+            )
         )
 
     def touch(self) -> None:
