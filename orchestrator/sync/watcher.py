@@ -32,6 +32,8 @@ LOOK_S = 30.0
 #: A server that cannot be followed is asked again after so long.
 RETRY_S = 5.0
 _TICK_S = 0.2
+#: Files that did not change are known to be watched after so long.
+_BEGUN_MS = 1_000
 
 #: Events of the server that say that a task stands elsewhere.
 _TASK = "task."
@@ -125,14 +127,26 @@ class Watcher:
             try:
                 folders = {path if path.is_dir() else path.parent for path in self._paths.values()}
                 changes = watchfiles.watch(
-                    *folders, stop_event=self._stop, force_polling=is_polling, raise_interrupt=False
+                    *folders,
+                    stop_event=self._stop,
+                    force_polling=is_polling,
+                    raise_interrupt=False,
+                    rust_timeout=_BEGUN_MS,
+                    yield_on_timeout=True,
                 )
+                next(changes, None)
+                self._note_all()
                 for found in changes:
                     self._note_files({Path(name) for _, name in found})
             except (OSError, RuntimeError) as error:
                 log.warning("files are polled", reason=str(error))
                 is_polling = True
                 self._stop.wait(DEBOUNCE_S)
+
+    def _note_all(self) -> None:
+        """Have every plan looked at: nothing told of what happened before it was followed."""
+        for due in self._due.values():
+            due.note(time.monotonic())
 
     def _note_files(self, changed: set[Path]) -> None:
         for ref, path in self._paths.items():
@@ -152,6 +166,7 @@ class Watcher:
 
     def _note_events(self, client: Client) -> None:
         plans = {(plan := client.plan(ref)).id: (ref, plan.last_seq) for ref in self._paths}
+        self._note_all()
         for event in client.watch(after=min(seq for _, seq in plans.values())):
             if self._stop.is_set():
                 return
