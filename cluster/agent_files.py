@@ -15,7 +15,6 @@ import structlog
 
 from orchestrator.errors import DatabaseUnavailable
 from orchestrator.routing.agent_types import AGENTS_FOLDER, load_catalogue
-from orchestrator.routing.tables import load_tables
 from orchestrator.settings import Settings
 from orchestrator.store.agent_types import keep_agent_types
 
@@ -49,8 +48,7 @@ class AgentFiles:
         seen = _look(self._settings.home / AGENTS_FOLDER)
         if seen == self._stored:
             return
-        models = load_tables(self._settings.routing).models
-        catalogue = load_catalogue(self._settings.home, models=models)
+        catalogue = load_catalogue(self._settings)
         keep_agent_types(self._url, catalogue.all)
         self._stored = seen
         for found in catalogue.findings:

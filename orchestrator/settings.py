@@ -334,6 +334,8 @@ class RoutingTables(Section):
     """Default agent type by track, such as `{"G" = "prompt-analyzer-specialist"}`."""
     aliases: Mapping[str, str] = Field(default_factory=dict)
     """Agent type by the other names that plans use for it."""
+    agent_types: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    """Agent types by name: the fields of an agent type file, and `prompt`; they replace those of files."""
 
 
 class Metrics(Section):

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _FOUND = 1
 
+#: Fields by whose lines a field is told, where they are not its own alone.
+_WRITTEN_AS = {"tools": ("tools", "disallowed_tools")}
+
 agents = typer.Typer(
     name="agents",
     help="Look at agent types and check their files.",
@@ -118,10 +121,10 @@ def _read(paths: list[Path]) -> tuple[tuple[AgentType, ...], tuple[Finding, ...]
     from orchestrator.settings import load_settings
 
     settings = load_settings()
-    models = load_tables(settings.routing).models
     if not paths:
-        catalogue = load_catalogue(settings.home, models=models)
+        catalogue = load_catalogue(settings)
         return catalogue.all, catalogue.findings
+    models = load_tables(settings.routing).models
     files = [file for path in paths for file in read_path(path, models=models)]
     return (
         tuple(file.agent_type for file in files),
@@ -147,12 +150,16 @@ def _fields(view: AgentTypeView) -> Iterator[tuple[str, str, str]]:
         "tools": ", ".join(view.tools) or "none but notes and the report",
     }
     for name, value in values.items():
-        lines = (view.lines.get(name), view.lines.get("disallowed_tools") if name == "tools" else None)
-        line = next(filter(None, lines), None)
-        yield name, value, f"{view.file}:{line}" if line else "default"
+        yield name, value, _place(view, *_WRITTEN_AS.get(name, (name,))) or "default"
     for name, value in _limits(view):
-        line = view.lines.get("limits") or view.lines.get(name)
-        yield name, value or "that of the settings", f"{view.file}:{line}" if value else "settings"
+        place = _place(view, "limits", name) if value else "settings"
+        yield name, value or "that of the settings", place
+
+
+def _place(view: AgentTypeView, *names: str) -> str:
+    """Return where the first of these fields stands; empty if the file has none of them."""
+    line = next((view.lines[name] for name in names if name in view.lines), None)
+    return "" if line is None else f"{view.file}:{line}" if line else view.file
 
 
 def _limits(view: AgentTypeView) -> Iterator[tuple[str, str]]:

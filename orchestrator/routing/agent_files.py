@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
@@ -20,9 +20,10 @@ from orchestrator.core.task import GATE_POOL
 from orchestrator.errors import Finding
 from orchestrator.plan.amounts import duration_ms, money_micros
 from orchestrator.plan.findings import Code
+from orchestrator.routing.backends import BACKENDS, COMMAND
 
 #: Backends that a file may name; `command` runs the lines of a plan, and no file makes it anything else.
-BACKENDS = ("auto", "anthropic", "claude-code", "openai", "simulated")
+_BACKENDS = tuple(name for name in BACKENDS if name != COMMAND)
 
 NAME_CHARS_MAX = 64
 _DESCRIPTION_CHARS_MAX = 20_000
@@ -90,6 +91,21 @@ def read_agent_type(content: bytes | str, *, file: str, models: Mapping[str, str
     return ReadFile(agent_type=agent_type, findings=tuple(reading.findings))
 
 
+def read_fields(name: str, fields: Mapping[str, Any], *, file: str, models: Mapping[str, str]) -> ReadFile:
+    """Read an agent type that is written as fields, `prompt` among them; nothing of it has a line."""
+    head = {"name": name, **{key: value for key, value in fields.items() if key != "prompt"}}
+    text = f"---\n{yaml.safe_dump(head, allow_unicode=True)}---\n{fields.get('prompt', '')}"
+    read = read_agent_type(text, file=file, models=models)
+    without_lines = {
+        "lines": dict.fromkeys(read.agent_type.lines, 0),
+        "fault": re.sub(rf"^{re.escape(file)}:\d+", file, read.agent_type.fault),
+    }
+    return ReadFile(
+        agent_type=read.agent_type.model_copy(update=without_lines),
+        findings=tuple(replace(finding, line=0) for finding in read.findings),
+    )
+
+
 def unreadable(file: str, error: OSError) -> ReadFile:
     """Return what is read of a file that cannot be."""
     message = f"The file cannot be read: {error.strerror or error}."
@@ -137,7 +153,7 @@ class _Reading:
             model, _ = _text("model", fields["model"])
             values["model"] = self.models.get(model, model)
         if "backend" in fields:
-            values["backend"] = _one_of(BACKENDS, "backend", fields["backend"])
+            values["backend"] = _one_of(_BACKENDS, "backend", fields["backend"])
         values["tools"] = self._tools(fields)
         values["limits"] = _limits(fields)
         return AgentType(**values, lines={name: self.lines[name] for name in fields})

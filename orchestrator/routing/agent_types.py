@@ -1,6 +1,6 @@
-"""The catalogue: the agent types of the package, of the home and of a plan, the later replacing the earlier.
+"""The catalogue: agent types of package, home, settings and plan, the later replacing the earlier.
 
-A name that no file has is accepted all the same: it gets the defaults of `general-purpose`.
+A name that no file has is accepted all the same: its sessions work by `general-purpose`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Self
 
-from orchestrator.agent_types import GENERAL, AgentType
+from orchestrator.agent_types import AgentType
 from orchestrator.errors import Finding, NotFound
-from orchestrator.routing.agent_files import ReadFile, decoded, read_agent_type, unreadable
+from orchestrator.routing.agent_files import ReadFile, decoded, read_agent_type, read_fields, unreadable
+from orchestrator.routing.tables import load_tables
+from orchestrator.settings import Settings
 
 #: The folder of the users' files, in ORCHESTRATOR_HOME and beside a plan.
 AGENTS_FOLDER = "agents"
@@ -49,11 +51,6 @@ class Catalogue:
     def __iter__(self) -> Iterator[AgentType]:
         return iter(self._by_name.values())
 
-    def get(self, name: str) -> AgentType:
-        """Return the agent type `name`; one that no file defines works like `general-purpose`."""
-        found = self._by_name.get(name)
-        return found or stand_in(self._by_name[GENERAL], name)
-
     def extended(self, files: Iterable[ReadFile]) -> Self:
         """Return a catalogue in which these files come on top."""
         files = tuple(files)
@@ -63,16 +60,17 @@ class Catalogue:
         )
 
 
-def stand_in(general: AgentType, name: str) -> AgentType:
-    """Return what works under a name that no file defines."""
-    return general.model_copy(update={"name": name, "keywords": (), "tracks": (), "domains": ()})
-
-
-def load_catalogue(home: Path, *, models: Mapping[str, str]) -> Catalogue:
-    """Read the agent types of the package and of `<home>/agents`; what is wrong is among its findings."""
+def load_catalogue(settings: Settings) -> Catalogue:
+    """Read the agent types of package, home and settings; what is wrong is among its findings."""
+    models = load_tables(settings.routing).models
     ours = resources.files("orchestrator.routing").joinpath("catalogue")
     package = _read_all(ours, label=PACKAGE, models=models)
-    return Catalogue([]).extended(package).extended(read_folder(home / AGENTS_FOLDER, models=models))
+    home = read_folder(settings.home / AGENTS_FOLDER, models=models)
+    set_ = [
+        read_fields(name, fields, file=f"settings, routing.agent_types.{name}", models=models)
+        for name, fields in settings.routing.agent_types.items()
+    ]
+    return Catalogue([]).extended(package).extended(home).extended(set_)
 
 
 def read_folder(folder: Path, *, models: Mapping[str, str]) -> list[ReadFile]:
@@ -101,13 +99,16 @@ def read_texts(texts: Mapping[str, str], *, models: Mapping[str, str]) -> list[R
 def texts_beside(plan: Path) -> dict[str, str]:
     """Return the agent type files that a plan brings along: `agents/` in its folder, or beside its file.
 
-    By their paths; one that cannot be read is left out, as if it were not there.
+    By their paths. Beside a plan may lie what is none: a file that cannot be read or has no front matter is
+    left out, as if it were not there.
     """
     folder = (plan if plan.is_dir() else plan.absolute().parent) / AGENTS_FOLDER
     texts = {}
     for file in agent_type_files(folder):
         with contextlib.suppress(OSError):
-            texts[str(folder.absolute() / file.name)] = decoded(file.read_bytes())
+            text = decoded(file.read_bytes())
+            if text.removeprefix("\ufeff").startswith("---"):
+                texts[str(folder.absolute() / file.name)] = text
     return texts
 
 

@@ -75,8 +75,7 @@ class Routing:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """Read catalogue and tables."""
-        tables = load_tables(settings.routing)
-        return cls(catalogue=load_catalogue(settings.home, models=tables.models), tables=tables)
+        return cls(catalogue=load_catalogue(settings), tables=load_tables(settings.routing))
 
     def with_stored(self, agent_types: Iterable[AgentType]) -> Routing:
         """Return these rules over the agent types that are stored for everybody, if any are."""
@@ -100,10 +99,6 @@ class Routing:
             return self
         return Routing(catalogue=Catalogue((*self._catalogue.all, *own)), tables=self._tables, own=own)
 
-    def agent_type(self, name: str) -> AgentType:
-        """Return the agent type `name`; one that no file defines works like `general-purpose`."""
-        return self._catalogue.get(name)
-
     def agent_types(self) -> tuple[AgentType, ...]:
         """Return every agent type that a file defines."""
         return tuple(self._catalogue)
@@ -111,11 +106,6 @@ class Routing:
     def broken(self) -> dict[str, AgentType]:
         """Return the agent types whose files have a fault, by name."""
         return {agent_type.name: agent_type for agent_type in self._catalogue.all if agent_type.fault}
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """What is wrong with files of agent types, as far as they were read here."""
-        return self._catalogue.findings
 
     def backends(self) -> dict[str, str]:
         """Return the backend that each file names, `auto` included, by agent type."""

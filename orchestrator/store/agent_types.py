@@ -39,10 +39,13 @@ SELECT definition FROM agent_types WHERE name = ANY(%(names)s::text[]) AND defin
 ORDER BY array_position(%(names)s::text[], name) LIMIT 1
 """
 
-#: What the scheduler must know of agent types.
+#: What the scheduler must know of agent types: everybody's, those of unfinished plans, and those of one plan.
 SCHEDULED_SQL = """
 SELECT name, plan_id, definition->>'backend' AS backend, (definition->'limits'->>'sessions')::int AS sessions
-FROM agent_types WHERE definition IS NOT NULL
+FROM agent_types WHERE definition IS NOT NULL AND (
+    plan_id IS NULL OR plan_id = %(plan)s
+    OR plan_id IN (SELECT id FROM plans WHERE state NOT IN ('done', 'cancelled'))
+)
 """
 
 

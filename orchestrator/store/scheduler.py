@@ -184,7 +184,7 @@ class PostgresSchedulerStore(Committer):
         if not found:
             raise NotFound(f"There is no plan {plan_id}.", remedy="`orchestrator status` lists the plans.")
         plan, after = plan_spec(found[0]), -1
-        kinds = await self._all(SCHEDULED_SQL)
+        kinds = await self._all(SCHEDULED_SQL, {"plan": plan_id})
         backends = {row["name"]: row["backend"] for row in kinds}
         own = {name_and_plan(row["name"])[0]: row["name"] for row in kinds if row["plan_id"] == plan_id}
         made = Tasks(
@@ -304,7 +304,8 @@ class PostgresSchedulerStore(Committer):
 
     async def agent_sessions(self) -> dict[str, int | None]:
         """Return how many sessions of each agent type its file allows at once; None = it says nothing."""
-        return {row["name"]: row["sessions"] for row in await self._all(SCHEDULED_SQL)}
+        rows = await self._all(SCHEDULED_SQL, {"plan": 0})
+        return {row["name"]: row["sessions"] for row in rows}
 
     async def changed_affinity(self) -> tuple[AffinityRow, ...]:
         """Return the affinity rows that changed since the last call."""

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from orchestrator.agent_types import AgentLimits, AgentType
-from orchestrator.errors import PlanError
+from orchestrator.agent_types import AgentLimits, AgentType, LiveAgentType
+from orchestrator.errors import NotFound, Overloaded, PlanError
 from orchestrator.ports import SessionLimits
 from orchestrator.routing import choose_backend
+from orchestrator.runtime import revision
 from orchestrator.runtime.service import Service
 from orchestrator.store import executors
 from orchestrator.store.agent_types import keep_agent_types, read_agent_types, save_own
@@ -17,8 +18,9 @@ from orchestrator.store.engine import make_engine, tenant_transaction
 from orchestrator.store.executors import ExecutorStore
 from orchestrator.store.scheduler import PostgresSchedulerStore
 from orchestrator.store.urls import DatabaseUrls
-from orchestrator.views import SubmitRequest
+from orchestrator.views import NewLimits, ReviseRequest, SubmitRequest
 from tests.support.rows import Rows, lease, make_store
+from tests.support.service import RememberingScheduler
 
 pytestmark = pytest.mark.postgres
 
@@ -162,6 +164,53 @@ async def test_a_plan_is_handed_in_with_its_own(service: Service, database: Data
     assert rows.column("SELECT definition->>'prompt' FROM agent_types") == ["You write sonnets."]
     await service.submit(request.model_copy(update={"agents": {}}))
     assert rows.column("SELECT name FROM agent_types") == [name], "its tasks still need it"
+
+
+async def test_readers_see_what_files_say_and_how_types_stand(
+    service: Service, scheduler: RememberingScheduler, database: DatabaseUrls
+) -> None:
+    keep_agent_types(database.service, [GENERAL, CODER, BROKEN.model_copy(update={"name": "lost"})])
+    request = SubmitRequest(text="# P\n\n- [ ] An ode\n", agents={"agents/poet.md": POET})
+    plan_id = (await service.submit(request)).plan_id
+    name = f"poet@{plan_id}"
+    pools = [{"agent_type": name, "running": 1, "queued": 2, "breaker": "open"}]
+    limits = [{"scope": "agent", "name": "coder", "sessions_max": 3}]
+    scheduler.told = {"pools": pools, "limits": limits}
+    found = {view.pool: view for view in await service.agent_types(plan_id=plan_id)}
+    assert list(found) == ["coder", "general-purpose", "lost", name]
+    assert found[name].live == LiveAgentType(running=1, queued=2, sessions_max=1, breaker="open")
+    assert found["coder"].live == LiveAgentType(running=0, queued=0, sessions_max=3, breaker="closed")
+    assert (found["lost"].fault, found["coder"].fault) == (BROKEN.fault, "")
+    assert set(found) - {view.pool for view in await service.agent_types()} == {name}
+    assert (await service.agent_type(name)).prompt == "You write odes."
+    with pytest.raises(NotFound, match="'codre'") as unknown:
+        await service.agent_type("codre")
+    assert "'coder'" in unknown.value.remedy
+    scheduler.error = Overloaded("away")
+    assert (await service.agent_type("coder")).live is None
+
+
+async def test_a_limit_may_name_a_type_of_a_plan(service: Service, database: DatabaseUrls) -> None:
+    request = SubmitRequest(text="# P\n\n- [ ] An ode\n", agents={"agents/poet.md": POET})
+    plan_id = (await service.submit(request)).plan_id
+    await service.request("set_limits", limits=NewLimits(agents={f"poet@{plan_id}": 2}))
+    with pytest.raises(NotFound):
+        await service.request("set_limits", limits=NewLimits(agents={"poet@999": 2}))
+
+
+async def test_a_revision_is_routed_by_what_the_plan_brought_along(
+    service: Service, database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revision, "_PATIENCE_S", 0.1)  # no scheduler takes it here
+    text = "# P\n\n- [ ] A.1 An ode\n"
+    plan_id = (await service.submit(SubmitRequest(text=text, agents={"agents/poet.md": POET}))).plan_id
+    revised = await service.revise(
+        str(plan_id), ReviseRequest(text=text + "- [ ] A.2 Another ode\n"), is_applied=True
+    )
+    (content,) = Rows(database).column(
+        "SELECT content FROM plan_revisions WHERE id = %s", revised.revision_id
+    )
+    assert "the title says `ode` first" in str(content)
 
 
 async def test_a_plan_with_a_bad_agent_type_file_is_refused(service: Service, database: DatabaseUrls) -> None:

@@ -86,3 +86,20 @@ def test_a_limit_of_a_tenant_is_changed_while_its_plans_run() -> None:
     assert len(world.running()) == 3
     world.request("set_limits", overrides=Overrides(tenants={"x": 0}))
     assert len(world.running()) == 8
+
+
+def test_files_of_agent_types_narrow_the_limits_and_never_widen_them():
+    limits = Limits(agent_default_max=8, agent_sessions_max={"poet": 4, "coder": 2})
+    files = {"poet": 3, "coder": 5, "tester": 6, "greedy": 99, "silent": None}
+    bounds = Bounds(limits=limits.narrowed(files))
+    assert {name: bounds.of_pool(name) for name in files} == {
+        "poet": 3, "coder": 2, "tester": 6, "greedy": 8, "silent": 8,
+    }  # fmt: skip
+    assert set(bounds.limits.agent_sessions_max) == {"poet", "coder", "tester"}, "what differs is listed"
+
+
+def test_a_type_that_a_plan_brought_along_has_no_more_than_its_name_has_elsewhere():
+    limits = Limits(agent_default_max=8, agent_sessions_max={"coder": 2, "poet@7": 1})
+    bounds = Bounds(limits=limits.narrowed({"coder@7": None, "coder@8": 1, "coder@9": 5, "poet@7": 3}))
+    names = ("coder@7", "coder@8", "coder@9", "poet@7")
+    assert [bounds.of_pool(name) for name in names] == [2, 1, 2, 1]

@@ -125,7 +125,7 @@ def test_a_slip_in_a_key_of_ours_is_told_and_a_key_of_others_is_not() -> None:
         (head("description: x"), 1, "has no name", "Write `name: my-agent`"),
         (head("description: x", "name: My Poet"), 3, "name `My Poet`", "Write `name: my-poet`."),
         (head("name: gate"), 2, "under which gates run", "Choose another name."),
-        (head("name: a", "", "backend: gpt"), 4, "`backend: gpt`", "Write auto or anthropic"),
+        (head("name: a", "", "backend: gpt"), 4, "`backend: gpt`", "Write auto or "),
         (head("name: a", "backend: command"), 3, "`backend: command`", "Write auto or"),
         (head("name: a", "model: x: y"), 3, "is no YAML", "in quotes"),
         (head("name: a", "\tmodel: x"), 3, "is no YAML", "not by tabs"),

@@ -6,12 +6,12 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
-from orchestrator.agent_types import TOOLS
+from orchestrator.agent_types import TOOLS, AgentType
 from orchestrator.plan.model import PlanTask
 from orchestrator.routing import Routing, Rule
 from orchestrator.routing.agent_files import read_agent_type
-from orchestrator.routing.agent_types import Catalogue
-from orchestrator.settings import Settings
+from orchestrator.routing.agent_types import Catalogue, load_catalogue, texts_beside
+from orchestrator.settings import RoutingTables, Settings
 
 
 def drop(home: Path, name: str, text: str) -> None:
@@ -22,6 +22,14 @@ def drop(home: Path, name: str, text: str) -> None:
 
 def routing(home: Path) -> Routing:
     return Routing.from_settings(Settings(home=home))
+
+
+def catalogue(home: Path) -> Catalogue:
+    return load_catalogue(Settings(home=home))
+
+
+def kind(of: Routing, name: str) -> AgentType:
+    return {agent_type.name: agent_type for agent_type in of.agent_types()}[name]
 
 
 def test_every_agent_type_of_the_package_is_complete(tmp_path: Path) -> None:
@@ -54,7 +62,7 @@ def test_dropped_file_adds_a_type_in_the_shape_found_in_the_wild(tmp_path: Path)
         "domain: [games]\nkeywords: [Level, boss fight]\nmoe_role: expert\n---\nYou make games.\n",
     )
     found = routing(tmp_path)
-    game_designer = found.agent_type("game-designer")
+    game_designer = kind(found, "game-designer")
     assert "game-designer" in {agent_type.name for agent_type in found.agent_types()}
     assert game_designer.tools == ("Read", "Write")
     assert game_designer.model == "claude-opus-5-5"
@@ -68,22 +76,15 @@ def test_a_file_that_lists_no_tools_has_all_and_an_empty_list_none(tmp_path: Pat
     drop(tmp_path, "silent", "---\nname: silent\n---\n")
     drop(tmp_path, "bare", "---\nname: bare\ntools: []\n---\n")
     found = routing(tmp_path)
-    assert found.agent_type("silent").tools == found.agent_type("general-purpose").tools == TOOLS
-    assert found.agent_type("bare").tools == ()
+    assert kind(found, "silent").tools == kind(found, "general-purpose").tools == TOOLS
+    assert kind(found, "bare").tools == ()
 
 
 def test_dropped_file_replaces_one_of_ours(tmp_path: Path) -> None:
     drop(tmp_path, "mine", "---\nname: devops-engineer\nbackend: simulated\n---\nMine.")
-    replaced = routing(tmp_path).agent_type("devops-engineer")
+    replaced = kind(routing(tmp_path), "devops-engineer")
     assert (replaced.backend, replaced.prompt) == ("simulated", "Mine.")
     assert routing(tmp_path).backends() | {"devops-engineer": "auto"} == routing(tmp_path / "none").backends()
-
-
-def test_unknown_name_works_like_general_purpose(tmp_path: Path) -> None:
-    found = routing(tmp_path)
-    unknown = found.agent_type("nobody-knows")
-    assert unknown.name == "nobody-knows"
-    assert unknown.prompt == found.agent_type("general-purpose").prompt
 
 
 def test_a_broken_file_takes_no_other_down_and_nothing_stands_in_for_it(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_a_broken_file_takes_no_other_down_and_nothing_stands_in_for_it(tmp_path
         "the one of the package has tools that the broken file may not have"
     )
     assert "agents/broken.md:3: `backend: gpt`" in found.broken()["devops-engineer"].fault
-    ((place, line, severity),) = {(f.source, f.line, f.severity) for f in found.findings}
+    ((place, line, severity),) = {(f.source, f.line, f.severity) for f in catalogue(tmp_path).findings}
     assert (place, line, severity) == (f"{tmp_path}/agents/broken.md", 3, "error")
 
 
@@ -112,8 +113,22 @@ def test_a_readme_and_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     drop(tmp_path, "bad", "")
     (tmp_path / "agents" / "bad.md").write_bytes(b"---\nname: caf\xe9\n---\n")
     (tmp_path / "agents" / "folder.md").mkdir()
-    (finding,) = routing(tmp_path).findings
+    (finding,) = catalogue(tmp_path).findings
     assert (finding.line, finding.message) == (2, "The file is not UTF-8 text.")
+
+
+def test_settings_define_agent_types_too(tmp_path: Path) -> None:
+    drop(tmp_path, "poet", "---\nname: poet\n---\nOf the home.")
+    fields = {"prompt": "Of the settings.", "tools": ["Read"], "limits": {"sessions": 2}}
+    tables = RoutingTables(agent_types={"poet": fields, "bad": {"backend": "gpt"}})
+    settings = Settings(home=tmp_path, routing=tables)
+    found = Routing.from_settings(settings)
+    poet = kind(found, "poet")
+    assert (poet.prompt, poet.tools, poet.limits.sessions) == ("Of the settings.", ("Read",), 2)
+    assert (poet.file, poet.lines["tools"]) == ("settings, routing.agent_types.poet", 0)
+    ((source, line),) = [(finding.source, finding.line) for finding in load_catalogue(settings).findings]
+    assert (source, line) == ("settings, routing.agent_types.bad", 0)
+    assert found.broken()["bad"].fault.startswith("settings, routing.agent_types.bad: `backend: gpt`")
 
 
 def test_a_plan_brings_its_own_along(tmp_path: Path) -> None:
@@ -121,8 +136,8 @@ def test_a_plan_brings_its_own_along(tmp_path: Path) -> None:
     text = "---\nname: poet\nkeywords: [sonnet]\ntracks: [Z]\n---\nOf the plan."
     found = routing(tmp_path).with_own({"agents/poet.md": text})
     assert set(found.own) == {"poet"}
-    assert found.agent_type("poet").prompt == "Of the plan."
-    assert routing(tmp_path).agent_type("poet").prompt == "Of the home."
+    assert kind(found, "poet").prompt == "Of the plan."
+    assert kind(routing(tmp_path), "poet").prompt == "Of the home."
     assert found.route_task(PlanTask(key="1", has_own_key=True, title="Write a sonnet")).agent_type == "poet"
     assert found.route_task(PlanTask(key="Z.1", has_own_key=True, title="Do")).rule is Rule.TRACK
     assert found.route_task(PlanTask(key="1", has_own_key=True, title="Write an ode")).agent_type != "poet"
@@ -132,5 +147,12 @@ def test_the_stored_agent_types_are_those_of_everybody(tmp_path: Path) -> None:
     drop(tmp_path, "poet", "---\nname: poet\n---\nAs it was.")
     here = routing(tmp_path)
     stored = [kind.model_copy(update={"prompt": "Stored."}) for kind in here.agent_types()]
-    assert here.with_stored(stored).agent_type("poet").prompt == "Stored."
-    assert here.with_stored([]).agent_type("poet").prompt == "As it was."
+    assert kind(here.with_stored(stored), "poet").prompt == "Stored."
+    assert kind(here.with_stored([]), "poet").prompt == "As it was."
+
+
+def test_beside_a_plan_may_lie_what_is_no_agent_type(tmp_path: Path) -> None:
+    drop(tmp_path, "poet", "\ufeff---\nname: poet\n---\n")
+    drop(tmp_path, "notes", "# Notes on our agents\n")
+    assert list(texts_beside(tmp_path)) == [str(tmp_path / "agents" / "poet.md")]
+    assert list(texts_beside(tmp_path / "plan.md")) == [str(tmp_path / "agents" / "poet.md")]

@@ -386,3 +386,26 @@ async def test_pools_may_end_only_an_executor_on_which_nothing_runs() -> None:
         stage.scheduling.ended([_ended(token)])
         assert await stage.scheduling.retire("x1")
         assert "x1" not in stage.known
+
+
+# --- what the files of agent types allow
+
+
+async def test_the_files_of_agent_types_bound_their_pools_and_are_read_again() -> None:
+    stage = Stage(X1, X2, settings=replace(SETTINGS, agent_types_s=0.02))
+    stage.has_plan(1, 1, 2, 3, 4)
+    stage.store.allowed = {"coder": 1}
+    async with running(stage):
+        assert await stage.sent(1) == [1]
+        await stage.listed_again()
+        await stage.listed_again()
+        assert stage.executors.started() == [1], "there is room for three more, and the file allows one"
+        stage.store.allowed = {"coder": 3}
+        assert len(await stage.sent(3)) == 3
+        await stage.listed_again()
+        assert len(stage.executors.started()) == 3
+        stage.scheduling.stop_leasing()
+        stage.store.allowed = {}
+        await stage.listed_again()
+        await stage.listed_again()
+        assert len(stage.executors.started()) == 3, "what has been stopped does not begin again"
