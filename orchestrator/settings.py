@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as MalformedEnvironment
 
+from orchestrator.core.task import BackendChoice
 from orchestrator.errors import SettingsError
 from orchestrator.list_prices import LIST_PRICES, OPENAI_LIST_PRICES, PRICES_AS_OF, ListPrices
 from orchestrator.settings_sources import (
@@ -46,7 +47,6 @@ OPENAI = "openai"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(ge=0, le=1)]
-BackendChoice = Literal["auto", "command", "simulated", "anthropic", "claude-code", "openai"]
 
 
 class Section(BaseModel):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from orchestrator.core.task import BackendChoice
 
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout, and nothing else.")]
 
@@ -38,7 +40,7 @@ Workdir = Annotated[
     typer.Option("--workdir", metavar="DIR", help="Folder to work in; by default the one the plan names."),
 ]
 Backend = Annotated[
-    Literal["auto", "command", "simulated", "anthropic", "claude-code", "openai"],
+    BackendChoice,
     typer.Option(
         "--backend", help="What runs the tasks. auto: `run:` lines by command, all else with a model."
     ),

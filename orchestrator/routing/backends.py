@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator import settings as settings_module
 from orchestrator.agent_types import GENERAL
+from orchestrator.core.task import PROVIDERS
 from orchestrator.errors import PlanError
 from orchestrator.installed import claude_code_program
 from orchestrator.plan.model import Plan
@@ -17,14 +17,7 @@ SIMULATED = "simulated"
 ANTHROPIC = "anthropic"
 CLAUDE_CODE = "claude-code"
 OPENAI = "openai"
-BACKENDS = (AUTO, COMMAND, SIMULATED, ANTHROPIC, CLAUDE_CODE, OPENAI)
-
-#: Whose key a backend with a model needs.
-_PROVIDERS = {
-    ANTHROPIC: settings_module.ANTHROPIC,
-    CLAUDE_CODE: settings_module.ANTHROPIC,
-    OPENAI: settings_module.OPENAI,
-}
+BACKENDS = (AUTO, *PROVIDERS)
 
 
 def wanted_backend(asked: str, *, plan: Plan, settings: Settings) -> str:
@@ -61,12 +54,12 @@ def choose_backend(
 
 def backend_of_models(settings: Settings) -> str:
     """Return what asks a model where nothing names a backend: Claude, unless there is another key only."""
-    return OPENAI if settings.credentials == (settings_module.OPENAI,) else ANTHROPIC
+    return OPENAI if settings.credentials == (OPENAI,) else ANTHROPIC
 
 
 def keyless(settings: Settings) -> frozenset[str]:
     """Return the backends with a model for which there is no key."""
-    return frozenset(name for name, whose in _PROVIDERS.items() if whose not in settings.credentials)
+    return frozenset(name for name, whose in PROVIDERS.items() if whose and whose not in settings.credentials)
 
 
 def not_installed() -> frozenset[str]:
