@@ -80,8 +80,8 @@ class Metrics:
 
     async def _catch_up(self) -> None:
         try:
-            self._events += await self._aggregator.catch_up()
             await self._journals.sweep()
+            self._events += await self._aggregator.catch_up()
             self._trouble = ""
         except DatabaseUnavailable as error:
             log.warning("outcomes and journals wait for the database", reason=str(error))

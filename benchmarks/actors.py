@@ -16,7 +16,7 @@ import ray
 from actors.executor import Executor, session_limits
 from actors.options import ActorConfig
 from actors.scheduler import Scheduler
-from orchestrator.core.commands import EndAttempt, RowCommand
+from orchestrator.core.commands import RowCommand, TakeResult
 from orchestrator.core.events import AffinityRow, AttemptEnded, AttemptStarted, ControlsRead, PlanSpec
 from orchestrator.core.limits import Overrides
 from orchestrator.core.task import Task
@@ -168,7 +168,7 @@ class _NoTables:
     async def commit(self, batch: int, rows: Sequence[RowCommand]) -> None:
         del batch
         now_s = time.monotonic()
-        self.ends += [now_s for row in rows if isinstance(row, EndAttempt)]
+        self.ends += [now_s for row in rows if isinstance(row, TakeResult)]
 
     async def last_batch(self) -> int:
         return 0

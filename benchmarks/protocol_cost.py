@@ -14,6 +14,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from actors.scheduler import scheduling_settings
 from benchmarks import Figure
@@ -26,6 +29,7 @@ from orchestrator.core.words import AttemptState
 from orchestrator.ports import Outcome, SessionLimits
 from orchestrator.runtime.driver import _ROWS
 from orchestrator.store.batches import COMMIT, TABLES, rows_by_kind
+from orchestrator.store.event_batches import EventBatch, events_in
 from orchestrator.store.executors import ExecutorStore
 from orchestrator.store.listener import CHANNEL
 from orchestrator.store.migrate import prepare
@@ -80,16 +84,19 @@ class _OneByOne(PostgresSchedulerStore):
             if by_kind.get(table.kind):
                 await self._call(table.what, batch, {table.kind: by_kind[table.kind]})
 
-    async def _call(
-        self, what: str, batch: int, rows: Mapping[type[RowCommand], Sequence[RowCommand]]
-    ) -> None:
+    async def _call(self, what: str, batch: int, rows: Mapping[type[Any], Sequence[Any]]) -> None:
         with self.spent.on("arrays of a batch"):
             arguments = COMMIT.arguments(
-                rows, batch=batch, epoch=self.epoch, cluster_id=self._cluster_id, channel=CHANNEL
+                rows,
+                batch=batch,
+                epoch=self.epoch,
+                cluster_id=self._cluster_id,
+                channel=CHANNEL,
+                events=events_in(rows.get(EventBatch, ())),
             )
         async with self._hot.use() as connection:
             with self.spent.on(what, backend_pid=connection.info.backend_pid):
-                await connection.execute(COMMIT.sql, arguments)
+                await psycopg.AsyncRawCursor(connection).execute(COMMIT.sql, arguments)
         self.spent.calls[what] += 1
 
 

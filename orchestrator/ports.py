@@ -342,8 +342,8 @@ class SchedulerStore(Protocol):
         """Yield a plan in slices of at most 1,000 tasks, the last with its attempts that have not ended."""
 
     async def reports(self) -> Sequence[AttemptStarted | AttemptEnded | ProposalsPaid | NotesWritten]:
-        """Return what others have stored: starts and results that live attempts do not show yet, the cost of
-        proposals, and notes of which no event tells.
+        """Return what others have stored: starts and results of attempts with a lease, what new proposals
+        have cost, and notes of which no event tells.
         """
 
     async def beats(self) -> dict[int, int]:

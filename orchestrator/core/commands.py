@@ -82,26 +82,24 @@ class LeaseAttempt(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MarkStarted(Command):
-    """Write leased → started."""
+class TakeResult(Command):
+    """Write that the stored result of an attempt is taken: its lease goes."""
 
     token: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndAttempt(Command):
-    """Write the end of an attempt.
+    """Write the end of an attempt that stored no result; its lease goes.
 
     Attributes:
-        has_result: take outcome and usage from its stored result.
         kept_micros: what of its reservation counts as spent, because nobody knows better.
     """
 
     token: int
     state: AttemptState
     end_reason: str
-    failure_class: FailureClass | None
-    has_result: bool
+    failure_class: FailureClass
     kept_micros: int = 0
 
 
@@ -180,7 +178,7 @@ RowCommand = (
     | SavePlan
     | EndRevision
     | LeaseAttempt
-    | MarkStarted
+    | TakeResult
     | EndAttempt
     | AskCancel
     | SaveDependency

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from orchestrator.core import breaker, fuse
 from orchestrator.core.assign import attempt_payload, unregister
-from orchestrator.core.commands import EndAttempt, MarkStarted
+from orchestrator.core.commands import EndAttempt, TakeResult
 from orchestrator.core.events import AttemptEnded, AttemptLost, AttemptStarted
 from orchestrator.core.leases import START_TIMEOUT, TIMED_OUT, UNPROVEN
 from orchestrator.core.moving import (
@@ -15,7 +17,7 @@ from orchestrator.core.moving import (
     start_or_wait,
     verify_task,
 )
-from orchestrator.core.retry import POLICIES, BreakerEffect
+from orchestrator.core.retry import POLICIES, BreakerEffect, failure_of
 from orchestrator.core.state import ENDED_REMEMBERED, Attempt, State
 from orchestrator.core.task import Task
 from orchestrator.core.transitions import ATTEMPT_MOVES, check_move
@@ -42,7 +44,6 @@ def on_attempt_started(s: State, event: AttemptStarted, *, at_ms: int) -> None:
         return
     attempt.state = AttemptState.STARTED
     attempt.beat_at_ms = attempt.started_at_ms = at_ms
-    s.out.append(MarkStarted(token=event.token))
     plan = s.plans[attempt.plan_id]
     s.record(
         "attempt.started", plan, task_id=attempt.task_id, token=event.token, payload=attempt_payload(attempt)
@@ -60,27 +61,14 @@ def on_attempt_ended(s: State, event: AttemptEnded, *, at_ms: int) -> None:
     if attempt is None:
         _record_late(s, event.token)
         return
-    failure = _failure_of(event)
-    task = _end(
-        s,
-        attempt,
-        event.state,
-        failure,
-        reason="reported",
-        cost_micros=event.cost_micros,
-        payload={"summary": event.summary, "cost_micros": event.cost_micros},
-    )
+    failure = failure_of(event.state, event.failure_class)
+    payload = {"summary": event.summary, "cost_micros": event.cost_micros}
+    task = _record_end(s, attempt, event.state, failure, payload)
+    unregister(s, attempt, cost_micros=event.cost_micros)
+    s.out.append(TakeResult(token=event.token))
     breaker.note_outcome(s, attempt, _breaker_effect(event.state, failure), at_ms=at_ms)
     _follow(s, task, attempt, event, failure, at_ms=at_ms)
     fuse.judge(s, s.plans[attempt.plan_id], task, event.cost_micros)
-
-
-def _failure_of(event: AttemptEnded) -> FailureClass | None:
-    if event.state is AttemptState.TIMED_OUT:
-        return event.failure_class or FailureClass.TIMEOUT
-    if event.state is AttemptState.FAILED:
-        return event.failure_class or FailureClass.AGENT
-    return None
 
 
 def _breaker_effect(state: AttemptState, failure: FailureClass | None) -> BreakerEffect:
@@ -89,35 +77,39 @@ def _breaker_effect(state: AttemptState, failure: FailureClass | None) -> Breake
     return POLICIES[failure].breaker if failure is not None else BreakerEffect.NEUTRAL
 
 
-def _end(
+def _record_end(
     s: State,
     attempt: Attempt,
     state: AttemptState,
     failure: FailureClass | None,
-    *,
-    reason: str,
-    cost_micros: int | None,
-    payload: dict[str, object],
+    payload: Mapping[str, object],
 ) -> Task:
-    """End an attempt: in memory, in its row and in the events. What it cost nobody knows without a result."""
+    """Tell of the end of an attempt, and remember it for late reports; return its task."""
     check_move(ATTEMPT_MOVES, what=f"attempt {attempt.token}", old=attempt.state, new=state)
-    task, kept_micros = s.tasks[attempt.task_id], unregister(s, attempt, cost_micros=cost_micros)
+    s.ended[attempt.token] = state
+    while len(s.ended) > ENDED_REMEMBERED:
+        del s.ended[next(iter(s.ended))]
+    told = {**attempt_payload(attempt), "state": state.value, "failure_class": failure, **payload}
+    kind = "attempt.lost" if state is AttemptState.LOST else "attempt.ended"
+    s.record(kind, s.plans[attempt.plan_id], task_id=attempt.task_id, token=attempt.token, payload=told)
+    return s.tasks[attempt.task_id]
+
+
+def _end_without_result(
+    s: State, attempt: Attempt, state: AttemptState, failure: FailureClass, *, reason: str, **payload: object
+) -> Task:
+    """End an attempt that nobody will hear of any more; what it cost nobody knows. Return its task."""
+    task = _record_end(s, attempt, state, failure, {"summary": reason, **payload})
+    kept_micros = unregister(s, attempt, cost_micros=None)
     s.out.append(
         EndAttempt(
             token=attempt.token,
             state=state,
             end_reason=reason,
             failure_class=failure,
-            has_result=cost_micros is not None,
             kept_micros=kept_micros,
         )
     )
-    s.ended[attempt.token] = state
-    while len(s.ended) > ENDED_REMEMBERED:
-        del s.ended[next(iter(s.ended))]
-    told = {**attempt_payload(attempt), "state": state.value, "failure_class": failure, **payload}
-    kind = "attempt.lost" if state is AttemptState.LOST else "attempt.ended"
-    s.record(kind, s.plans[attempt.plan_id], task_id=task.task_id, token=attempt.token, payload=told)
     return task
 
 
@@ -177,8 +169,7 @@ def on_attempt_lost(s: State, event: AttemptLost, *, at_ms: int) -> None:
     hold = _hold_after_loss(task, attempt, event.reason)
     policy = f"{task.losses + 1} of {s.policy.losses_max} losses in a row"
     failure = FailureClass.INFRASTRUCTURE
-    payload: dict[str, object] = {"summary": event.reason, "policy": hold or policy}
-    _end(s, attempt, AttemptState.LOST, failure, reason=event.reason, cost_micros=None, payload=payload)
+    _end_without_result(s, attempt, AttemptState.LOST, failure, reason=event.reason, policy=hold or policy)
     breaker.note_outcome(s, attempt, BreakerEffect.NEUTRAL, at_ms=at_ms)
     if attempt.cancel_reason:
         _end_as_asked(s, task, attempt)
@@ -201,15 +192,7 @@ def _hold_after_loss(task: Task, attempt: Attempt, reason: str) -> HoldReason | 
 def _time_out(s: State, attempt: Attempt, *, at_ms: int) -> None:
     """Its executor did not end it in time, so its node did."""
     failure, reason = FailureClass.TIMEOUT, TIMED_OUT
-    task = _end(
-        s,
-        attempt,
-        AttemptState.TIMED_OUT,
-        failure,
-        reason=reason,
-        cost_micros=None,
-        payload={"summary": reason},
-    )
+    task = _end_without_result(s, attempt, AttemptState.TIMED_OUT, failure, reason=reason)
     breaker.note_outcome(s, attempt, POLICIES[failure].breaker, at_ms=at_ms)
     if attempt.cancel_reason:
         _end_as_asked(s, task, attempt)

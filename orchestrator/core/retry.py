@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.core.words import AttemptKind, FailureClass
+from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 
 
 class BreakerEffect(StrEnum):
@@ -52,6 +52,15 @@ POLICIES: dict[FailureClass, ClassPolicy] = {
 
 #: Of a review that gave no verdict: the work is not to blame, the reviewer is.
 _NO_VERDICT = ClassPolicy(is_retryable=True, is_charged=False, counts_as_loss=True, breaker=_FAILURE)
+
+
+def failure_of(state: AttemptState, said: FailureClass | None) -> FailureClass | None:
+    """Return the class of an attempt that ended so; one that says nothing of it gets what is likeliest."""
+    if state is AttemptState.TIMED_OUT:
+        return said or FailureClass.TIMEOUT
+    if state is AttemptState.FAILED:
+        return said or FailureClass.AGENT
+    return None
 
 
 def policy_of(failure: FailureClass, kind: AttemptKind) -> ClassPolicy:

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from orchestrator.core.events import AttemptEnded
+from orchestrator.core.retry import failure_of
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.errors import DatabaseUnavailable, EnvironmentFault
 from orchestrator.ports import (
@@ -399,10 +400,16 @@ def _without_secrets(outcome: Outcome, redaction: Redaction) -> Outcome:
 
 
 def _storable(outcome: Outcome) -> Outcome:
-    """Sessions print anything; what they say must fit into tables and events."""
+    """Sessions print anything; what they say must fit into tables and events, a failure with its class."""
     report = None if outcome.report is None else storable_json(outcome.report)
     assert report is None or isinstance(report, dict)
-    return replace(outcome, summary=storable(outcome.summary), detail=storable(outcome.detail), report=report)
+    return replace(
+        outcome,
+        failure_class=failure_of(outcome.state, outcome.failure_class),
+        summary=storable(outcome.summary),
+        detail=storable(outcome.detail),
+        report=report,
+    )
 
 
 def _no_backend(name: str) -> Outcome:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from orchestrator.core.retry import POLICIES
-from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
+from orchestrator.core.retry import POLICIES, failure_of
+from orchestrator.core.words import AttemptKind, AttemptState
 from orchestrator.outcome_ports import Affinity, AffinityKey, EndedAttempt, OutcomeStore
 
 EVENTS_MAX = 1000
@@ -64,8 +64,8 @@ def verdict(attempt: EndedAttempt) -> bool | None:
         is_last_word = attempt.kind is AttemptKind.GATE or not attempt.has_gate
         return True if is_last_word else None
     if attempt.state in {AttemptState.FAILED, AttemptState.TIMED_OUT}:
-        default = FailureClass.TIMEOUT if attempt.state is AttemptState.TIMED_OUT else FailureClass.AGENT
-        return False if (attempt.failure_class or default) in LEARNED_FAILURES else None
+        failure = failure_of(attempt.state, attempt.failure_class)
+        return False if failure in LEARNED_FAILURES else None
     return None
 
 

@@ -21,6 +21,7 @@ import structlog
 from orchestrator.core import events as e
 from orchestrator.core.machine import SchedulerState
 from orchestrator.core.state import EVERYBODY, Policy
+from orchestrator.core.words import AttemptState
 from orchestrator.errors import Conflict, DatabaseUnavailable, Fenced, NotFound, Overloaded, QueueFull
 from orchestrator.ports import ExecutorGateway, SchedulerStore
 from orchestrator.runtime.clock import Clock
@@ -218,7 +219,8 @@ class Scheduling:
                 await self._take_plans(driver, await self._store.submitted_plans())
                 await self._take_revisions(driver)
                 for report in await self._store.reports():
-                    driver.post(report)
+                    if not _is_known(driver.state, report):
+                        driver.post(report)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_s):
                     await self._news.wait()
@@ -394,3 +396,9 @@ def _refuse_other(first: str, digest: str, *, key: str) -> None:
             f"The idempotency key {key!r} was used for another request.",
             remedy="Use a new key for each request.",
         )
+
+
+def _is_known(state: SchedulerState, report: object) -> bool:
+    """Tell whether a start that stands in the tables is no news; most of them are not."""
+    attempt = state.attempts.get(report.token) if isinstance(report, e.AttemptStarted) else None
+    return attempt is not None and attempt.state is AttemptState.STARTED

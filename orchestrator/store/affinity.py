@@ -30,7 +30,12 @@ SELECT e.seq, a.token, a.kind, a.state, a.failure_class, t.verify <> '[]'::jsonb
        w.tenant_id, w.agent_type, t.task_type, t.domain, w.cost_micros,
        w.input_tokens + w.output_tokens AS tokens,
        coalesce(extract(epoch FROM w.ended_at - w.started_at) * 1000, 0)::bigint AS duration_ms
-FROM (SELECT seq, type, token FROM events WHERE seq > %(after)s ORDER BY seq LIMIT %(limit)s) AS e
+FROM (
+    SELECT b.first_seq + e.n - 1 AS seq, e.type, e.token
+    FROM (SELECT * FROM event_batches WHERE last_seq > %(after)s ORDER BY last_seq LIMIT %(limit)s) AS b,
+        unnest(b.types, b.tokens) WITH ORDINALITY AS e (type, token, n)
+    WHERE b.first_seq + e.n - 1 > %(after)s ORDER BY 1 LIMIT %(limit)s
+) AS e
 LEFT JOIN attempts AS a ON a.token = e.token AND e.type = 'attempt.ended'
 LEFT JOIN tasks AS t ON t.id = a.task_id
 LEFT JOIN LATERAL (

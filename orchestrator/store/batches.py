@@ -17,7 +17,6 @@ from orchestrator.core.commands import (
     EndAttempt,
     EndRevision,
     LeaseAttempt,
-    MarkStarted,
     RecordEvent,
     RecordNote,
     ReleaseTask,
@@ -28,9 +27,11 @@ from orchestrator.core.commands import (
     SaveDependency,
     SavePlan,
     SaveTask,
+    TakeResult,
 )
 from orchestrator.core.words import FINISHED
 from orchestrator.store.commit_call import CommitCall, Table
+from orchestrator.store.event_batches import EventBatch, event_batches
 
 #: Key of what people have set for everything, in `orchestrator_state`.
 CONTROLS = "controls"
@@ -68,22 +69,26 @@ _RELEASED = Table(
     is_guarded=True,
 )
 
-#: `starts` and `results` stand beside: usage and words come from the stored result.
+#: Its executor has written the end of the attempt itself.
+_TAKEN = Table(
+    "attempts with a result",
+    TakeResult,
+    """
+DELETE FROM leases AS l USING unnest({columns}) AS u(token), attempts AS a
+WHERE l.token = u.token AND a.token = u.token AND a.end_reason = 'reported'
+""",
+    (("bigint", attrgetter("token")),),
+    is_guarded=True,
+)
+
 _ENDED = Table(
     "attempts ended",
     EndAttempt,
     """
 UPDATE attempts AS a
-SET state = u.state, end_reason = u.reason, failure_class = u.class, ended_at = coalesce(r.at, now()),
-    started_at = coalesce(a.started_at, s.at),
-    summary = coalesce(r.summary, ''), detail = coalesce(r.detail, ''), exit_code = r.exit_code,
-    report = r.report, input_tokens = coalesce(r.input_tokens, 0),
-    output_tokens = coalesce(r.output_tokens, 0), cache_read_tokens = coalesce(r.cache_read_tokens, 0),
-    cache_write_tokens = coalesce(r.cache_write_tokens, 0), cost_micros = coalesce(r.cost_micros, 0),
-    requests = coalesce(r.requests, 0), reserved_micros = u.kept
-FROM unnest({columns}) AS u(token, state, reason, class, kept)
-    LEFT JOIN results AS r ON r.token = u.token
-    LEFT JOIN starts AS s ON s.token = u.token
+SET state = u.state, end_reason = u.reason, failure_class = u.class, ended_at = now(),
+    reserved_micros = u.kept
+FROM unnest({columns}) AS u(token, state, reason, class, kept) JOIN leases AS l USING (token)
 WHERE a.token = u.token
   AND (a.state IN ('leased', 'started') OR (a.state = 'lost' AND u.state IN ('lost', 'timed_out')))
 """,
@@ -120,18 +125,6 @@ SELECT u.*, {cluster_id}, {epoch}, 'leased' FROM unnest({columns}) AS u
     ),
     is_guarded=True,
     then="INSERT INTO leases (token, tenant_id, task_id) SELECT * FROM unnest({0}, {1}, {3})",
-)
-
-_STARTED = Table(
-    "attempts started",
-    MarkStarted,
-    """
-UPDATE attempts AS a SET state = 'started', started_at = coalesce(s.at, now())
-FROM unnest({columns}) AS u(token) LEFT JOIN starts AS s ON s.token = u.token
-WHERE a.token = u.token AND a.started_at IS NULL AND a.ended_at IS NULL
-""",
-    (("bigint", attrgetter("token")),),
-    is_guarded=False,
 )
 
 _CANCELS = Table(
@@ -271,19 +264,22 @@ ON CONFLICT DO NOTHING
 
 _EVENTS = Table(
     "events",
-    RecordEvent,
+    EventBatch,
     """
-INSERT INTO events (type, tenant_id, plan_id, task_id, token, payload, epoch)
-SELECT u.type, u.tenant_id, nullif(u.plan_id, 0), nullif(u.task_id, 0), nullif(u.token, 0), u.payload, {epoch}
-FROM unnest({columns}) WITH ORDINALITY AS u(type, tenant_id, plan_id, task_id, token, payload, n) ORDER BY u.n
+INSERT INTO event_batches (first_seq, last_seq, tenant_id, plan_id, epoch, types, task_ids, tokens, payloads)
+SELECT seq_before + u.first, seq_before + u.last, u.tenant_id, nullif(u.plan_id, 0), {epoch},
+       u.types::text[], u.task_ids::bigint[], u.tokens::bigint[], u.payloads::json
+FROM unnest({columns}) AS u(first, last, tenant_id, plan_id, types, task_ids, tokens, payloads)
 """,
     (
-        ("text", attrgetter("type")),
+        ("bigint", attrgetter("first")),
+        ("bigint", attrgetter("last")),
         ("text", attrgetter("tenant_id")),
         ("bigint", attrgetter("plan_id")),
-        ("bigint", attrgetter("task_id")),
-        ("bigint", attrgetter("token")),
-        ("jsonb", lambda r: json.dumps(dict(r.payload)) if r.payload else "{}"),
+        ("text", attrgetter("types")),
+        ("text", attrgetter("task_ids")),
+        ("text", attrgetter("tokens")),
+        ("text", attrgetter("payloads")),
     ),
     is_guarded=False,
     then="PERFORM pg_notify({channel}, {batch}::text)",
@@ -297,11 +293,17 @@ _NOTES = Table(
 WITH told AS (
     UPDATE notes AS n SET is_told = true FROM unnest({columns}) AS u(id) WHERE n.id = u.id AND NOT n.is_told
     RETURNING n.*
+), numbered AS (
+    SELECT *, row_number() OVER (ORDER BY id) AS place FROM told
+), counted AS (
+    UPDATE scheduler_term AS t SET last_seq = t.last_seq + c.count FROM (SELECT count(*) FROM told) AS c
+    RETURNING t.last_seq - c.count AS before
 )
-INSERT INTO events (type, tenant_id, plan_id, task_id, token, payload, epoch)
-SELECT 'note.written', tenant_id, plan_id, task_id, token, jsonb_build_object('note', id, 'kind', kind),
-       {epoch}
-FROM told ORDER BY id
+INSERT INTO event_batches (first_seq, last_seq, tenant_id, plan_id, epoch, types, task_ids, tokens, payloads)
+SELECT before + place, before + place, tenant_id, plan_id, {epoch}, ARRAY['note.written'],
+       ARRAY[coalesce(task_id, 0)], ARRAY[coalesce(token, 0)],
+       json_build_array(json_build_object('note', id, 'kind', kind))
+FROM numbered, counted
 """,
     (("bigint", lambda r: r.note_id),),
     is_guarded=False,
@@ -310,26 +312,29 @@ FROM told ORDER BY id
 
 #: In the order of the transaction.
 TABLES = (
-    *(_SAVED, _RELEASED, _ENDED, _LEASED, _STARTED, _CANCELS),
+    *(_SAVED, _RELEASED, _TAKEN, _ENDED, _LEASED, _CANCELS),
     *(_PLANS, _REVISIONS, _DEPENDENCIES, _BREAKERS, _CONTROLS, _ANSWERS, _EVENTS, _NOTES),
 )
 
 COMMIT = CommitCall(TABLES)
 
 
-def rows_by_kind(rows: Iterable[RowCommand]) -> dict[type[RowCommand], list[Any]]:
-    """Sort the rows of a batch by kind; several of one row are folded into what they come to."""
-    by_kind: dict[type[RowCommand], list[Any]] = defaultdict(list)
+def rows_by_kind(rows: Iterable[RowCommand]) -> dict[type[Any], list[Any]]:
+    """Sort the rows of a batch by kind; several of one row are folded into what they come to.
+
+    Of events there is one row for each plan, an EventBatch.
+    """
+    by_kind: dict[type[Any], list[Any]] = defaultdict(list)
     for row in rows:
         by_kind[type(row)].append(row)
     by_kind[SaveTask] = _last_saves(by_kind[SaveTask])
-    by_kind[MarkStarted] = _still_running(by_kind[MarkStarted], by_kind[EndAttempt])
     by_kind[SavePlan] = list({save.plan_id: save for save in by_kind[SavePlan]}.values())
     by_kind[SaveDependency] = list(
         {(save.task_id, save.on_task_id): save for save in by_kind[SaveDependency]}.values()
     )
     by_kind[SaveBreaker] = list({save.agent_type: save for save in by_kind[SaveBreaker]}.values())
     by_kind[SaveControls] = by_kind[SaveControls][-1:]
+    by_kind[EventBatch] = event_batches(by_kind.pop(RecordEvent, ()))
     return by_kind
 
 
@@ -340,9 +345,3 @@ def _last_saves(saves: Iterable[SaveTask]) -> list[SaveTask]:
         first = folded.get(save.task_id)
         folded[save.task_id] = save if first is None else replace(save, expected=first.expected)
     return list(folded.values())
-
-
-def _still_running(started: Iterable[MarkStarted], ended: Iterable[EndAttempt]) -> list[MarkStarted]:
-    """Leave out what ends in the same batch: its end also tells when it started."""
-    over = {row.token for row in ended}
-    return [row for row in started if row.token not in over]

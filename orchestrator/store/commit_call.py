@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.core.commands import RowCommand
 from orchestrator.store.arrays import array, words
 
 #: What the function raises when the epoch no longer holds the term, and when a guard hits another number of
@@ -25,15 +24,16 @@ _WORDS = ("text", "jsonb")
 Columns = tuple[tuple[str, Callable[[Any], Any]], ...]
 
 #: Name and type of what every call says beside its rows, in the order of the arguments.
-_CONSTANTS = {"batch": "bigint", "epoch": "bigint", "cluster_id": "text", "channel": "text"}
+_CONSTANTS = {"batch": "bigint", "epoch": "bigint", "cluster_id": "text", "channel": "text", "events": "int"}
 
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION pg_temp.commit_batch({types}) RETURNS void LANGUAGE plpgsql AS $function$
 DECLARE
     hit bigint;
+    seq_before bigint;
 BEGIN
-    UPDATE scheduler_term SET batch = {batch}, renewed_at = clock_timestamp()
-    WHERE epoch = {epoch} AND NOT is_released;
+    UPDATE scheduler_term SET batch = {batch}, last_seq = last_seq + {events}, renewed_at = clock_timestamp()
+    WHERE epoch = {epoch} AND NOT is_released RETURNING last_seq - {events} INTO seq_before;
     IF NOT FOUND THEN
         RAISE 'fenced' USING ERRCODE = '{fenced}';
     END IF;
@@ -63,7 +63,8 @@ class Table:
     Args:
         what: the rows it writes, in the words of an error.
         sql: a statement in which `{columns}` stands for the arrays of the columns, `{0}` and so on for one of
-            them, and `{batch}`, `{epoch}`, `{cluster_id}` and `{channel}` for what the call says.
+            them, `{batch}`, `{epoch}`, `{cluster_id}` and `{channel}` for what the call says; `seq_before` is
+            the seq of the last event before it.
         is_guarded: whether the statement must hit as many rows as there are.
         then: a second statement over the same rows.
     """
@@ -71,7 +72,7 @@ class Table:
     def __init__(
         self,
         what: str,
-        kind: type[RowCommand],
+        kind: type[Any],
         sql: str,
         columns: Columns,
         *,
@@ -96,7 +97,7 @@ class Table:
         body = statements.format(*arguments, **names)
         return _TABLE.format(first=arguments[0], statements=body)
 
-    def arrays(self, rows: Sequence[RowCommand]) -> list[str | None]:
+    def arrays(self, rows: Sequence[Any]) -> list[str | None]:
         """Return an array literal for each column; NULL for each when there are no rows."""
         if not rows:
             return [None] * len(self._columns)
@@ -108,7 +109,7 @@ class CommitCall:
 
     Attributes:
         function: the statement that defines it.
-        sql: the statement that calls it.
+        sql: the statement that calls it, with the server's own placeholders.
     """
 
     def __init__(self, tables: Sequence[Table]) -> None:
@@ -123,20 +124,25 @@ class CommitCall:
         self.function = _FUNCTION.format(
             types=", ".join(types), fenced=FENCED_STATE, tables="".join(blocks), **constants
         )
-        arguments = ", ".join(f"%s::{type_}" for type_ in types)
+        arguments = ", ".join(f"${n}::{type_}" for n, type_ in enumerate(types, start=1))
         self.sql = f"SELECT pg_temp.commit_batch({arguments})".encode()
 
     def arguments(
         self,
-        rows: Mapping[type[RowCommand], Sequence[RowCommand]],
+        rows: Mapping[type[Any], Sequence[Any]],
         *,
         batch: int,
         epoch: int,
         cluster_id: str,
         channel: str,
+        events: int,
     ) -> list[str | None]:
-        """Return the arguments of a call, all as text, so that one plan serves every call."""
-        found: list[str | None] = [str(batch), str(epoch), cluster_id, channel]
+        """Return the arguments of a call, all as text, so that one plan serves every call.
+
+        Args:
+            events: how many there are in the batch.
+        """
+        found: list[str | None] = [str(batch), str(epoch), cluster_id, channel, str(events)]
         for table in self._tables:
             found += table.arrays(rows.get(table.kind, ()))
         return found

@@ -18,6 +18,7 @@ from orchestrator.errors import Fenced, InvariantViolation
 from orchestrator.ports import Term
 from orchestrator.store.batches import COMMIT, rows_by_kind
 from orchestrator.store.commit_call import FENCED_STATE, GUARD_STATE
+from orchestrator.store.event_batches import EventBatch, events_in
 from orchestrator.store.hot import PLAN_ONCE, TOKEN_BLOCK, HotConnection
 from orchestrator.store.listener import CHANNEL
 
@@ -64,16 +65,19 @@ class Committer:
 
     async def commit(self, batch: int, rows: Sequence[RowCommand]) -> None:
         """Write everything or nothing; see ports.SchedulerStore."""
+        by_kind = rows_by_kind(rows)
         arguments = COMMIT.arguments(
-            rows_by_kind(rows),
+            by_kind,
             batch=batch,
             epoch=self._epoch,
             cluster_id=self._cluster_id,
             channel=CHANNEL,
+            events=events_in(by_kind[EventBatch]),
         )
         async with self._hot.use() as connection:
             try:
-                await connection.execute(COMMIT.sql, arguments)
+                # psycopg would read the statement anew each time to find its many placeholders.
+                await psycopg.AsyncRawCursor(connection).execute(COMMIT.sql, arguments)
             except psycopg.Error as error:
                 if error.sqlstate == FENCED_STATE:
                     raise self._fenced() from None

@@ -1,9 +1,9 @@
 """What executors write and read: starts, results, transcripts and beats, all fenced by token.
 
-A start or a result takes the attempt's row FOR SHARE first and requires it live, so it cannot slip past the
-scheduler's verdict (store/scheduler.py `fate`), which takes the same row FOR UPDATE. Each is one statement
-and its own transaction. Where it stores less than was sent, a second one reads what stands there already:
-its snapshot also shows what came from a connection of ours that broke.
+A start and a result are updates of the attempt's own row, each of which requires the state before it; so
+neither can slip past the scheduler's verdict (store/scheduler.py `fate`), which locks the same row. Each is
+one statement and its own transaction. Where it stores less than was sent, a second one reads what stands
+there already: its snapshot also shows what came from a connection of ours that broke.
 """
 
 from __future__ import annotations
@@ -32,14 +32,28 @@ from orchestrator.store.surroundings import SURROUNDINGS_SQL, surroundings_of
 from orchestrator.store.transcript_chunks import fold
 from orchestrator.surroundings import Surroundings
 
-#: What stored starts are to do. Most tasks leave most of it empty, and NULL is read faster than empty JSON.
+#: Once more, for whoever did not hear the answer.
+_STARTED_SQL = """
+SELECT * FROM attempts
+WHERE token = ANY(%(tokens)s::bigint[]) AND state = 'started' AND incarnation = %(incarnation)s
+"""
+
+_START_SQL = """
+UPDATE attempts
+SET state = 'started', started_at = now(), incarnation = %(incarnation)s, node_id = %(node)s
+WHERE token = ANY(%(tokens)s::bigint[]) AND state = 'leased' AND executor = %(executor)s
+RETURNING *
+"""
+
+#: What they are to do. Most tasks leave most of it empty, and NULL is read faster than empty JSON.
 _TO_DO = """
-SELECT a.token, a.number, a.kind, a.tenant_id, a.plan_id, p.name AS plan_name, a.task_id, t.key, t.title,
-       t.body, nullif(t.acceptance, '[]') AS acceptance, a.agent_type, a.backend, a.reserved_micros,
-       nullif(t.run, '[]') AS run, nullif(t.verify, '[]') AS verify, p.workdir,
-       nullif(t.options, '{}') AS options, coalesce(f.feedback, '') AS feedback
-FROM STARTS AS s JOIN attempts AS a USING (token) JOIN tasks AS t ON t.id = a.task_id
-    JOIN plans AS p ON p.id = a.plan_id
+WITH a AS (STARTED)
+SELECT a.token, a.number, a.kind, a.tenant_id, a.plan_id, a.task_id, a.agent_type, a.backend,
+       a.reserved_micros, p.name AS plan_name, p.workdir, t.key, t.title, t.body,
+       nullif(t.acceptance, '[]') AS acceptance, nullif(t.run, '[]') AS run,
+       nullif(t.verify, '[]') AS verify, nullif(t.options, '{}') AS options,
+       coalesce(f.feedback, '') AS feedback
+FROM a JOIN tasks AS t ON t.id = a.task_id JOIN plans AS p ON p.id = a.plan_id
     LEFT JOIN LATERAL (
         SELECT b.summary || E'\\n' || b.detail AS feedback FROM attempts AS b
         WHERE (a.number > 1 OR a.kind = 'review') AND b.task_id = a.task_id AND b.token < a.token
@@ -49,47 +63,25 @@ FROM STARTS AS s JOIN attempts AS a USING (token) JOIN tasks AS t ON t.id = a.ta
     ) AS f ON true
 """
 
-#: Locked by token, and judged by the state that it then has.
-_START_SQL = """
-WITH locked AS (
-    SELECT token, tenant_id, state, executor FROM attempts WHERE token = ANY(%(tokens)s::bigint[]) FOR SHARE
-), started AS (
-    INSERT INTO starts (token, tenant_id, incarnation, node_id)
-    SELECT token, tenant_id, %(incarnation)s, %(node)s FROM locked
-    WHERE state = 'leased' AND executor = %(executor)s
-    ON CONFLICT (token) DO NOTHING RETURNING token
-)
-TO_DO
-""".replace("TO_DO", _TO_DO.replace("STARTS", "started"))
-
-_STARTED_SQL = (
-    _TO_DO.replace("STARTS", "starts")
-    + """
-WHERE s.token = ANY(%(tokens)s::bigint[]) AND s.incarnation = %(incarnation)s
-    AND a.ended_at IS NULL
-"""
-)
-
 _RESULTS_SQL = """
-WITH locked AS (
-    SELECT token, tenant_id, state FROM attempts WHERE token = ANY(%(tokens)s::bigint[]) FOR SHARE
-)
-INSERT INTO results (token, tenant_id, state, failure_class, summary, detail, exit_code, report, input_tokens,
-                     output_tokens, cache_read_tokens, cache_write_tokens, cost_micros, requests)
-SELECT u.token, l.tenant_id, u.state, u.class, u.summary, u.detail, u.exit_code, u.report, u.input,
-       u.output, u.cache_read, u.cache_write, u.cost, u.requests
+UPDATE attempts AS a
+SET state = u.state, end_reason = 'reported', ended_at = now(), reserved_micros = 0, failure_class = u.class,
+    summary = u.summary, detail = u.detail, exit_code = u.exit_code, report = u.report,
+    input_tokens = u.input, output_tokens = u.output, cache_read_tokens = u.cache_read,
+    cache_write_tokens = u.cache_write, cost_micros = u.cost, requests = u.requests
 FROM unnest(%(tokens)s::bigint[], %(words0)s::text[], %(words1)s::text[], %(words2)s::text[],
             %(words3)s::text[], %(words4)s::jsonb[], %(number0)s::int[], %(number1)s::bigint[],
             %(number2)s::bigint[], %(number3)s::bigint[], %(number4)s::bigint[], %(number5)s::bigint[],
             %(number6)s::int[])
     AS u(token, state, class, summary, detail, report, exit_code, input, output, cache_read, cache_write,
          cost, requests)
-    JOIN locked AS l USING (token)
-WHERE l.state IN ('leased', 'started')
-ON CONFLICT (token) DO NOTHING RETURNING token
+WHERE a.token = u.token AND a.state = 'started'
+RETURNING a.token
 """
 
-_STORED_SQL = "SELECT token FROM results WHERE token = ANY(%(tokens)s::bigint[])"
+_STORED_SQL = """
+SELECT token FROM attempts WHERE token = ANY(%(tokens)s::bigint[]) AND end_reason = 'reported'
+"""
 
 _CHUNKS_SQL = """
 INSERT INTO transcript_chunks (token, tenant_id, seq, key_id, bytes)
@@ -182,9 +174,9 @@ class ExecutorStore:
             "node": self._node_id,
         }
         await self._read_agent_type()
-        rows = await self._rows(_START_SQL, values)
+        rows = await self._rows(_TO_DO.replace("STARTED", _START_SQL), values)
         if len(rows) < len(tokens):
-            rows = await self._rows(_STARTED_SQL, values)
+            rows = await self._rows(_TO_DO.replace("STARTED", _STARTED_SQL), values)
         around = await self._surroundings([row["task_id"] for row in rows if row["backend"] not in _NO_MODEL])
         return [self._assignment(row, around.get(row["task_id"], Surroundings())) for row in rows]
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, RowMapping, func, literal, select, true
 
 from orchestrator.core.words import FINISHED, LIVE, SETTLED, AttemptKind, AttemptState, TaskKind, TaskState
 from orchestrator.store.engine import Connection
-from orchestrator.store.tables import attempts, events, plans, proposals, task_states, tasks
+from orchestrator.store.tables import attempts, event_batches, plans, proposals, task_states, tasks
 from orchestrator.text import id_in
 from orchestrator.views import AgentTypeProgress, Page, PlanView
 
@@ -114,8 +114,8 @@ async def _plan_rows(
         .where(proposals.c.plan_id == plans.c.id)
         .lateral("asked")
     )
-    last = select(func.coalesce(func.max(events.c.seq), 0).label("last_seq"))
-    seen = last.where(events.c.plan_id == plans.c.id).lateral("seen")
+    last = select(func.coalesce(func.max(event_batches.c.last_seq), 0).label("last_seq"))
+    seen = last.where(event_batches.c.plan_id == plans.c.id).lateral("seen")
     p = plans.c
     columns = (p.id, p.name, p.title, p.format, p.state, p.backend, p.workdir, p.tasks_total)
     query = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from psycopg import sql
 from sqlalchemy import Connection, Table
 
-from orchestrator.store.tables import journal_entries, metadata, token_sequence
+from orchestrator.store.tables import EVENTS_VIEW, journal_entries, metadata, token_sequence
 
 #: What `api` may do besides SELECT. Every change to an existing task is the scheduler's.
 API_WRITES = {
@@ -65,11 +65,13 @@ def _wanted(*, service: str, api: str) -> Iterator[Privilege]:
     for table in metadata.sorted_tables:
         yield from _table_security(table, service=service)
         for right in _SERVICE_RIGHTS:
-            yield _table_right(table, right, role=service)
+            yield _right(right, table.name, role=service)
         if table.name not in _HIDDEN_FROM_API:
             yield _policy(table, "api_tenant", role=api, rows=_TENANT_ROWS)
             for right in ("SELECT", *API_WRITES.get(table.name, ())):
-                yield _table_right(table, right, role=api)
+                yield _right(right, table.name, role=api)
+    for role in (service, api):
+        yield _right("SELECT", EVENTS_VIEW, role=role)
     for name in (token_sequence.name, *_API_SEQUENCES):
         yield _sequence_right(name, role=service)
     for name in _API_SEQUENCES:
@@ -102,15 +104,15 @@ def _policy(table: Table, name: str, *, role: str, rows: str) -> Privilege:
     )
 
 
-def _table_right(table: Table, right: str, *, role: str) -> Privilege:
+def _right(right: str, relation: str, *, role: str) -> Privilege:
     """`right` is `SELECT` or, for one column, `UPDATE (name)`."""
     verb, _, column = right.rstrip(")").partition(" (")
-    function, names = ("column", (table.name, column)) if column else ("table", (table.name,))
+    function, names = ("column", (relation, column)) if column else ("table", (relation,))
     arguments = ", ".join(_literal(text) for text in (role, *names, verb))
     return Privilege(
-        name=f"{right} on {table.name} for {role}",
+        name=f"{right} on {relation} for {role}",
         probe=f"has_{function}_privilege({arguments})",
-        statements=(f"GRANT {right} ON {_name(table.name)} TO {_name(role)}",),
+        statements=(f"GRANT {right} ON {_name(relation)} TO {_name(role)}",),
     )
 
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import psycopg
 from psycopg.rows import dict_row, tuple_row
 from psycopg.types.json import Json
 
@@ -86,31 +85,31 @@ SELECT task_id, on_task_id FROM task_dependencies
 WHERE kind = 'blocks' AND task_id = ANY(%(tasks)s::bigint[])
 """
 
-#: An attempt keeps its lease until the scheduler has written its end, also when it was fenced before.
+#: An attempt keeps its lease until the scheduler has taken its end, who else may have written it: its
+#: executor with its result, or whoever fenced it.
 _LIVE_SQL = """
-SELECT a.token, a.task_id, a.kind, a.number, a.agent_type, a.backend, a.executor, a.state, a.end_reason,
+SELECT a.token, a.task_id, a.kind, a.number, a.agent_type, a.backend, a.executor, a.end_reason,
+       CASE WHEN a.end_reason = 'reported' THEN 'started' ELSE a.state END AS state,
        a.started_at, a.reserved_micros, coalesce(l.cancel_reason, '') AS cancel_reason
 FROM leases AS l JOIN attempts AS a USING (token) WHERE a.plan_id = %(plan)s ORDER BY a.token
 """
 
 _RESULTS_SQL = """
-SELECT r.token, r.state, r.failure_class, r.summary, r.cost_micros
-FROM leases JOIN attempts AS a USING (token) JOIN results AS r USING (token)
-WHERE a.state IN ('leased', 'started') ORDER BY r.at
+SELECT token, a.state, a.failure_class, a.summary, a.cost_micros
+FROM leases JOIN attempts AS a USING (token) WHERE a.end_reason = 'reported' ORDER BY a.ended_at
 """
 
 _STARTS_SQL = """
-SELECT s.token FROM leases JOIN attempts AS a USING (token) JOIN starts AS s USING (token)
-WHERE a.state = 'leased' ORDER BY s.at
+SELECT token FROM leases JOIN attempts AS a USING (token) WHERE a.state = 'started' ORDER BY a.started_at
 """
 
-#: With its start, of which the scheduler may not have heard: recovery judges the loss by it.
-_FENCE_SQL = """
-UPDATE attempts AS a
-SET state = 'lost', end_reason = %(reason)s, ended_at = now(),
-    started_at = coalesce(a.started_at, (SELECT s.at FROM starts AS s WHERE s.token = a.token))
-WHERE a.token = %(token)s
+_FATE_SQL = """
+SELECT token, a.state, a.end_reason, a.node_id, a.failure_class, a.summary, a.cost_micros,
+       l.token IS NOT NULL AS is_leased
+FROM attempts AS a LEFT JOIN leases AS l USING (token) WHERE token = %s FOR UPDATE OF a
 """
+
+_FENCE_SQL = "UPDATE attempts SET state = 'lost', end_reason = %s, ended_at = now() WHERE token = %s"
 
 _AFFINITY_SQL = """
 SELECT agent_type, task_type, domain, attempts, success, duration_ms, updated_at FROM agent_task_affinity
@@ -230,40 +229,14 @@ class PostgresSchedulerStore(Committer):
         return {row["token"]: row["beat"] for row in await self._all("SELECT token, beat FROM leases")}
 
     async def fate(self, token: int, *, may_fence: bool, reason: str) -> Fate:
-        """Lock the attempt, then see in a second statement what is stored, then settle it.
-
-        The executor takes the same row FOR SHARE before it stores a start or a result; so either its row
-        is there when we look, or it comes after us and is refused.
-        """
-        async with self._side.use() as connection:
-            cursor = await connection.execute(
-                "SELECT state, end_reason FROM attempts WHERE token = %s FOR UPDATE", (token,)
-            )
-            attempt = await cursor.fetchone()
-            if attempt is None or attempt["state"] not in {"leased", "started"}:
-                await connection.rollback()
-                if attempt is None or attempt["state"] != "lost":
-                    return Fate(verdict="over")
-                return Fate(verdict="fenced", reason=attempt["end_reason"])
-            fate = await self._stored(connection, token)
-            if fate is not None and (fate.verdict == "result" or not may_fence):
-                await connection.rollback()
-                return fate
-            await connection.execute(_FENCE_SQL, {"reason": reason, "token": token})
-            await connection.commit()
+        """Lock the attempt, so that its executor writes before us or is refused, then settle it."""
+        async with self._side.use() as connection, connection.transaction():
+            row = await (await connection.execute(_FATE_SQL, (token,))).fetchone()
+            known = _known_fate(row, may_fence=may_fence)
+            if known is not None:
+                return known
+            await connection.execute(_FENCE_SQL, (reason, token))
             return Fate(verdict="fenced", reason=reason)
-
-    @staticmethod
-    async def _stored(connection: psycopg.AsyncConnection[dict[str, Any]], token: int) -> Fate | None:
-        cursor = await connection.execute(
-            "SELECT token, state, failure_class, summary, cost_micros FROM results WHERE token = %s", (token,)
-        )
-        result = await cursor.fetchone()
-        if result is not None:
-            return Fate(verdict="result", result=ended(result))
-        cursor = await connection.execute("SELECT node_id FROM starts WHERE token = %s", (token,))
-        start = await cursor.fetchone()
-        return None if start is None else Fate(verdict="started", node_id=start["node_id"])
 
     async def controls(self) -> ControlsRead:
         """Return what people have set for everything, the circuit breakers, and what was spent."""
@@ -339,3 +312,18 @@ class PostgresSchedulerStore(Committer):
             rows = await cursor.fetchall()
             await connection.rollback()
             return rows
+
+
+def _known_fate(row: Mapping[str, Any] | None, *, may_fence: bool) -> Fate | None:
+    """Return what an attempt's row says of its end; None if it is to be fenced."""
+    if row is None:
+        return Fate(verdict="over")
+    match row["state"]:
+        case "leased":
+            return None
+        case "started":
+            return None if may_fence else Fate(verdict="started", node_id=row["node_id"])
+        case "lost":
+            return Fate(verdict="fenced", reason=row["end_reason"])
+        case _:
+            return Fate(verdict="result", result=ended(row)) if row["is_leased"] else Fate(verdict="over")

@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    DDL,
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -29,6 +32,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.event import listen
 
 from orchestrator.store.hot import TOKEN_BLOCK
 
@@ -273,7 +277,9 @@ attempts = Table(
     Column("cluster_id", Text, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
-    _words("end_reason"),
+    _words("incarnation"),  # of the executor that started it
+    _words("node_id"),  # Ray's id of the node where its processes are; empty = not known
+    _words("end_reason"),  # `reported`: its executor has stored the result
     Column("failure_class", Text),
     _words("summary"),
     _words("detail"),
@@ -299,41 +305,11 @@ leases = Table(
     metadata,
     Column("token", BigInteger, primary_key=True, autoincrement=False),
     _tenant(),
-    # A task has one lease at most: it comes with its attempt and goes when the attempt's end is written.
+    # A task has one lease at most: it comes with its attempt and goes when the scheduler takes the end.
     Column("task_id", BigInteger, nullable=False, unique=True),
     _count("beat"),  # bumped by the executor; the scheduler watches whether it stands still
     Column("cancel_reason", Text),
     postgresql_with={"fillfactor": "70"},
-)
-
-starts = Table(
-    "starts",
-    metadata,
-    Column("token", BigInteger, primary_key=True, autoincrement=False),
-    _tenant(),
-    Column("incarnation", Text, nullable=False),
-    _words("node_id"),  # Ray's id of the node where its processes are; empty = not known
-    _now("at"),
-)
-
-results = Table(
-    "results",
-    metadata,
-    Column("token", BigInteger, primary_key=True, autoincrement=False),
-    _tenant(),
-    Column("state", Text, nullable=False),
-    Column("failure_class", Text),
-    _words("summary"),
-    _words("detail"),
-    Column("exit_code", Integer),
-    Column("report", JSONB),
-    _count("input_tokens"),
-    _count("output_tokens"),
-    _count("cache_read_tokens"),
-    _count("cache_write_tokens"),
-    _count("cost_micros"),
-    _count("requests", Integer),
-    _now("at"),
 )
 
 transcript_chunks = Table(
@@ -359,21 +335,39 @@ journal_entries = Table(
     _now("at"),
 )
 
-events = Table(
-    "events",
+event_batches = Table(
+    "event_batches",
     metadata,
-    # Written by the committer alone, on one connection: seq order is commit order.
-    Column("seq", BigInteger, Identity(), primary_key=True),
+    # What one batch of the committer says of one plan; the view `events` shows the events one by one. A row
+    # for each of them was the dearest part of the protocol (docs/adr/0023).
+    Column("last_seq", BigInteger, primary_key=True, autoincrement=False),  # seq order is commit order
+    Column("first_seq", BigInteger, nullable=False),
     _tenant(),
-    Column("plan_id", BigInteger),
-    Column("task_id", BigInteger),
-    Column("token", BigInteger),
+    Column("plan_id", BigInteger),  # NULL = no plan's
     Column("epoch", BigInteger, nullable=False),
-    Column("type", Text, nullable=False),
-    _object("payload"),
+    # One element for each event, in their order; 0 = of no task, of no attempt.
+    Column("types", ARRAY(Text), nullable=False),
+    Column("task_ids", ARRAY(BigInteger), nullable=False),
+    Column("tokens", ARRAY(BigInteger), nullable=False),
+    Column("payloads", JSON, nullable=False),
     _now("at"),
-    Index("ix_events_plan_id_seq", "plan_id", "seq"),
+    Index("ix_event_batches_plan_id_last_seq", "plan_id", "last_seq"),
 )
+
+#: Shows the events of all batches one by one: `seq`, the columns of its batch, and its element of each list.
+EVENTS_VIEW = "events"
+
+_make_events_view = DDL(  # type: ignore[no-untyped-call]
+    """
+CREATE VIEW events WITH (security_invoker = true) AS
+SELECT b.first_seq + e.n - 1 AS seq, b.tenant_id, b.plan_id, nullif(e.task_id, 0) AS task_id,
+       nullif(e.token, 0) AS token, b.epoch, e.type, e.payload::jsonb AS payload, b.at, b.last_seq
+FROM event_batches AS b, ROWS FROM (
+    unnest(b.types), unnest(b.task_ids), unnest(b.tokens), json_array_elements(b.payloads)
+) WITH ORDINALITY AS e (type, task_id, token, payload, n)
+"""
+)
+listen(event_batches, "after_create", _make_events_view)
 
 idempotency_keys = Table(
     "idempotency_keys",
@@ -446,6 +440,7 @@ scheduler_term = Table(
     _words("incarnation"),
     _now("renewed_at"),
     _count("batch"),  # number of the last committed batch: check, renewal and outcome look-up in one row
+    _count("last_seq"),  # of the last event, in any term
     Column("is_released", Boolean, nullable=False, server_default=text("true")),
     CheckConstraint('"only"', name="one_row"),
 )

@@ -321,7 +321,7 @@ async def test_an_outcome_is_stored_as_it_was_told(
     outcome = await bench.start(Case.of_command(BABBLE, simulate="1ms fail 1", end=wild))
     check_fields(outcome)
     assert await store.save_results([(BASE.token, _storable(outcome))]) == {BASE.token}
-    [row] = Rows(database).all("SELECT * FROM results")
+    [row] = Rows(database).all("SELECT * FROM attempts")
     assert (row["state"], row["failure_class"]) == (outcome.state, outcome.failure_class)
     assert (row["report"] is None) == (outcome.report is None)
     stored = Usage(**{name: row[name] for name in Usage.__dataclass_fields__})

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import AskCancel, MarkStarted, SavePlan
+from orchestrator.core.commands import AskCancel, SavePlan
 from orchestrator.core.machine import SchedulerState
 from orchestrator.core.state import Policy
-from orchestrator.core.words import AttemptState, FailureClass, PlanState, TaskState
+from orchestrator.core.words import AttemptState, PlanState, TaskState
 from orchestrator.errors import DatabaseUnavailable, Fenced, InvariantViolation
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.driver import Driver
@@ -100,7 +100,7 @@ async def test_a_guard_that_misses_leaves_no_trace(
     assert rows.column("SELECT count(*) FROM events") == [0]
     assert await store.last_batch() == 1
     await store.commit(2, batch[:-1])  # and the connection is as good as ever
-    assert rows.attempts() == {7: "succeeded", 8: "leased"}
+    assert rows.attempts() == {7: "lost", 8: "leased"}
     assert rows.column("SELECT token FROM leases") == [8]
 
 
@@ -134,33 +134,43 @@ async def test_the_database_refuses_a_second_live_attempt_of_a_task(
     assert rows.attempts() == {7: "lost", 8: "leased"}
 
 
-async def test_an_attempt_starts_is_to_be_cancelled_and_ends(
-    store: PostgresSchedulerStore, rows: Rows
-) -> None:
+async def test_an_attempt_is_to_be_cancelled_and_ends(store: PostgresSchedulerStore, rows: Rows) -> None:
     plan_id, (task_id,) = rows.plan(1)
     await store.commit(1, [lease(7, plan_id=plan_id, task_id=task_id)])
-    await store.commit(2, [MarkStarted(token=7), AskCancel(token=7, reason="by request")])
-    assert rows.all("SELECT state, started_at IS NULL AS never FROM attempts") == [
-        {"state": "started", "never": False}
-    ]
+    await store.commit(2, [AskCancel(token=7, reason="by request")])
     assert rows.column("SELECT cancel_reason FROM leases") == ["by request"]
-    rows.all(
-        "INSERT INTO results (token, state, failure_class, summary, detail, input_tokens, cost_micros) "
-        "VALUES (7, 'failed', 'agent', 'no', 'at length', 11, 12)"
-    )
-    await store.commit(
-        3, [end(7, AttemptState.FAILED, failure_class=FailureClass.AGENT), MarkStarted(token=7)]
-    )
+    await store.commit(3, [end(7, AttemptState.TIMED_OUT, end_reason="timed out", kept_micros=5)])
     (attempt,) = rows.all("SELECT * FROM attempts")
-    taken = {name: attempt[name] for name in ("state", "failure_class", "summary", "detail", "cost_micros")}
-    assert taken == {
-        "state": "failed",
-        "failure_class": "agent",
-        "summary": "no",
-        "detail": "at length",
-        "cost_micros": 12,
+    told = {name: attempt[name] for name in ("state", "end_reason", "failure_class", "reserved_micros")}
+    assert told == {
+        "state": "timed_out",
+        "end_reason": "timed out",
+        "failure_class": "timeout",
+        "reserved_micros": 5,
     }
+    assert attempt["ended_at"] is not None
     assert rows.column("SELECT count(*) FROM leases") == [0]
+
+
+async def test_events_of_several_plans_in_one_batch_are_numbered_without_a_gap(
+    store: PostgresSchedulerStore, rows: Rows
+) -> None:
+    first, second = (rows.plan(1)[0] for _ in range(2))
+    told = [
+        record(f"e{n}", plan_id=plan_id, text=f'"{n}", {{é}}')
+        for n, plan_id in enumerate((first, second, first, 0))
+    ]
+    await store.commit(1, told)
+    await store.commit(2, [record("last", plan_id=second)])
+    seen = rows.all("SELECT seq, plan_id, type, payload FROM events ORDER BY seq")
+    assert [(row["seq"], row["plan_id"], row["type"]) for row in seen] == [
+        (1, first, "e0"),
+        (2, first, "e2"),
+        (3, second, "e1"),
+        (4, None, "e3"),
+        (5, second, "last"),
+    ]
+    assert seen[2]["payload"] == {"text": '"1", {é}'}
 
 
 async def test_seq_order_is_commit_order_and_each_batch_notifies_once(

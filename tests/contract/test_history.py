@@ -102,8 +102,8 @@ async def test_a_sound_run_passes_at_every_step(run: Run) -> None:
 async def test_rows_that_were_tampered_with_are_caught(run: Run) -> None:
     url = run.urls.service
     await run.end(run.live()[0])
-    run.rows.all("UPDATE results SET state = 'failed'")
-    with pytest.raises(AssertionError, match="results_are_taken_once: attempt 1 is succeeded"):
+    run.rows.all("UPDATE attempts SET state = 'failed'")
+    with pytest.raises(AssertionError, match="attempt 1 is failed, its last event says succeeded"):
         check_history(url)
 
 

@@ -110,7 +110,7 @@ class Office:
 
     def result(self, number: int) -> tuple[str, int]:
         """Return the state of an attempt's result, and the requests that it counts."""
-        (row,) = self.desk.rows.all("SELECT state, requests FROM results WHERE token = %s", number)
+        (row,) = self.desk.rows.all("SELECT state, requests FROM attempts WHERE token = %s", number)
         return row["state"], row["requests"]
 
 

@@ -20,6 +20,7 @@ from orchestrator.settings import Settings
 from orchestrator.store.affinity import PostgresOutcomes
 from orchestrator.store.crypto import NO_KEYS
 from orchestrator.store.urls import DatabaseUrls
+from tests.support.rows import APPEND_EVENT
 
 TIMEOUT_S = 20.0
 
@@ -67,11 +68,10 @@ class History:
         return token
 
     def event(self, kind: str, *, task_id: int | None = None, token: int | None = None) -> None:
-        self._connection.execute(
-            "WITH e AS (INSERT INTO events (type, plan_id, task_id, token, epoch) VALUES (%s, %s, %s, %s, 1) "
-            "RETURNING seq) SELECT pg_notify('orchestrator_events', seq::text) FROM e",
-            (kind, self.plan_id, task_id, token),
-        )
+        event = {"type": kind, "plan": self.plan_id, "task": task_id or 0, "token": token or 0}
+        with self._connection.transaction():
+            self._connection.execute(APPEND_EVENT, event)
+            self._connection.execute("NOTIFY orchestrator_events")
 
     def affinity(self) -> list[dict[str, Any]]:
         return self._connection.execute(

@@ -82,7 +82,8 @@ def batch(ids: dict[str, int]) -> list[list[str | None]]:
 
 
 def _call(rows: list[RowCommand]) -> list[str | None]:
-    return COMMIT.arguments(rows_by_kind(rows), batch=1, epoch=EPOCH, cluster_id="c", channel="events")
+    by_kind = rows_by_kind(rows)
+    return COMMIT.arguments(by_kind, batch=1, epoch=EPOCH, cluster_id="c", channel="events", events=0)
 
 
 @pytest.fixture
@@ -109,14 +110,14 @@ async def test_no_order_of_their_statements_closes_a_circle(
     waited = []
     for stop in range(len(ordered) + 1):
         for arguments in ordered[:stop]:
-            await committer.execute(COMMIT.sql, arguments)
+            await psycopg.AsyncRawCursor(committer).execute(COMMIT.sql, arguments)
         async with taking_a_revision(side) as taking:
             waited.append(await waits(database, side, taking))
             if not waited[-1]:
                 await side.rollback()
             async with asyncio.timeout(30):
                 for arguments in ordered[stop:]:
-                    await committer.execute(COMMIT.sql, arguments)
+                    await psycopg.AsyncRawCursor(committer).execute(COMMIT.sql, arguments)
                 await committer.rollback()
                 assert await taking
     assert waited == [False, *[True] * len(ordered)]
@@ -133,7 +134,7 @@ async def test_what_is_written_before_the_term_is_locked_holds_up_no_lease(
         assert await waits(database, side, taking)
         async with asyncio.timeout(30):
             for arguments in batch(plan)[2:5]:
-                await committer.execute(COMMIT.sql, arguments)
+                await psycopg.AsyncRawCursor(committer).execute(COMMIT.sql, arguments)
         await committer.rollback()
         assert await taking
 

@@ -64,8 +64,7 @@ async def stage(database: DatabaseUrls) -> AsyncIterator[Stage]:
 async def test_a_start_that_is_being_stored_is_waited_for(stage: Stage, database: DatabaseUrls) -> None:
     await stage.leased()
     with psycopg.connect(database.service) as starting:
-        starting.execute("SELECT 1 FROM attempts WHERE token = 7 FOR SHARE")
-        starting.execute("INSERT INTO starts (token, incarnation) VALUES (7, 'i1')")
+        starting.execute("UPDATE attempts SET state = 'started', incarnation = 'i1' WHERE token = 7")
         fate = asyncio.create_task(stage.fate())
         await somebody_waits_for_a_lock(stage.rows)
         starting.commit()

@@ -15,12 +15,12 @@ import pytest
 from orchestrator.core.commands import (
     AskCancel,
     LeaseAttempt,
-    MarkStarted,
     ReleaseTask,
     RowCommand,
     SaveDependency,
     SavePlan,
     SaveTask,
+    TakeResult,
 )
 from orchestrator.core.events import AttemptEnded, AttemptStarted, LiveAttempt
 from orchestrator.core.task import Task
@@ -108,7 +108,7 @@ async def test_a_guard_that_misses_leaves_no_trace(
     assert set(await scheduler.beats()) == {7, 9}
     assert await scheduler.last_batch() == 1
     await scheduler.commit(2, batch)
-    assert stores.attempts()[7] == ("succeeded", "reported")
+    assert stores.attempts()[7] == ("lost", "executor lost")
     assert set(await scheduler.beats()) == {9}
     assert await scheduler.last_batch() == 2
 
@@ -134,7 +134,7 @@ async def test_what_a_person_lets_through_stays_so(stores: Stores, scheduler: Sc
 async def test_what_ends_makes_room_in_its_own_batch(stores: Stores, scheduler: SchedulerStore) -> None:
     plan_id, (task_id,) = await leased(stores, scheduler, 7)
     await scheduler.commit(2, [lease(8, plan_id=plan_id, task_id=task_id, number=2), end(7)])
-    assert stores.attempts() == {7: ("succeeded", "reported"), 8: ("leased", "")}
+    assert stores.attempts() == {7: ("lost", "executor lost"), 8: ("leased", "")}
     assert set(await scheduler.beats()) == {8}
 
 
@@ -146,19 +146,36 @@ async def test_an_attempt_ends_once_but_a_loss_may_be_told_twice(
     with pytest.raises(InvariantViolation):
         await scheduler.commit(3, [end(7)])
     await scheduler.fate(8, may_fence=True, reason="executor lost")
-    with pytest.raises(InvariantViolation):  # what is fenced has not succeeded
-        await scheduler.commit(3, [end(8)])
-    await scheduler.commit(3, [end(8, AttemptState.LOST, has_result=False, end_reason="executor lost")])
+    with pytest.raises(InvariantViolation):  # what is fenced has no result
+        await scheduler.commit(3, [TakeResult(token=8)])
+    await scheduler.commit(3, [end(8)])
     assert stores.attempts()[8] == ("lost", "executor lost")
 
 
-async def test_marks_and_wishes_for_what_has_ended_change_nothing(
-    stores: Stores, scheduler: SchedulerStore
-) -> None:
+async def test_only_a_stored_result_is_taken_and_only_once(stores: Stores, scheduler: SchedulerStore) -> None:
+    await leased(stores, scheduler, 7)
+    x1 = stores.executor()
+    for step in (None, x1.start([7])):
+        if step is not None:
+            await step
+        with pytest.raises(InvariantViolation):
+            await scheduler.commit(2, [TakeResult(token=7)])
+    await x1.save_results([(7, DONE)])
+    assert stores.attempts() == {7: ("succeeded", "reported")}
+    assert set(await scheduler.beats()) == {7}
+    await scheduler.commit(2, [TakeResult(token=7)])
+    assert await scheduler.beats() == {}
+    with pytest.raises(InvariantViolation):
+        await scheduler.commit(3, [TakeResult(token=7)])
+    with pytest.raises(InvariantViolation):  # what was reported is never lost
+        await scheduler.commit(3, [end(7)])
+
+
+async def test_a_wish_for_what_has_ended_changes_nothing(stores: Stores, scheduler: SchedulerStore) -> None:
     await leased(stores, scheduler, 7)
     await scheduler.commit(2, [end(7)])
-    await scheduler.commit(3, [MarkStarted(token=7), AskCancel(token=7, reason="too late")])
-    assert stores.attempts() == {7: ("succeeded", "reported")}
+    await scheduler.commit(3, [AskCancel(token=7, reason="too late")])
+    assert stores.attempts() == {7: ("lost", "executor lost")}
     assert await scheduler.beats() == {}
 
 
@@ -261,12 +278,11 @@ async def test_of_many_that_start_at_once_each_epoch_has_one_holder(stores: Stor
 async def test_only_a_leased_attempt_of_the_executor_starts(
     stores: Stores, scheduler: SchedulerStore
 ) -> None:
-    await leased(stores, scheduler, 1, 2, 3, 4)
+    await leased(stores, scheduler, 1, 2, 3)
     await scheduler.commit(2, [end(2)])
     await scheduler.fate(3, may_fence=False, reason="start timeout")
-    await scheduler.commit(3, [MarkStarted(token=4)])
     assert await stores.executor("x2").start([1]) == []
-    assert [a.token for a in await stores.executor("x1").start([1, 2, 3, 4, 99])] == [1]
+    assert [a.token for a in await stores.executor("x1").start([1, 2, 3, 99])] == [1]
     assert stores.starts() == {1: "i1"}
 
 
@@ -277,9 +293,8 @@ async def test_one_incarnation_may_repeat_its_start_and_another_gets_nothing(
     first = await stores.executor().start([7])
     assert [a.token for a in first] == [7]
     assert await stores.executor(incarnation="i2").start([7]) == []
-    await scheduler.commit(2, [MarkStarted(token=7)])
     assert await stores.executor().start([7, 7]) == first
-    await scheduler.commit(3, [end(7)])
+    await scheduler.commit(2, [end(7)])
     assert await stores.executor().start([7]) == []
     assert stores.starts() == {7: "i1"}
 
@@ -291,10 +306,10 @@ async def test_an_assignment_carries_what_the_last_failed_attempt_said(
     x1 = stores.executor()
     await x1.start([1])
     await x1.save_results([(1, FAILED)])
-    await scheduler.commit(2, [end(1, AttemptState.FAILED, failure_class=FailureClass.GATE)])
+    await scheduler.commit(2, [TakeResult(token=1)])
     await scheduler.commit(3, [lease(2, plan_id=plan_id, task_id=task_id, number=2)])
     await scheduler.fate(2, may_fence=False, reason="start timeout")
-    await scheduler.commit(4, [end(2, AttemptState.LOST, has_result=False)])
+    await scheduler.commit(4, [end(2)])
     await scheduler.commit(5, [lease(3, plan_id=plan_id, task_id=task_id, number=3)])
     (assignment,) = await x1.start([3])
     assert (assignment.token, assignment.number, assignment.task_id) == (3, 3, task_id)
@@ -325,8 +340,7 @@ async def test_a_review_gets_the_work_that_it_judges_and_the_work_after_it_why_i
         (assignment,) = await x1.start([token])
         told.append(" ".join(assignment.feedback.split()))
         await x1.save_results([(token, outcome)])
-        ended = end(token, outcome.state, failure_class=outcome.failure_class)
-        await scheduler.commit(2 * token + 1, [ended])
+        await scheduler.commit(2 * token + 1, [TakeResult(token=token)])
     assert told == ["", "gate failed expected 1", "did it well", "no units", "mended it well"]
 
 
@@ -343,7 +357,7 @@ async def test_a_result_is_stored_once_and_the_first_one_stays(
     assert await x1.save_results([(7, DONE)]) == {7}
     ended = [report for report in await scheduler.reports() if isinstance(report, AttemptEnded)]
     assert [report.state for report in ended] == [AttemptState.FAILED]
-    await scheduler.commit(2, [end(7, AttemptState.FAILED)])
+    await scheduler.commit(2, [TakeResult(token=7)])
     assert await x1.save_results([(7, DONE)]) == {7}  # stored long ago
 
 
@@ -355,11 +369,11 @@ async def test_a_fenced_result_is_refused_and_the_others_are_stored(
     await x1.start([1, 2])
     await scheduler.fate(1, may_fence=True, reason="executor lost")
     assert await x1.save_results([(1, DONE), (2, DONE), (99, DONE)]) == {2}
-    await scheduler.commit(2, [end(1, AttemptState.LOST, has_result=False)])
+    await scheduler.commit(2, [end(1)])
     assert await x1.save_results([(1, DONE)]) == set()
 
 
-async def test_what_is_stored_is_reported_until_the_attempts_show_it(
+async def test_what_is_stored_is_reported_until_it_is_taken(
     stores: Stores, scheduler: SchedulerStore
 ) -> None:
     await leased(stores, scheduler, 7, 8)
@@ -369,13 +383,12 @@ async def test_what_is_stored_is_reported_until_the_attempts_show_it(
     await x1.start([7])
     starts = [AttemptStarted(at_ms=0, token=8), AttemptStarted(at_ms=0, token=7)]
     assert await scheduler.reports() == starts  # in the order in which they came
-    await scheduler.commit(2, [MarkStarted(token=8)])
     await x1.save_results([(8, DONE)])
     expected = AttemptEnded(
         at_ms=0, token=8, state=DONE.state, failure_class=None, summary="did it", cost_micros=42
     )
     assert await scheduler.reports() == [starts[1], expected]
-    await scheduler.commit(3, [end(8)])
+    await scheduler.commit(2, [TakeResult(token=8)])
     assert await scheduler.reports() == [starts[1]]
 
 
@@ -396,7 +409,7 @@ async def test_an_attempt_without_a_start_is_lost_and_can_start_no_more(
     assert await x1.start([7]) == []
     assert await x1.save_results([(7, DONE)]) == set()
     assert set(await scheduler.beats()) == {7}  # the lease goes with the attempt's end
-    await scheduler.commit(2, [end(7, AttemptState.LOST, has_result=False)])
+    await scheduler.commit(2, [end(7)])
     assert await scheduler.beats() == {}
 
 
@@ -406,7 +419,7 @@ async def test_what_started_stays_until_it_is_proven_gone(stores: Stores, schedu
     await x1.start([7])
     started = Fate(verdict="started", node_id="node of x1")
     assert await scheduler.fate(7, may_fence=False, reason="why") == started
-    assert stores.attempts() == {7: ("leased", "")}
+    assert stores.attempts() == {7: ("started", "")}
     assert await scheduler.fate(7, may_fence=True, reason="why") == Fate(verdict="fenced", reason="why")
     assert stores.attempts() == {7: ("lost", "why")}
     ((fenced,),) = [part.attempts for part in await loaded(scheduler, plan_id)]
@@ -426,12 +439,14 @@ async def test_a_stored_result_wins_even_over_a_proven_death(
         assert fate.verdict == "result"
         assert fate.result is not None
         assert (fate.result.state, fate.result.failure_class) == (FAILED.state, FAILED.failure_class)
-    assert stores.attempts() == {7: ("leased", "")}
+    assert stores.attempts() == {7: ("failed", "reported")}
 
 
 async def test_what_has_ended_or_never_was_is_over(stores: Stores, scheduler: SchedulerStore) -> None:
     await leased(stores, scheduler, 7)
-    await scheduler.commit(2, [end(7)])
+    await stores.executor().start([7])
+    await stores.executor().save_results([(7, DONE)])
+    await scheduler.commit(2, [TakeResult(token=7)])
     for token in (7, 99):
         assert await scheduler.fate(token, may_fence=True, reason="why") == Fate(verdict="over")
 
@@ -470,7 +485,8 @@ async def test_what_is_committed_is_what_is_loaded(stores: Stores, scheduler: Sc
     ]
     wish = AskCancel(token=8, reason="by request")
     pause = SavePlan(plan_id=plan_id, state=PlanState.PAUSED, until_task=second, budget_micros=0)
-    await scheduler.commit(1, [write, *leases, MarkStarted(token=7), wish, pause])
+    await scheduler.commit(1, [write, *leases, wish, pause])
+    await stores.executor().start([7])
     (part,) = await loaded(scheduler, plan_id)
     assert (part.plan.state, part.plan.until_task) == (PlanState.PAUSED, second)
     assert sorted(part.edges) == [(second, first), (third, first), (third, second)]
@@ -521,7 +537,7 @@ async def test_what_is_fenced_is_loaded_until_a_batch_has_ended_it(
     (live,) = part.attempts
     assert (live.task_id, live.state, live.cancel_reason) == (task_id, "lost", "by request")
     assert live.end_reason == "executor lost"
-    await scheduler.commit(3, [end(7, AttemptState.LOST, has_result=False, end_reason="executor lost")])
+    await scheduler.commit(3, [end(7)])
     (part,) = await loaded(scheduler, plan_id)
     assert part.attempts == ()
     assert await scheduler.unfinished_plans() == []
@@ -532,7 +548,10 @@ async def test_what_attempts_cost_is_spent(stores: Stores, scheduler: SchedulerS
     x1 = stores.executor()
     await x1.start([7])
     await x1.save_results([(7, DONE)])
-    await scheduler.commit(2, [end(7)])
+    (part,) = await loaded(scheduler, plan_id)
+    assert part.plan.spent_micros == 0, "the scheduler counts it when it takes the result"
+    assert [live.state for live in part.attempts] == ["started"]
+    await scheduler.commit(2, [TakeResult(token=7)])
     (part,) = await loaded(scheduler, plan_id)
     assert (part.plan.spent_micros, part.attempts) == (42, ())
 
@@ -552,7 +571,7 @@ async def test_what_is_reserved_comes_back_and_what_nobody_knows_was_spent_count
     (assignment,) = await stores.executor().start([7])
     assert assignment.limits.cost_micros_max == 50
     await scheduler.fate(7, may_fence=True, reason="executor lost")
-    await scheduler.commit(2, [end(7, AttemptState.LOST, has_result=False, kept_micros=50)])
+    await scheduler.commit(2, [end(7, kept_micros=50)])
 
     (part,) = await loaded(scheduler, plan_id)
     assert (part.plan.spent_micros, part.plan.budget_micros, part.plan.fruitless_micros) == (50, 99, 5)

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from orchestrator.core.commands import AskCancel, MarkStarted, RowCommand, SavePlan
-from orchestrator.core.words import LIVE, AttemptState, PlanState
+from orchestrator.core.commands import AskCancel, RowCommand, SavePlan, TakeResult
+from orchestrator.core.words import AttemptState, PlanState
 from orchestrator.errors import Fenced, InvariantViolation
 from orchestrator.ports import Outcome
 from orchestrator.store.urls import DatabaseUrls
@@ -24,7 +24,7 @@ SEEDS = range(3)
 STEPS = 120
 TOKENS = range(1, 8)
 REFUSED = "refused"
-STATES = sorted(set(AttemptState) - LIVE)
+STATES = [AttemptState.LOST, AttemptState.TIMED_OUT]
 
 #: One thing that somebody asks of the stores.
 Step = Callable[["Side"], Awaitable[object]]
@@ -74,8 +74,8 @@ def _rows(dice: random.Random, side: Side, versions: list[int]) -> list[RowComma
         [
             save(task_id, expected=version, version=version + 1, losses=dice.randint(0, 2)),
             made,
-            end(dice.choice(TOKENS), state, end_reason="reported", has_result=state != AttemptState.LOST),
-            MarkStarted(token=dice.choice(TOKENS)),
+            end(dice.choice(TOKENS), state, end_reason="told"),
+            TakeResult(token=dice.choice(TOKENS)),
             AskCancel(token=dice.choice(TOKENS), reason="by request"),
             SavePlan(
                 plan_id=plan_id,

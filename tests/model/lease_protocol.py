@@ -132,7 +132,7 @@ class LeaseProtocol:
         tables = self.tables[world.tables]
         if len(world.running()) > 1:
             raise Violation(f"sessions {world.running()} of one task run at once")
-        if not set(world.running()) <= set(tables.starts):
+        if not all(tables.attempts[token].incarnation for token in world.running()):
             raise Violation("a session runs whose start is not stored")
         for scheduler in world.schedulers:
             is_in_office = tables.term is not None and tables.term.epoch == scheduler.epoch
@@ -218,8 +218,12 @@ class LeaseProtocol:
             yield _joined(name)
 
     def _batch(self, commands: list[Command]) -> int:
-        wanted = tuple(c for c in commands if not isinstance(c, RecordEvent))
-        return self.batches.put(wanted) if wanted else -1
+        """Keep a batch; of its events only what makes it one that is written, as a lost term refuses it."""
+        events = [c for c in commands if isinstance(c, RecordEvent)]
+        wanted = [c for c in commands if not isinstance(c, RecordEvent)]
+        if not any(isinstance(c, RowCommand) for c in wanted):
+            wanted += events[:1]
+        return self.batches.put(tuple(wanted)) if wanted else -1
 
     def _decide(self, world: World, scheduler: Scheduler) -> Steps:
         for name, event in self._events(world, scheduler):
@@ -258,10 +262,11 @@ class LeaseProtocol:
             yield "hear-verdict", told
             if isinstance(told, e.AttemptUnproven):
                 yield "lose-patience", replace(told, at_ms=LATE_MS)
-        for token in tables.starts:
-            yield f"hear-start {token}", e.AttemptStarted(at_ms=NOW_MS, token=token)
-        for token in tables.results:
-            yield f"hear-result {token}", replace(tables._ended(token), at_ms=NOW_MS)
+        for token, row in tables.attempts.items():
+            if row.incarnation:
+                yield f"hear-start {token}", e.AttemptStarted(at_ms=NOW_MS, token=token)
+            if row.has_result:
+                yield f"hear-result {token}", replace(tables.result_of(token), at_ms=NOW_MS)
         yield "tick", e.Tick(at_ms=NOW_MS)
         yield from self._timeouts(world, scheduler, core)
         alive = {executor.name for executor in world.executors}
@@ -425,7 +430,10 @@ class LeaseProtocol:
         )
 
     def _is_live(self, world: World, token: int) -> bool:
-        return self.tables[world.tables].attempts[token].state in LIVE
+        """Tell whether the attempt may still start, run or be taken for ended."""
+        tables = self.tables[world.tables]
+        row = tables.attempts[token]
+        return row.state in LIVE or (row.has_result and token in tables.leases)
 
     def _reduced_scheduler(self, world: World, scheduler: Scheduler) -> Scheduler | None:
         """Of one without the term, what it knows and looks into; None if nothing can come of that."""
@@ -485,8 +493,9 @@ class LeaseProtocol:
 
     def _is_at_work(self, world: World, executor: Executor) -> bool:
         """Tell whether it has something in hand, or may be told to start something that is leased to it."""
-        rows = self.tables[world.tables].attempts.values()
-        return bool(executor.sessions) or any(r.executor == executor.name and r.state in LIVE for r in rows)
+        rows = self.tables[world.tables].attempts.items()
+        of_executor = [token for token, row in rows if row.executor == executor.name]
+        return bool(executor.sessions) or any(self._is_live(world, token) for token in of_executor)
 
     def _crashed(self, world: World, executor: Executor) -> World:
         """The world without an executor; what ran there runs on. Another is left, as good as a new one."""

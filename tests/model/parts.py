@@ -33,13 +33,12 @@ def check_tables(tables: MemoryTables) -> None:
     if len(live) > 1:
         raise Violation(f"attempts {[row.token for row in live]} of one task are live at once")
     for token, row in tables.attempts.items():
-        if row.state is AttemptState.LOST and token in tables.results:
-            raise Violation(f"attempt {token} is lost, and its result is stored")
         if row.state not in LIVE and not row.end_reason:
             raise Violation(f"attempt {token} ended for no reason")
-    if not set(tables.results) <= set(tables.starts) <= set(tables.attempts):
-        raise Violation("a result without a start, or a start without an attempt")
-    successes = [row for row in tables.attempts.values() if row.state is AttemptState.SUCCEEDED]
+        if row.has_result and not row.incarnation:
+            raise Violation(f"attempt {token} has a result and never started")
+    succeeded = [row for row in tables.attempts.values() if row.state is AttemptState.SUCCEEDED]
+    successes = [row for row in succeeded if row.token not in tables.leases]  # those that are taken
     if (tables.tasks[TASK].state is TaskState.DONE) != bool(successes) or len(successes) > 1:
         raise Violation(f"the task is {tables.tasks[TASK].state}, {len(successes)} attempts succeeded")
 

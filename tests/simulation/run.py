@@ -182,8 +182,8 @@ def history_of(tables: MemoryTables, world: World, people: People) -> rows.Histo
             )
             for r in tables.events
         ),
-        starts=frozenset(tables.starts),
-        results={token: row.outcome.state for token, row in tables.results.items()},
+        starts=frozenset(token for token, row in tables.attempts.items() if row.incarnation),
+        results={token: row.state for token, row in tables.attempts.items() if row.has_result},
         leases=frozenset(tables.leases),
         effects=tuple(world.trees.effects),
         acknowledged=tuple(people.acknowledged),

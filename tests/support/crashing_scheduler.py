@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from actors.options import ActorConfig
 from actors.scheduler import Scheduler
-from orchestrator.core.commands import EndAttempt, LeaseAttempt, RowCommand
+from orchestrator.core.commands import LeaseAttempt, RowCommand, TakeResult
 from orchestrator.ports import PlanSlice
 from tests.support.rebuilding import Picture, picture
 
@@ -85,7 +85,7 @@ class CrashingScheduler(Scheduler):
 
         async def commit_passing(batch: int, rows: Sequence[RowCommand]) -> None:
             leased = [row.token for row in rows if isinstance(row, LeaseAttempt)]
-            ended = [row.token for row in rows if isinstance(row, EndAttempt) and row.has_result]
+            ended = [row.token for row in rows if isinstance(row, TakeResult)]
             self._pass(BEFORE_COMMIT, leased)
             self._pass(BEFORE_COMPLETION, ended)
             await commit(batch, rows)

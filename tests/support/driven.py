@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import Command
+from orchestrator.core.commands import Command, RecordEvent, RowCommand
 from orchestrator.core.limits import Limits
 from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.state import Policy
+from orchestrator.core.words import AttemptState
 from orchestrator.errors import Fenced
+from orchestrator.ports import Outcome
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.driver import Driver
 from tests.support.core import PLAN, spec
 from tests.support.memory import MemoryExecutors, Signal, WatchedStore
+from tests.support.memory_tables import MemoryTables
 
 LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=16, agent_default_max=16), has_credentials=True)
 
@@ -109,3 +112,15 @@ async def running(stage: Stage) -> AsyncIterator[asyncio.Task[None]]:
         run.cancel()
         with suppress(asyncio.CancelledError, Fenced):
             await run
+
+
+def has_event(rows: Iterable[RowCommand], kind: str, token: int) -> bool:
+    """Tell whether rows hold an event of an attempt."""
+    return any(isinstance(row, RecordEvent) and (row.type, row.token) == (kind, token) for row in rows)
+
+
+def worked(tables: MemoryTables, token: int) -> e.AttemptEnded:
+    """Store start and result of an attempt; return the report of its executor."""
+    tables.start([token], executor=tables.attempts[token].executor, incarnation="i1")
+    tables.save_results([(token, Outcome(state=AttemptState.SUCCEEDED))])
+    return tables.result_of(token)

@@ -49,6 +49,10 @@ SELECT token, plan_id, task_id, kind, number, epoch, state, end_reason, coalesce
 FROM attempts ORDER BY token
 """
 
+_STARTS_SQL = "SELECT token FROM attempts WHERE started_at IS NOT NULL AND incarnation <> ''"
+
+_RESULTS_SQL = "SELECT token, state FROM attempts WHERE end_reason = 'reported'"
+
 _EVENTS_SQL = """
 SELECT seq, coalesce(plan_id, 0), coalesce(task_id, 0), coalesce(token, 0), epoch, type,
        coalesce(payload ->> 'state', '')
@@ -133,8 +137,8 @@ def read_history(
             edges=tuple(map(EdgeRow._make, rows(_EDGES_SQL))),
             attempts={row.token: row for row in map(AttemptRow._make, rows(_ATTEMPTS_SQL))},
             events=tuple(map(EventRow._make, rows(_EVENTS_SQL))),
-            starts=frozenset(row[0] for row in rows("SELECT token FROM starts")),
-            results={row[0]: row[1] for row in rows("SELECT token, state FROM results")},
+            starts=frozenset(row[0] for row in rows(_STARTS_SQL)),
+            results={row[0]: row[1] for row in rows(_RESULTS_SQL)},
             leases=frozenset(row[0] for row in rows("SELECT token FROM leases")),
             effects=effects.read() if effects else (),
             acknowledged=tuple(acknowledged),

@@ -24,9 +24,6 @@ from orchestrator.core.words import (
 )
 from tests.support.history_rows import AttemptRow, EventRow, History, TaskRow
 
-#: End of an attempt whose executor stored a result; any other was ended without it.
-_REPORTED = "reported"
-
 _GOES_ON = {TaskState.READY, TaskState.RUNNING, TaskState.VERIFYING, TaskState.MERGING}
 _HOLDS = {reason.value for reason in HoldReason}
 
@@ -125,19 +122,9 @@ def recorded_runs_had_their_side_effect(h: History) -> Iterator[str]:
                 yield f"attempt {attempt.token} {attempt.state} and has no entry {edge!r}"
 
 
-def results_are_taken_once(h: History) -> Iterator[str]:
-    """A stored result is the end of its attempt, and no attempt ends as reported without one."""
-    for token, state in h.results.items():
-        attempt = h.attempts.get(token)
-        if attempt is None:
-            yield f"the result {token} belongs to no attempt"
-        elif token not in h.starts:
-            yield f"the result {token} belongs to an attempt that never started"
-        elif attempt.state not in LIVE and attempt.state != state:
-            yield f"attempt {token} is {attempt.state}, its stored result says {state}"
-    for attempt in h.attempts.values():
-        if attempt.end_reason == _REPORTED and attempt.token not in h.results:
-            yield f"attempt {attempt.token} is {attempt.state} and has no stored result"
+def results_are_of_started_attempts(h: History) -> Iterator[str]:
+    for token in sorted(h.results.keys() - h.starts):
+        yield f"the result {token} belongs to an attempt that never started"
 
 
 def done_tasks_have_an_accepted_result(h: History) -> Iterator[str]:
@@ -153,7 +140,7 @@ def done_tasks_have_an_accepted_result(h: History) -> Iterator[str]:
 
 
 def every_unfinished_task_has_a_reason(h: History) -> Iterator[str]:
-    live = {a.task_id: a for a in h.attempts.values() if a.state in LIVE}
+    live = {a.task_id: a for a in h.attempts.values() if a.state in LIVE or _is_untaken(h, a)}
     open_children = {t.parent_id for t in h.tasks.values() if t.state not in CLOSED}
     for task in h.tasks.values():
         if h.plans[task.plan_id].state == PlanState.SUBMITTED:
@@ -208,7 +195,8 @@ def leases_are_of_live_attempts(h: History) -> Iterator[str]:
     live = {token for token, attempt in h.attempts.items() if attempt.state in LIVE}
     for token in sorted(live - h.leases):
         yield f"attempt {token} is live without a lease"
-    for token in sorted(h.leases - live):
+    untaken = {token for token in h.leases & h.attempts.keys() if _is_untaken(h, h.attempts[token])}
+    for token in sorted(h.leases - live - untaken):
         yield f"token {token} has a lease and is not live"
 
 
@@ -297,15 +285,22 @@ def events_tell_the_life_of_each_attempt(h: History) -> Iterator[str]:
             yield f"attempt {token} has the events {types}"
         elif types[-1] in _ENDINGS and lives[token][-1].state != attempt.state:
             yield f"attempt {token} is {attempt.state}, its last event says {lives[token][-1].state}"
-        elif types[-1] not in _ENDINGS and attempt.state not in LIVE and not _is_fenced(attempt):
+        elif types[-1] not in _ENDINGS and attempt.state not in LIVE and not _is_unheard(h, attempt):
             yield f"attempt {token} is {attempt.state} and no event tells of its end"
         if "attempt.started" in types and token not in h.starts:
             yield f"attempt {token} is told to have started, and no start is stored"
 
 
-def _is_fenced(attempt: AttemptRow) -> bool:
-    """Its row says that it is lost; the scheduler may have died before it wrote more."""
-    return attempt.state == AttemptState.LOST and bool(attempt.end_reason)
+def _is_unheard(h: History, attempt: AttemptRow) -> bool:
+    """Its row says how it ended; the scheduler may have died before it wrote more."""
+    is_fenced = attempt.state == AttemptState.LOST and bool(attempt.end_reason)
+    return is_fenced or _is_untaken(h, attempt)
+
+
+def _is_untaken(h: History, attempt: AttemptRow) -> bool:
+    """Its result is stored, and the scheduler has not taken it yet."""
+    is_open = attempt.token in h.results and attempt.token in h.leases
+    return is_open and all(e.token != attempt.token or e.type not in _ENDINGS for e in h.events)
 
 
 CHECKS: tuple[Callable[[History], Iterator[str]], ...] = (
@@ -314,7 +309,7 @@ CHECKS: tuple[Callable[[History], Iterator[str]], ...] = (
     side_effects_do_not_overlap,
     side_effects_are_recorded_starts,
     recorded_runs_had_their_side_effect,
-    results_are_taken_once,
+    results_are_of_started_attempts,
     done_tasks_have_an_accepted_result,
     every_unfinished_task_has_a_reason,
     plans_fit_their_tasks,

@@ -19,7 +19,6 @@ from orchestrator.core.commands import (
     EndAttempt,
     EndRevision,
     LeaseAttempt,
-    MarkStarted,
     RecordEvent,
     ReleaseTask,
     RowCommand,
@@ -29,6 +28,7 @@ from orchestrator.core.commands import (
     SaveDependency,
     SavePlan,
     SaveTask,
+    TakeResult,
 )
 from orchestrator.core.events import (
     AttemptEnded,
@@ -56,6 +56,9 @@ from orchestrator.ports import Fate, Outcome, PlanSlice, StoredAnswer
 _DAY_MS = 86_400_000
 
 _Row = TypeVar("_Row", bound=RowCommand)
+
+#: End of an attempt whose executor stored a result; any other was ended without it.
+REPORTED = "reported"
 
 #: What the write of a task changes in its row.
 _SAVED = {f.name for f in fields(SaveTask)} & {f.name for f in fields(Task)} - {"task_id"}
@@ -90,6 +93,8 @@ class AttemptRow:
     epoch: int
     leased_at_ms: int
     state: AttemptState = AttemptState.LEASED
+    incarnation: str = ""
+    node_id: str = ""
     end_reason: str = ""
     failure_class: FailureClass | None = None
     summary: str = ""
@@ -99,6 +104,11 @@ class AttemptRow:
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
 
+    @property
+    def has_result(self) -> bool:
+        """Whether its executor has stored a result."""
+        return self.end_reason == REPORTED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseRow:
@@ -106,23 +116,6 @@ class LeaseRow:
 
     beat: int = 0
     cancel_reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartRow:
-    """A stored start."""
-
-    incarnation: str
-    node_id: str
-    at_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultRow:
-    """A stored result."""
-
-    outcome: Outcome
-    at_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +164,6 @@ class MemoryTables:
     decisions: dict[tuple[int, int], DependencyDecision] = field(default_factory=dict)
     attempts: dict[int, AttemptRow] = field(default_factory=dict)
     leases: dict[int, LeaseRow] = field(default_factory=dict)
-    starts: dict[int, StartRow] = field(default_factory=dict)
-    results: dict[int, ResultRow] = field(default_factory=dict)
     breakers: dict[str, BreakerRow] = field(default_factory=dict)
     answers: dict[tuple[str, str], StoredAnswer] = field(default_factory=dict)
     revisions: dict[int, RevisionRow] = field(default_factory=dict)
@@ -294,14 +285,13 @@ class MemoryTables:
         self._save_tasks(_of(rows, SaveTask))
         for release in _of(rows, ReleaseTask):
             self.tasks[release.task_id] = replace(self.tasks[release.task_id], is_released=True)
-        ends = _of(rows, EndAttempt)
-        for end in ends:
+        for taken in _of(rows, TakeResult):
+            self._take_result(taken.token)
+        for end in _of(rows, EndAttempt):
             self._end(end)
             self.leases.pop(end.token, None)
         for lease in _of(rows, LeaseAttempt):
             self._lease(lease, term)
-        for mark in _of(rows, MarkStarted):
-            self._mark_started(mark.token)
         for ask in _of(rows, AskCancel):
             if ask.token in self.leases:
                 self.leases[ask.token] = replace(self.leases[ask.token], cancel_reason=ask.reason)
@@ -360,25 +350,23 @@ class MemoryTables:
         attempt = self.attempts.get(row.token)
         told_of = {AttemptState.LOST, AttemptState.TIMED_OUT}
         is_lost_again = attempt is not None and attempt.state is AttemptState.LOST and row.state in told_of
-        if attempt is None or (attempt.state not in LIVE and not is_lost_again):
+        is_open = row.token in self.leases
+        if attempt is None or not is_open or (attempt.state not in LIVE and not is_lost_again):
             raise InvariantViolation(f"Attempt {row.token} is not live.")
-        result, start = self.results.get(row.token), self.starts.get(row.token)
-        ended = replace(
+        self.attempts[row.token] = replace(
             attempt,
             state=row.state,
             end_reason=row.end_reason,
             failure_class=row.failure_class,
             reserved_micros=row.kept_micros,
-            ended_at_ms=result.at_ms if result else self.clock_ms(),
+            ended_at_ms=self.clock_ms(),
         )
-        if attempt.started_at_ms is None and start is not None:
-            ended = replace(ended, started_at_ms=start.at_ms)
-        if result is not None:
-            said = result.outcome
-            ended = replace(
-                ended, summary=said.summary, detail=said.detail, cost_micros=said.usage.cost_micros
-            )
-        self.attempts[row.token] = ended
+
+    def _take_result(self, token: int) -> None:
+        attempt = self.attempts.get(token)
+        if attempt is None or not attempt.has_result or token not in self.leases:
+            raise InvariantViolation(f"Attempt {token} has no result that is not taken.")
+        del self.leases[token]
 
     def _lease(self, row: LeaseAttempt, term: TermRow) -> None:
         task = self.tasks.get(row.task_id)
@@ -401,31 +389,19 @@ class MemoryTables:
         number = f"{row.kind.value}_number"
         self.tasks[row.task_id] = replace(task, **{number: max(row.number, getattr(task, number))})
 
-    def _mark_started(self, token: int) -> None:
-        attempt = self.attempts.get(token)
-        if attempt is not None and attempt.state is AttemptState.LEASED:
-            start = self.starts.get(token)
-            at_ms = start.at_ms if start is not None else self.clock_ms()
-            self.attempts[token] = replace(attempt, state=AttemptState.STARTED, started_at_ms=at_ms)
-
     def fate(self, token: int, *, may_fence: bool, reason: str) -> Fate:
         """Settle what becomes of an attempt that does not report."""
         attempt = self.attempts.get(token)
-        if attempt is None or attempt.state not in LIVE:
-            if attempt is None or attempt.state is not AttemptState.LOST:
-                return Fate(verdict="over")
+        if attempt is not None and attempt.state is AttemptState.LOST:
             return Fate(verdict="fenced", reason=attempt.end_reason)
-        if token in self.results:
-            return Fate(verdict="result", result=self._ended(token))
-        if token in self.starts and not may_fence:
-            return Fate(verdict="started", node_id=self.starts[token].node_id)
-        start = self.starts.get(token)
+        if attempt is None or token not in self.leases:
+            return Fate(verdict="over")
+        if attempt.has_result:
+            return Fate(verdict="result", result=self.result_of(token))
+        if attempt.state is AttemptState.STARTED and not may_fence:
+            return Fate(verdict="started", node_id=attempt.node_id)
         self.attempts[token] = replace(
-            attempt,
-            state=AttemptState.LOST,
-            end_reason=reason,
-            ended_at_ms=self.clock_ms(),
-            started_at_ms=attempt.started_at_ms if start is None else start.at_ms,
+            attempt, state=AttemptState.LOST, end_reason=reason, ended_at_ms=self.clock_ms()
         )
         return Fate(verdict="fenced", reason=reason)
 
@@ -486,7 +462,7 @@ class MemoryTables:
             agent_type=row.agent_type,
             backend=row.backend,
             executor=row.executor,
-            state=row.state,
+            state=AttemptState.STARTED if row.has_result else row.state,
             cancel_reason=self.leases[row.token].cancel_reason or "",
             started_at_ms=row.started_at_ms or 0,
             reserved_micros=row.reserved_micros,
@@ -505,23 +481,26 @@ class MemoryTables:
         return replace(self.controls, breakers=breakers, spent=spent, spent_today=today)
 
     def reports(self) -> list[AttemptStarted | AttemptEnded]:
-        """Return stored starts and results that live attempts do not show yet."""
-        leased = [a.token for a in self.live_attempts() if a.state is AttemptState.LEASED]
-        live = {a.token for a in self.live_attempts()}
+        """Return the starts and results of attempts with a lease."""
         return [
-            *(AttemptStarted(at_ms=0, token=token) for token in self.starts if token in leased),
-            *(self._ended(token) for token in self.results if token in live),
+            *(AttemptStarted(at_ms=0, token=token) for token in self.started() & self.leases.keys()),
+            *(self.result_of(token) for token in self.leases if self.attempts[token].has_result),
         ]
 
-    def _ended(self, token: int) -> AttemptEnded:
-        outcome = self.results[token].outcome
+    def started(self) -> set[int]:
+        """Return the tokens of the attempts that are at work, as far as the tables know."""
+        return {token for token, row in self.attempts.items() if row.state is AttemptState.STARTED}
+
+    def result_of(self, token: int) -> AttemptEnded:
+        """Return the stored result of an attempt."""
+        row = self.attempts[token]
         return AttemptEnded(
             at_ms=0,
             token=token,
-            state=outcome.state,
-            failure_class=outcome.failure_class,
-            summary=outcome.summary,
-            cost_micros=outcome.usage.cost_micros,
+            state=row.state,
+            failure_class=row.failure_class,
+            summary=row.summary,
+            cost_micros=row.cost_micros,
         )
 
     def beats(self) -> dict[int, int]:
@@ -538,14 +517,18 @@ class MemoryTables:
             attempt = self.attempts.get(token)
             is_ours = attempt is not None and attempt.executor == executor
             if attempt is not None and is_ours and attempt.state is AttemptState.LEASED:
-                start = StartRow(incarnation=incarnation, node_id=node_id, at_ms=self.clock_ms())
-                self.starts.setdefault(token, start)
+                self.attempts[token] = replace(
+                    attempt,
+                    state=AttemptState.STARTED,
+                    started_at_ms=self.clock_ms(),
+                    incarnation=incarnation,
+                    node_id=node_id,
+                )
+        found = (self.attempts.get(token) for token in dict.fromkeys(tokens))
         return [
-            self.attempts[token]
-            for token in dict.fromkeys(tokens)
-            if token in self.starts
-            and self.starts[token].incarnation == incarnation
-            and self.attempts[token].state in LIVE
+            row
+            for row in found
+            if row is not None and row.state is AttemptState.STARTED and row.incarnation == incarnation
         ]
 
     def feedback(self, attempt: AttemptRow) -> str:
@@ -566,12 +549,23 @@ class MemoryTables:
         return "" if last is None else f"{last.summary}\n{last.detail}"
 
     def save_results(self, results: Sequence[tuple[int, Outcome]]) -> set[int]:
-        """Store the results of live attempts, the first of each; return the tokens that have one stored."""
+        """Store the results of started attempts, the first of each; return the tokens that have one."""
         for token, outcome in results:
             attempt = self.attempts.get(token)
-            if attempt is not None and attempt.state in LIVE:
-                self.results.setdefault(token, ResultRow(outcome=outcome, at_ms=self.clock_ms()))
-        return {token for token, _ in results if token in self.results}
+            if attempt is not None and attempt.state is AttemptState.STARTED:
+                self.attempts[token] = replace(
+                    attempt,
+                    state=outcome.state,
+                    end_reason=REPORTED,
+                    failure_class=outcome.failure_class,
+                    summary=outcome.summary,
+                    detail=outcome.detail,
+                    cost_micros=outcome.usage.cost_micros,
+                    reserved_micros=0,
+                    ended_at_ms=self.clock_ms(),
+                )
+        found = {token: self.attempts.get(token) for token, _ in results}
+        return {token for token, row in found.items() if row is not None and row.has_result}
 
     def renew(self, tokens: Sequence[int]) -> Mapping[int, str | None]:
         """Bump the beats; return the tokens that still have a lease, with the reason of a wish to cancel."""

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Json
 
 from orchestrator.core.commands import EndAttempt, LeaseAttempt, RecordEvent, SaveTask
-from orchestrator.core.words import AttemptKind, AttemptState, TaskState
+from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, TaskState
 from orchestrator.store.scheduler import PostgresSchedulerStore
 from orchestrator.store.urls import DatabaseUrls
 
@@ -130,10 +130,21 @@ def lease(token: int, *, plan_id: int, task_id: int, number: int = 1, executor: 
     )
 
 
-def end(token: int, state: AttemptState = AttemptState.SUCCEEDED, **changes: Any) -> EndAttempt:
-    """Return the end of an attempt with a stored result."""
-    base = EndAttempt(token=token, state=state, end_reason="reported", failure_class=None, has_result=True)
+def end(token: int, state: AttemptState = AttemptState.LOST, **changes: Any) -> EndAttempt:
+    """Return the end of an attempt that stored no result."""
+    failure = FailureClass.TIMEOUT if state is AttemptState.TIMED_OUT else FailureClass.INFRASTRUCTURE
+    base = EndAttempt(token=token, state=state, end_reason="executor lost", failure_class=failure)
     return replace(base, **changes)
+
+
+#: Appends an event, in a batch of its own.
+APPEND_EVENT = """
+INSERT INTO event_batches (last_seq, first_seq, plan_id, epoch, types, task_ids, tokens, payloads)
+SELECT seq, seq, %(plan)s::bigint, 1, ARRAY[%(type)s], ARRAY[%(task)s::bigint], ARRAY[%(token)s::bigint],
+       '[{}]'
+FROM (SELECT coalesce(max(last_seq), 0) + 1 AS seq FROM event_batches) AS next
+RETURNING last_seq
+"""
 
 
 def record(kind: str, *, plan_id: int, **payload: object) -> RecordEvent:

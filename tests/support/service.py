@@ -17,6 +17,7 @@ from orchestrator.runtime.service import Service
 from orchestrator.settings import load_settings
 from orchestrator.store.engine import make_engine
 from orchestrator.store.urls import DatabaseUrls
+from tests.support.rows import APPEND_EVENT
 
 PLAN = """\
 # Ship it
@@ -96,9 +97,9 @@ async def open_service(
 
 def commit_events(urls: DatabaseUrls, *types: str, plan_id: int | None = None) -> list[int]:
     """Append events and notify, as the committer does; return their seqs."""
-    insert = "INSERT INTO events (plan_id, epoch, type, payload) VALUES (%s, 1, %s, '{}') RETURNING seq"
+    events = [{"type": name, "plan": plan_id, "task": 0, "token": 0} for name in types]
     with psycopg.connect(urls.service) as connection:
-        seqs = [connection.execute(insert, (plan_id, name)).fetchone()[0] for name in types]
+        seqs = [connection.execute(APPEND_EVENT, event).fetchone()[0] for event in events]
         connection.execute("SELECT pg_notify('orchestrator_events', %s)", (str(seqs[-1]),))
     return seqs
 

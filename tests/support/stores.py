@@ -127,7 +127,8 @@ class PostgresStores(Stores):
         return self._rows.column("SELECT version FROM task_states ORDER BY task_id")
 
     def starts(self) -> dict[int, str]:
-        rows = self._rows.all("SELECT token, incarnation FROM starts ORDER BY token")
+        started = "SELECT token, incarnation FROM attempts WHERE incarnation <> '' ORDER BY token"
+        rows = self._rows.all(started)
         return {row["token"]: row["incarnation"] for row in rows}
 
     def events(self) -> list[tuple[int, str]]:
@@ -200,7 +201,8 @@ class MemoryStores(Stores):
         return [self.tables.tasks[task_id].version for task_id in sorted(self.tables.tasks)]
 
     def starts(self) -> dict[int, str]:
-        return {token: self.tables.starts[token].incarnation for token in sorted(self.tables.starts)}
+        rows = sorted(self.tables.attempts.items())
+        return {token: row.incarnation for token, row in rows if row.incarnation}
 
     def events(self) -> list[tuple[int, str]]:
         return [(row.epoch, row.event.type) for row in self.tables.events]

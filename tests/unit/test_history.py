@@ -172,21 +172,9 @@ BAD: dict[str, tuple[str, Callable[[History], History]]] = {
         "recorded_runs_had_their_side_effect",
         lambda h: with_effects(h, *h.effects[:4]),
     ),
-    "a stored result was not taken": (
-        "results_are_taken_once",
-        lambda h: replace(h, results={**h.results, 11: "succeeded"}),
-    ),
-    "a result is of no attempt": (
-        "results_are_taken_once",
-        lambda h: replace(h, results={**h.results, 99: "succeeded"}),
-    ),
     "a result came without a start": (
-        "results_are_taken_once",
+        "results_are_of_started_attempts",
         lambda h: replace(h, starts=frozenset({11, 12})),
-    ),
-    "an attempt ended without a result": (
-        "results_are_taken_once",
-        lambda h: replace(h, results={12: "succeeded"}),
     ),
     "a task is done after a failure": (
         "done_tasks_have_an_accepted_result",

@@ -182,6 +182,7 @@ class Rig:
     def end(self, node: Node, outcome: Outcome) -> None:
         """An executor stores a result, and says so."""
         token = node.token
+        self.tables.start([token], executor=self.where[token], incarnation="i")
         self.tables.save_results([(token, outcome)])
         self.model.end(
             node, outcome.state, outcome.failure_class, now_ms=self.now_ms, cost=outcome.usage.cost_micros

@@ -208,9 +208,9 @@ class Run:
             state=AttemptState.CANCELLED if is_cancelled else state,
             failure_class=FailureClass.AGENT if state is AttemptState.FAILED and not is_cancelled else None,
         )
+        self.tables.start([token], executor=self.state.attempts[token].executor, incarnation="i")
         self.tables.save_results([(token, outcome)])
-        (report,) = (r for r in self.tables.reports() if r.token == token)
-        self.handle(report)
+        self.handle(self.tables.result_of(token))
 
     def ask(self) -> None:
         """Somebody asks something of a task."""

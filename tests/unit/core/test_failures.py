@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import EndAttempt
+from orchestrator.core.commands import EndAttempt, RecordEvent, TakeResult
 from orchestrator.core.leases import EXECUTOR_LOST, TIMED_OUT
 from orchestrator.core.state import Policy
 from orchestrator.core.words import AttemptKind, AttemptState, BreakerState, FailureClass
@@ -95,12 +95,16 @@ ENDS = {
 
 
 @pytest.mark.parametrize("state", list(ENDS))
-def test_each_end_that_an_executor_reports_is_written_with_its_result(state: AttemptState) -> None:
+def test_of_each_end_that_an_executor_reports_the_result_is_taken(state: AttemptState) -> None:
     world = World()
     world.join("a")
     world.load([spec(1)])
-    ends = [command for command in world.end(1, state) if isinstance(command, EndAttempt)]
-    assert [(end.state, end.end_reason, end.has_result) for end in ends] == [(state, "reported", True)]
+    token = world.task(1).token
+    commands = world.end(1, state)
+    assert [c.token for c in commands if isinstance(c, TakeResult)] == [token]
+    assert not any(isinstance(c, EndAttempt) for c in commands)
+    (told,) = [c for c in commands if isinstance(c, RecordEvent) and c.type == "attempt.ended"]
+    assert told.payload["state"] == state
     assert world.states() == {1: ENDS[state]}
 
 
@@ -119,5 +123,6 @@ def test_an_end_that_nobody_reports_is_written_with_its_reason(
     world.load([spec(1)])
     commands = world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason=reason))
     (end,) = [command for command in commands if isinstance(command, EndAttempt)]
-    assert (end.state, end.end_reason, end.failure_class, end.has_result) == (state, reason, failure, False)
+    assert (end.state, end.end_reason, end.failure_class) == (state, reason, failure)
+    assert not any(isinstance(c, TakeResult) for c in commands)
     assert world.states() == {1: "ready"}

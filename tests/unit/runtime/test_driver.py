@@ -7,13 +7,12 @@ import asyncio
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import LeaseAttempt, MarkStarted
+from orchestrator.core.commands import LeaseAttempt
 from orchestrator.core.leases import START_TIMEOUT
-from orchestrator.core.words import AttemptState
 from orchestrator.errors import Conflict, Fenced, NotFound, Overloaded
 from orchestrator.runtime import commits
 from orchestrator.runtime import driver as driver_module
-from tests.support.driven import Stage, running
+from tests.support.driven import Stage, has_event, running, worked
 
 
 @pytest.fixture(autouse=True)
@@ -168,7 +167,7 @@ async def test_the_time_of_a_commit_that_hung_and_then_came_true_counts_for_no_s
         await stage.executors.signal.until(lambda: len(stage.executors.started()) == 2)
         stage.store.may_commit.clear()
         stage.driver.post(e.AttemptStarted(at_ms=0, token=1))
-        await stage.store.signal.until(lambda: MarkStarted(token=1) in stage.store.sent[-1][1])
+        await stage.store.signal.until(lambda: has_event(stage.store.sent[-1][1], "attempt.started", 1))
         stage.clock.hang(500_000)
         stage.tick()
         stage.store.may_commit.set()
@@ -325,16 +324,7 @@ async def test_finishing_waits_for_what_is_live_and_then_for_what_is_queued() ->
         stage.tick()
         await stage.handled(e.Tick)
         assert not finish.done()
-        stage.driver.post(
-            e.AttemptEnded(
-                at_ms=0,
-                token=token,
-                state=AttemptState.SUCCEEDED,
-                failure_class=None,
-                summary="",
-                cost_micros=0,
-            )
-        )
+        stage.driver.post(worked(stage.store.tables, token))
         await finish
         await run
         assert stage.store.states()[1] == "done"

@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import EndAttempt, MarkStarted
+from orchestrator.core.commands import EndAttempt
 from orchestrator.core.task import TaskRules
 from orchestrator.core.words import AttemptState, HoldReason, Proof, RetryLost
 from orchestrator.errors import Conflict
-from orchestrator.ports import Outcome, Revision
+from orchestrator.ports import Revision
 from orchestrator.runtime import commits
 from tests.support.core import PLAN, spec
-from tests.support.driven import Stage, running
+from tests.support.driven import Stage, has_event, running, worked
 
 
 @pytest.fixture(autouse=True)
@@ -177,7 +177,7 @@ async def test_a_start_that_is_stored_ends_the_start_timeout() -> None:
         token = await stage.running_attempt()
         stage.store.tables.start([token], executor="x1", incarnation="i1")
         stage.tick(20_000)
-        await stage.store.signal.until(lambda: MarkStarted(token=token) in stage.store.written)
+        await stage.store.signal.until(lambda: has_event(stage.store.written, "attempt.started", token))
         assert stage.executors.kills == []
         assert stage.state.attempts[token].state is AttemptState.STARTED
 
@@ -227,7 +227,7 @@ async def test_a_stored_result_wins_over_the_loss_of_its_executor() -> None:
     stage = Stage()
     async with running(stage):
         token = await stage.running_attempt()
-        stage.store.tables.save_results([(token, Outcome(state=AttemptState.SUCCEEDED, summary="made it"))])
+        worked(stage.store.tables, token)
         stage.driver.post(e.ExecutorLost(at_ms=0, executor="x1"))
         await stage.store.signal.until(lambda: stage.store.states().get(1) == "done")
         assert stage.executors.kills == []

@@ -180,7 +180,8 @@ async def test_ends_that_come_close_together_are_stored_at_once(
     await stage.runs(1, 2, 3)
     for token in (1, 2):
         stage.backend.ends[token].set_result(DONE)
-        await asyncio.sleep(0.01)  # the loop turns many times
+        for _ in range(10):
+            await asyncio.sleep(0)  # the loop turns many times
     await stage.stored(1, 2)
     assert stage.store.saved == [[1, 2]]
 

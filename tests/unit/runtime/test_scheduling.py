@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import MarkStarted, SaveAnswer
+from orchestrator.core.commands import SaveAnswer
 from orchestrator.core.limits import Limits
 from orchestrator.core.state import Policy
 from orchestrator.core.words import AttemptState, PlanState, TaskState
@@ -19,6 +19,7 @@ from orchestrator.ports import Outcome
 from orchestrator.runtime import commits
 from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, SchedulingSettings
 from tests.support.core import PLAN, spec
+from tests.support.driven import worked
 from tests.support.memory import MemoryExecutors, Signal, WatchedStore
 from tests.support.rows import lease, save
 
@@ -117,12 +118,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commits, "RECONNECT_S", 0.001)
 
 
-def _ended(token: int) -> e.AttemptEnded:
-    return e.AttemptEnded(
-        at_ms=0, token=token, state=AttemptState.SUCCEEDED, failure_class=None, summary="", cost_micros=0
-    )
-
-
 # --- recovery
 
 
@@ -133,10 +128,10 @@ async def test_recovery_adopts_what_runs_and_sends_again_what_may_never_have_bee
     tables.take_term(seen_epoch=0, cluster_id="c1", incarnation="before")
     leases = [lease(70 + task_id, plan_id=1, task_id=task_id) for task_id in (1, 2)]
     tables.commit(1, 1, [save(task_id, state=TaskState.RUNNING) for task_id in (1, 2)] + leases)
-    tables.commit(1, 2, [MarkStarted(token=71)])
+    tables.start([71], executor="x1", incarnation="i1")
     async with running(stage):
         assert await stage.sent(1) == [72]
-        stage.scheduling.ended([_ended(71), _ended(72)])
+        stage.scheduling.ended([worked(stage.store.tables, 71), worked(stage.store.tables, 72)])
         await stage.store.signal.until(lambda: stage.store.states() == {1: "done", 2: "done"})
         assert stage.store.leased() == []
 
@@ -180,7 +175,7 @@ async def test_after_a_lost_term_memory_is_built_anew_and_the_term_is_not_seized
         await stage.sent(1)
         stage.store.breaks = ["fenced"]
         stage.scheduling.executor_joined(X2)
-        stage.scheduling.ended([_ended(1)])
+        stage.scheduling.ended([worked(stage.store.tables, 1)])
         await stage.store.signal.until(lambda: len(stage.store.terms) == 2)
         assert stage.store.terms == [True, False]  # only a first term may take over at once
         await stage.store.signal.until(lambda: stage.store.readings == [1, 1])
@@ -261,7 +256,7 @@ async def test_draining_leases_nothing_more_waits_and_gives_the_term_back_for_go
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
             await stage.scheduling.request("cancel_task", {"plan_id": 1, "task_id": 3}, "")
-        stage.scheduling.ended([_ended(first), _ended(second)])
+        stage.scheduling.ended([worked(stage.store.tables, first), worked(stage.store.tables, second)])
         await drain
         assert run.done()
         assert stage.store.states() == {1: "done", 2: "done", 3: "ready"}
@@ -383,7 +378,7 @@ async def test_pools_may_end_only_an_executor_on_which_nothing_runs() -> None:
     async with running(stage):
         (token,) = await stage.sent(1)
         assert not await stage.scheduling.retire("x1")
-        stage.scheduling.ended([_ended(token)])
+        stage.scheduling.ended([worked(stage.store.tables, token)])
         assert await stage.scheduling.retire("x1")
         assert "x1" not in stage.known
 

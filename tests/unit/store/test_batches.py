@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from orchestrator.core.commands import AskCancel, MarkStarted, RowCommand
+from orchestrator.core.commands import AskCancel, RowCommand, TakeResult
 from orchestrator.core.words import TaskState
 from orchestrator.store.batches import COMMIT, TABLES, rows_by_kind
+from orchestrator.store.event_batches import EventBatch, events_in
 from tests.support.rows import end, lease, record, save
 
 
 def of(*rows: RowCommand) -> dict[str, list[str]]:
     """Return the columns of every table that a batch writes."""
-    arguments = COMMIT.arguments(rows_by_kind(rows), batch=9, epoch=3, cluster_id="c1", channel="events")
-    assert arguments[:4] == ["9", "3", "c1", "events"]
-    columns = iter(arguments[4:])
+    by_kind = rows_by_kind(rows)
+    arguments = COMMIT.arguments(by_kind, batch=9, epoch=3, cluster_id="c1", channel="events", events=1)
+    assert arguments[:5] == ["9", "3", "c1", "events", "1"]
+    columns = iter(arguments[5:])
     found = {table.what: [next(columns) for _ in table.types] for table in TABLES}
     assert next(columns, None) is None
     return {what: [c for c in given if c is not None] for what, given in found.items() if any(given)}
@@ -23,31 +25,44 @@ def test_each_table_gets_its_rows_as_columns_in_the_order_of_the_transaction() -
         record("attempt.leased", plan_id=1),
         AskCancel(token=9, reason="stop"),
         lease(8, plan_id=1, task_id=5, number=2),
-        MarkStarted(token=6),
+        TakeResult(token=6),
         end(7),
         save(5),
         lease(10, plan_id=1, task_id=6),
     ]
     found = of(*rows)
-    wanted = ["task_states", "attempts ended", "attempts leased", "attempts started", "leases", "events"]
+    wanted = [
+        "task_states",
+        "attempts with a result",
+        "attempts ended",
+        "attempts leased",
+        "leases",
+        "events",
+    ]
     assert list(found) == wanted
     assert found["attempts leased"][0] == "{8,10}"
 
 
 def test_the_function_and_its_call_have_an_argument_for_each_column() -> None:
-    count = 4 + sum(len(table.types) for table in TABLES)
+    count = 5 + sum(len(table.types) for table in TABLES)
     assert f"${count}" in COMMIT.function
     assert f"${count + 1}" not in COMMIT.function
-    assert COMMIT.sql.count(b"%s") == count
+    assert COMMIT.sql.count(b"$") == count
 
 
 def test_nothing_to_write_is_no_column() -> None:
     assert of() == {}
 
 
-def test_the_start_of_an_attempt_that_ends_in_the_same_batch_is_left_to_its_end() -> None:
-    assert list(of(MarkStarted(token=7), end(7))) == ["attempts ended"]
-    assert of(MarkStarted(token=6), MarkStarted(token=7), end(7))["attempts started"] == ["{6}"]
+def test_events_are_a_row_for_each_plan_with_their_places_in_the_batch() -> None:
+    told = [
+        record(kind, plan_id=plan_id, n=n) for n, (kind, plan_id) in enumerate([("a", 1), ("b", 2), ("c", 1)])
+    ]
+    first, last, _, plans, types, *_, payloads = of(*told)["events"]
+    assert (first, last, plans) == ("{1,3}", "{2,3}", "{1,2}")
+    assert types == '{"{a,c}","{b}"}'
+    assert payloads == r'{"[{\"n\":0},{\"n\":2}]","[{\"n\":1}]"}'
+    assert events_in(rows_by_kind(told)[EventBatch]) == 3
 
 
 def test_several_writes_of_a_task_are_one_with_the_first_guard_and_the_last_values() -> None:
