@@ -42,6 +42,7 @@ async def test_real_plans(service: Service, database: DatabaseUrls, number: str,
     check(await packs_of(service, database, text, name=number, count=COUNT), saved=saved)
 
 
+@pytest.mark.timeout(900)
 async def test_the_size_of_the_plan_does_not_matter(service: Service, database: DatabaseUrls) -> None:
     small, large = [
         await packs_of(service, database, plan_text(tasks), name=str(tasks), count=MANY)
