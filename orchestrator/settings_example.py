@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from pydantic import BaseModel, SecretStr
@@ -39,8 +40,13 @@ def _example(section: BaseModel, *, name: str) -> str:
 def _toml_lines(key: str, value: object) -> list[str]:
     """Return `key = value` in TOML; a table of sections takes one line for each."""
     if isinstance(value, Mapping) and value and all(isinstance(item, BaseModel) for item in value.values()):
-        return [f"{key}.{name} = {_toml(item)}" for name, item in value.items()]
+        return [f"{key}.{_key(name)} = {_toml(item)}" for name, item in value.items()]
     return [f"{key} = {_toml(value)}"]
+
+
+def _key(name: str) -> str:
+    """Return a key in TOML: in quotes if a dot or the like is in it."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
 def _toml(value: object) -> str:
@@ -50,5 +56,5 @@ def _toml(value: object) -> str:
     if isinstance(value, BaseModel):
         return _toml(value.model_dump())
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     return json.dumps(value)
