@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cluster.file_sync import FileSync
-from orchestrator.stack import TOKEN_FILE, Stack, process_start_time, write_stack
 from orchestrator.sync.registry import SYNC_LOG, read_state, write_plans
+from tests.support.own_stack import write_own_stack
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -21,17 +21,7 @@ NOWHERE = "http://127.0.0.1:1"
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A home in which a stack runs whose server nobody reaches."""
-    pid = os.getpid()
-    stack = Stack(
-        pid=pid,
-        start_time=process_start_time(pid) or 0,
-        version="",
-        mode="up",
-        url=NOWHERE,
-        state="ready",
-    )
-    write_stack(tmp_path, stack)
-    (tmp_path / TOKEN_FILE).write_text("token")
+    write_own_stack(tmp_path, url=NOWHERE, token="token")
     (tmp_path / SYNC_LOG).parent.mkdir()
     (tmp_path / "plan.md").write_text("- [ ] One\n")
     return tmp_path

@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from orchestrator.client import Client
-from orchestrator.stack import TOKEN_FILE, Stack, process_start_time, write_stack
+from orchestrator.stack import TOKEN_FILE
 from tests.support.command_line import CommandLine, read_until
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, Request, call, write_files
 from tests.support.own_server import own_server
+from tests.support.own_stack import write_own_stack
 from tests.support.service_process import AGENT_TYPE, TOKEN, service_process
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(900)]
@@ -54,14 +55,7 @@ def cli(api: MessagesApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         patch.setenv("ANTHROPIC_BASE_URL", api.base_url)
         with service_process(server) as service:
             home = folder / "home"
-            home.mkdir()
-            (home / TOKEN_FILE).write_text(TOKEN)
-            pid = os.getpid()
-            started = process_start_time(pid) or 0
-            write_stack(
-                home,
-                Stack(pid=pid, start_time=started, version="", mode="up", url=service.url, state="ready"),
-            )
+            write_own_stack(home, url=service.url, token=TOKEN)
             port = urlsplit(service.url).port or 0
             yield CommandLine(home=home, folder=folder, http_port=port, dashboard_port=0)
 

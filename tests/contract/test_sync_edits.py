@@ -5,7 +5,6 @@ Some tasks are marked by the author alone, some are moved by requests alone, and
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import subprocess
@@ -27,12 +26,12 @@ from orchestrator.plan.marks import agrees
 from orchestrator.plan.model import Mark
 from orchestrator.plan.read import read_plan
 from orchestrator.plan.standing import Standing
-from orchestrator.stack import TOKEN_FILE, Stack, process_start_time, write_stack
 from orchestrator.sync.files import replace_if
 from orchestrator.sync.registry import SyncState, read_state, write_plans
 from orchestrator.views import SubmitRequest
 from tests.support.extent import IS_FULL, seed
 from tests.support.own_server import own_server
+from tests.support.own_stack import write_own_stack
 from tests.support.service_process import AGENT_TYPE, TOKEN, service_process
 
 EDITS = 1_000
@@ -231,17 +230,7 @@ def settle(author: Author, client: Client, ref: str, home: Path) -> set[str]:
 @contextmanager
 def synced(home: Path, url: str, plans: dict[str, Path]) -> Iterator[subprocess.Popen[bytes]]:
     """The process of sync, in a home in which a stack runs; a signal ends it."""
-    home.mkdir()
-    own = Stack(
-        pid=os.getpid(),
-        start_time=process_start_time(os.getpid()) or 0,
-        version="",
-        mode="up",
-        url=url,
-        state="ready",
-    )
-    write_stack(home, own)
-    (home / TOKEN_FILE).write_text(TOKEN)
+    write_own_stack(home, url=url, token=TOKEN)
     write_plans(home, plans)
     with (home / "log").open("wb") as out:
         process = subprocess.Popen(

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator import __version__
-from orchestrator.stack import Stack, process_start_time, remove_stack, write_stack
+from orchestrator.stack import remove_stack, write_stack
 from tests.support.actor_stack import Operations, actor_stack, main
+from tests.support.own_stack import own_stack
 from tests.support.ports import free_port
 
 TOKEN = "token-of-the-stack"
@@ -38,19 +37,9 @@ class _ServedOperations(Operations):
 
         super().start_actors()
         deployment.start(self.config, token=TOKEN)
-        start_time = process_start_time(os.getpid())
-        assert start_time is not None
-        write_stack(
-            self.config.settings.home,
-            Stack(
-                pid=os.getpid(),
-                start_time=start_time,
-                version=__version__,
-                mode="up",
-                url=f"http://127.0.0.1:{self.config.settings.http.port}",
-                ray_address=ray.get_runtime_context().gcs_address,
-            ),
-        )
+        url = f"http://127.0.0.1:{self.config.settings.http.port}"
+        stack = own_stack(url=url, ray_address=ray.get_runtime_context().gcs_address)
+        write_stack(self.config.settings.home, stack)
 
     async def close(self) -> None:
         """End the front end first."""

@@ -19,13 +19,12 @@ from orchestrator.stack import (
     require_stack,
     write_stack,
 )
+from tests.support.own_stack import own_stack
 
 
 @pytest.fixture
 def stack() -> Stack:
-    start_time = process_start_time(os.getpid())
-    assert start_time is not None
-    return Stack(pid=os.getpid(), start_time=start_time, version="1", mode="up", url="http://127.0.0.1:1")
+    return own_stack(url="http://127.0.0.1:1")
 
 
 def test_what_is_written_is_read_and_private(tmp_path: Path, stack: Stack) -> None:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,9 @@ from cluster.doctor import as_json, as_text, main
 from cluster.preflight import Check, CheckState, run_checks
 from orchestrator import __version__
 from orchestrator.settings import Settings
-from orchestrator.stack import Stack, process_start_time, write_stack
+from orchestrator.stack import write_stack
 from orchestrator.store.crypto import KEYS_FILE, FieldKeys, new_key, write_keys
+from tests.support.own_stack import own_stack
 
 
 @pytest.fixture(autouse=True)
@@ -44,13 +44,6 @@ def found(checks: tuple[Check, ...], name: str) -> list[Check]:
     return [check for check in checks if check.name == name]
 
 
-def stack_of_ours(**values: object) -> Stack:
-    pid = os.getpid()
-    start_time = process_start_time(pid)
-    assert start_time is not None
-    return replace(Stack(pid=pid, start_time=start_time, version=__version__, mode="up"), **values)
-
-
 def test_a_sound_machine_has_no_failure_and_nothing_is_made(tmp_path: Path) -> None:
     home = tmp_path / "not" / "yet"
     checks = run_checks(settings(home))
@@ -72,7 +65,7 @@ def test_a_taken_port_fails_and_one_of_ours_does_not(tmp_path: Path, taken: int)
     assert f"Port {taken} of 127.0.0.1 cannot be used: address already in use." in check.what
     assert "`http.port`" in check.remedy
 
-    write_stack(tmp_path, stack_of_ours(url=f"http://127.0.0.1:{taken}"))
+    write_stack(tmp_path, own_stack(url=f"http://127.0.0.1:{taken}"))
     (check,) = found(run_checks(mine), "http")
     assert check.state is CheckState.OK
 
@@ -128,13 +121,13 @@ def test_the_encryption_key_is_named_by_its_id_alone_and_a_malformed_one_is_a_fa
 
 
 def test_another_version_that_runs_is_a_warning(tmp_path: Path) -> None:
-    write_stack(tmp_path, stack_of_ours(version="0.0.1"))
+    write_stack(tmp_path, own_stack(version="0.0.1"))
     (check,) = found(run_checks(settings(tmp_path)), "stack")
     assert (check.state, check.what) == (CheckState.WARN, f"Version 0.0.1 runs, {__version__} is installed.")
 
 
 def test_sockets_of_our_stack_on_every_interface_are_named(tmp_path: Path) -> None:
-    write_stack(tmp_path, stack_of_ours())
+    write_stack(tmp_path, own_stack())
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = server.getsockname()[1]
         checks = found(run_checks(settings(tmp_path)), "sockets")
