@@ -7,7 +7,6 @@ answered, not from what the program makes of it.
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
@@ -44,7 +43,6 @@ from orchestrator.ports import (
     Launcher,
     NoteBook,
     Outcome,
-    SessionCancelled,
     SessionLimits,
     Transcript,
     Workspace,
@@ -55,11 +53,11 @@ from orchestrator.sessions.claude_code_cli import LaunchedCli
 from orchestrator.sessions.claude_code_notes import SERVER, TOOL, notes_server
 from orchestrator.sessions.claude_code_outcome import Ending, outcome_of
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.meter import Meter
+from orchestrator.sessions.meter import Meter, counted
 from orchestrator.sessions.output import Excerpt
 from orchestrator.sessions.prompt import role_prompt, task_prompt
 from orchestrator.sessions.report import Report, Review
-from orchestrator.sessions.watch import TimedOut, effective_limits, watched
+from orchestrator.sessions.watch import effective_limits, watched
 
 #: Tools of the program, none of which starts other agents; who reviews changes no files.
 _READING = ("Bash", "Glob", "Grep", "Read")
@@ -120,21 +118,18 @@ class ClaudeCodeBackend:
     async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
         """Let Claude Code work until a report, a limit or an error; the usage is told in each case."""
         meter = Meter(assignment.model or self._config.model, self._config)
-        if meter.price_note:
-            transcript.write("note", meter.price_note)
+        session = self._outcome(assignment, workspace, transcript, meter)
+        return await counted(session, meter=meter, transcript=transcript)
+
+    async def _outcome(
+        self, assignment: Assignment, workspace: Workspace, transcript: Transcript, meter: Meter
+    ) -> Outcome:
         try:
-            outcome = await self._work(assignment, workspace, transcript, meter)
-        except TimedOut as late:
-            outcome = Outcome(
-                state=AttemptState.TIMED_OUT, failure_class=FailureClass.TIMEOUT, summary=str(late)
-            )
+            return await self._work(assignment, workspace, transcript, meter)
         except EnvironmentFault as fault:
-            outcome = Outcome(
+            return Outcome(
                 state=AttemptState.FAILED, failure_class=FailureClass.INFRASTRUCTURE, summary=str(fault)
             )
-        except asyncio.CancelledError as cancel:
-            raise SessionCancelled(meter.usage) from cancel
-        return replace(outcome, usage=meter.usage)
 
     async def _work(
         self, assignment: Assignment, workspace: Workspace, transcript: Transcript, meter: Meter

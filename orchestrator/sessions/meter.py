@@ -1,12 +1,17 @@
-"""Adds up what the answers of a model consumed."""
+"""Adds up what the answers of a model consumed, and tells it however a session ends."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.ports import Usage
+from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.ports import Outcome, SessionCancelled, Transcript, Usage
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.pricing import cost_micros, price_of
+from orchestrator.sessions.watch import TimedOut
 
 if TYPE_CHECKING:
     from anthropic import types
@@ -39,6 +44,23 @@ class Meter:
             cost_micros=total.cost_micros + cost_micros(self._price, spent),
             requests=total.requests + 1,
         )
+
+
+async def counted(session: Awaitable[Outcome], *, meter: Meter, transcript: Transcript) -> Outcome:
+    """Run a session to its outcome, with its usage; one that runs into a clock has timed out.
+
+    Raises:
+        SessionCancelled: it was cancelled; this tells the usage too.
+    """
+    if meter.price_note:
+        transcript.write("note", meter.price_note)
+    try:
+        outcome = await session
+    except TimedOut as late:
+        outcome = Outcome(state=AttemptState.TIMED_OUT, failure_class=FailureClass.TIMEOUT, summary=str(late))
+    except asyncio.CancelledError as cancel:
+        raise SessionCancelled(meter.usage) from cancel
+    return replace(outcome, usage=meter.usage)
 
 
 def tokens_of(usage: types.Usage) -> Usage:

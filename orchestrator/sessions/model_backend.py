@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import replace
-
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.errors import Overloaded
 from orchestrator.grant_ports import Grants
@@ -14,7 +11,6 @@ from orchestrator.ports import (
     Launcher,
     NoteBook,
     Outcome,
-    SessionCancelled,
     Transcript,
     Workspace,
 )
@@ -22,11 +18,11 @@ from orchestrator.sessions.api_errors import outcome_of
 from orchestrator.sessions.asking import Asker
 from orchestrator.sessions.conversation import Conversation
 from orchestrator.sessions.journal import Journal, Standing
-from orchestrator.sessions.meter import Meter
+from orchestrator.sessions.meter import Meter, counted
 from orchestrator.sessions.model_api import Frame, ModelApi
 from orchestrator.sessions.prompt import role_prompt, task_prompt
 from orchestrator.sessions.tools import Toolbox, tools_for
-from orchestrator.sessions.watch import TimedOut, effective_limits, watched
+from orchestrator.sessions.watch import effective_limits, watched
 
 
 class ModelBackend:
@@ -62,23 +58,20 @@ class ModelBackend:
         """Converse until a report, a limit or an error; the usage is told in each case."""
         config = self._api.config
         meter = Meter(assignment.model or config.model, config)
-        if meter.price_note:
-            transcript.write("note", meter.price_note)
+        session = self._outcome(assignment, workspace, transcript, meter)
+        return await counted(session, meter=meter, transcript=transcript)
+
+    async def _outcome(
+        self, assignment: Assignment, workspace: Workspace, transcript: Transcript, meter: Meter
+    ) -> Outcome:
         try:
-            outcome = await self._converse(assignment, workspace, transcript, meter)
-        except TimedOut as late:
-            outcome = Outcome(
-                state=AttemptState.TIMED_OUT, failure_class=FailureClass.TIMEOUT, summary=str(late)
-            )
+            return await self._converse(assignment, workspace, transcript, meter)
         except self._api.errors as error:
-            outcome = outcome_of(self._api.judgement_of(error, has_begun=meter.usage.requests > 0))
+            return outcome_of(self._api.judgement_of(error, has_begun=meter.usage.requests > 0))
         except Overloaded as late:
-            outcome = Outcome(
+            return Outcome(
                 state=AttemptState.FAILED, failure_class=FailureClass.RATE_LIMITED, summary=str(late)
             )
-        except asyncio.CancelledError as cancel:
-            raise SessionCancelled(meter.usage) from cancel
-        return replace(outcome, usage=meter.usage)
 
     async def _converse(
         self, assignment: Assignment, workspace: Workspace, transcript: Transcript, meter: Meter
