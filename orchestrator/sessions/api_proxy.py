@@ -142,7 +142,7 @@ class ApiProxy:
             access.failure = error
             if exchange.has_begun:
                 raise CutOff from error
-            await _refuse(exchange, 502, "api_error", f"The API cannot be reached: {error}.", may_pass=True)
+            await _refuse(exchange, 502, "api_error", f"The API cannot be reached: {error!r}.", may_pass=True)
         finally:
             access.end(leave)
         return True

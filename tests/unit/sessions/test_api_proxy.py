@@ -64,7 +64,7 @@ async def child(
     async with (
         watched(limits) as given.clocks,
         proxy.admit(given) as base_url,
-        httpx2.AsyncClient(base_url=base_url, timeout=DEADLINE_S) as client,
+        httpx2.AsyncClient(base_url=base_url, timeout=DEADLINE_S, verify=False) as client,  # no TLS here
     ):
         client.headers.update({"x-api-key": given.key, "anthropic-version": "2023-06-01"})
         yield client
@@ -249,6 +249,34 @@ async def test_an_attempt_that_leaves_waits_until_its_last_answer_is_counted(ups
             await reader.readuntil(b"message_start")
             writer.close()
         assert given.meter.usage.requests == 1
+
+
+async def test_a_hundred_attempts_ask_side_by_side_and_each_is_counted_for_itself() -> None:
+    with MessagesApi(lambda request: Reply([text("x" * int(request.task))])) as api:
+        proxy = proxy_to(api.base_url)
+        given = [access() for _ in range(100)]
+
+        async def attempt(number: int) -> None:
+            async with child(proxy, given[number]) as client:
+                words = {"messages": [{"role": "user", "content": str(100 * number)}]}
+                assert "message_stop" in (await ask(client, STREAMED | words)).text
+
+        await asyncio.gather(*(attempt(number) for number in range(100)))
+    assert len(api.requests) == 100
+    assert {one.meter.usage.requests for one in given} == {1}
+    spent = [one.meter.usage.output_tokens for one in given]
+    assert spent == sorted(spent)
+    assert spent[99] > spent[1] > 0
+
+
+async def test_a_body_of_twenty_megabytes_is_passed_on_whole() -> None:
+    long = "word " * 4_000_000
+    with MessagesApi(script(Reply([text("Read.")]))) as api:
+        async with child(proxy_to(api.base_url), access()) as client:
+            answer = await ask(client, {**BODY, "messages": [{"role": "user", "content": long}]})
+            assert answer.status_code == 200
+    [request] = api.requests
+    assert request.body["messages"][0]["content"] == long
 
 
 async def test_what_is_no_http_is_hung_up_on() -> None:
