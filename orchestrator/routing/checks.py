@@ -40,7 +40,8 @@ def _unknown_agents(plan: Plan, routing: Routing) -> Iterator[Finding]:
             yield Code.RESERVED_AGENT.at(tasks[0].line, message, remedy=remedy, source=tasks[0].source)
             continue
         if name in broken:
-            yield _of_broken_file(tasks[0], broken[name])
+            if name not in routing.own:  # of these the file's own finding is told
+                yield _of_broken_file(tasks[0], broken[name])
             continue
         others = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
         message = (
