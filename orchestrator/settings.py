@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as MalformedEnvironment
 
-from orchestrator.core.task import BackendChoice
+from orchestrator.backends import BackendChoice
 from orchestrator.errors import SettingsError
 from orchestrator.list_prices import LIST_PRICES, OPENAI_LIST_PRICES, PRICES_AS_OF, ListPrices
 from orchestrator.settings_sources import (

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.core.task import BackendChoice
+from orchestrator.backends import BackendChoice
 
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout, and nothing else.")]
 

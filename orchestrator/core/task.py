@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from orchestrator.backends import PROVIDERS
 from orchestrator.core.words import AttemptKind, HoldReason, RetryLost, TaskState
 
 #: Pool that runs gates; they count against the total limit, never against the agent's.
 GATE_POOL = "gate"
 
-#: Every backend → the provider of models whose key it needs; empty = it asks no model.
-PROVIDERS: Mapping[str, str] = {
-    "command": "",
-    "simulated": "",
-    "anthropic": "anthropic",
-    "claude-code": "anthropic",
-    "openai": "openai",
-}
-
 #: Backends that cannot run without a model's credentials, and cost money.
 MODEL_BACKENDS = frozenset(name for name, provider in PROVIDERS.items() if provider)
-
-#: What a person may ask for; `auto` leaves it to us.
-if TYPE_CHECKING:
-    BackendChoice: TypeAlias = str
-else:
-    BackendChoice = Literal[("auto", *PROVIDERS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

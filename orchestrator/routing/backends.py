@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.agent_types import GENERAL
-from orchestrator.core.task import PROVIDERS
+from orchestrator.backends import PROVIDERS
 from orchestrator.errors import PlanError
 from orchestrator.installed import claude_code_program
 from orchestrator.plan.model import Plan
