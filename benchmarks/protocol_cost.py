@@ -27,7 +27,7 @@ from orchestrator.core.commands import RowCommand, StartAttempt
 from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.words import AttemptState
 from orchestrator.ports import Outcome, SessionLimits
-from orchestrator.runtime.driver import _ROWS
+from orchestrator.runtime.driver import rows_in
 from orchestrator.store.batches import COMMIT, TABLES, rows_by_kind
 from orchestrator.store.event_batches import EventBatch, events_in
 from orchestrator.store.executors import ExecutorStore
@@ -166,7 +166,7 @@ class Waves:
     async def _turn(self, inbox: Sequence[AnyEvent]) -> list[int]:
         with self.spent.on("core"):
             commands = [command for event in inbox for command in self._state.handle(event)]
-            rows = [command for command in commands if isinstance(command, _ROWS)]
+            rows = rows_in(commands)
         self._batch += 1
         await self._store.commit(self._batch, rows)
         by_executor: dict[str, list[int]] = defaultdict(list)

@@ -78,11 +78,11 @@ DEFECTS = (
     Defect(
         name="starts are sent before they are committed",
         path="orchestrator/runtime/driver.py",
-        old="""        await self._commits.commit([c for c in commands if isinstance(c, _ROWS)])
-        await self._act([c for c in commands if isinstance(c, _EFFECTS)])
+        old="""        await self._commits.commit(rows_in(commands))
+        await self._act([c for c in commands if type(c) in _EFFECTS])
 """,
-        new="""        await self._act([c for c in commands if isinstance(c, _EFFECTS)])
-        await self._commits.commit([c for c in commands if isinstance(c, _ROWS)])
+        new="""        await self._act([c for c in commands if type(c) in _EFFECTS])
+        await self._commits.commit(rows_in(commands))
 """,
     ),
     Defect(

@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import gc
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, cast, get_args
 from weakref import WeakValueDictionary
 
 import structlog
@@ -55,8 +55,9 @@ AHEAD_S = 0.5
 #: because whatever garbage is frozen with a slice is never collected.
 FROZEN_FROM = 1_000
 
-_ROWS = get_args(RowCommand)
-_EFFECTS = get_args(Effect)
+#: Looked up by type, for every command: `isinstance` of a dozen classes takes ten times as long.
+_ROWS = frozenset(get_args(RowCommand))
+_EFFECTS = frozenset(get_args(Effect))
 
 
 class Driver:
@@ -334,8 +335,8 @@ class Driver:
             self._arrived.set()
 
     async def _write(self, commands: Sequence[Command], decisions: int) -> None:
-        await self._commits.commit([c for c in commands if isinstance(c, _ROWS)])
-        await self._act([c for c in commands if isinstance(c, _EFFECTS)])
+        await self._commits.commit(rows_in(commands))
+        await self._act([c for c in commands if type(c) in _EFFECTS])
         self._written = decisions
         self._end_turn()
 
@@ -436,6 +437,11 @@ class Driver:
                 answer.set_exception(_starting_again())
         self._answers.clear()
         self._end_turn()
+
+
+def rows_in(commands: Iterable[Command]) -> list[RowCommand]:
+    """Return what of commands is written."""
+    return cast("list[RowCommand]", [c for c in commands if type(c) in _ROWS])
 
 
 class _Absent(Conflict):
