@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -17,42 +16,15 @@ from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.governor import NearGovernor
 from tests.support.journals import MemoryJournals
-from tests.support.messages_api import API_KEY, MessagesApi, Reply, Request, call, done
+from tests.support.messages_api import API_KEY, MessagesApi, Reply
 from tests.support.notes import MemoryNoteBook
 from tests.support.sessions import MODEL, PRICES, Recorder, assignment, workspace
+from tests.support.storm import TURNS, Storm
 
-SESSIONS, TURNS = 50, 3
+SESSIONS = 50
 
 #: Fewer at once than there are sessions, so that the local server keeps up on a busy machine.
 POLICY = GovernorPolicy(at_once_max=32, start_per_s=10.0)
-
-
-class Storm:
-    """Answers turns with tool calls; from the given request on it refuses everything for a while.
-
-    Attributes:
-        refused, accepted: when, in seconds of the monotonic clock.
-    """
-
-    def __init__(self, *, from_request: int, lasts_s: float, refusal: Reply) -> None:
-        self._from_request = from_request
-        self._lasts_s = lasts_s
-        self._refusal = refusal
-        self.began_s = self.ends_s = float("inf")
-        self.refused: list[float] = []
-        self.accepted: list[float] = []
-
-    def __call__(self, request: Request) -> Reply:
-        now_s = time.monotonic()
-        if len(self.accepted) >= self._from_request and now_s < self.began_s:
-            self.began_s, self.ends_s = now_s, now_s + self._lasts_s
-        if self.began_s <= now_s < self.ends_s:
-            self.refused.append(now_s)
-            return self._refusal
-        self.accepted.append(now_s)
-        if request.turn < TURNS - 1:
-            return Reply([call("read_file", path="seen.txt")])
-        return Reply([done()])
 
 
 def grants(governor: NearGovernor, *, wait_max_s: float = 900.0) -> ExecutorGrants:

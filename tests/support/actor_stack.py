@@ -100,6 +100,7 @@ class Operations:
 
     def __init__(self, home: Path, urls: DatabaseUrls, settings: Settings) -> None:
         from actors.gateway import RayScheduler
+        from actors.governor import governors_of
         from orchestrator.routing import Routing
         from orchestrator.runtime.service import Service
         from orchestrator.store.engine import make_engine
@@ -110,6 +111,7 @@ class Operations:
             scheduler=RayScheduler(),
             routing=Routing.from_settings(settings),
             settings=settings,
+            governors=governors_of(settings),
         )
         self.config = actor_config(home, urls, settings)
         self.start_actors()
@@ -118,11 +120,12 @@ class Operations:
         """Have the singletons answer."""
         import ray
 
-        from actors.singletons import ensure_node, ensure_pools, ensure_scheduler
+        from actors.singletons import ensure_governor, ensure_node, ensure_pools, ensure_scheduler
 
         node_id = ray.get_runtime_context().get_node_id()
         config = self.config
         made = [ensure_scheduler(config), ensure_pools(config), ensure_node(config, node_id)]
+        made += [ensure_governor(config, credential) for credential in config.settings.credentials]
         ray.get([actor.ping.remote() for actor in made], timeout=240)
 
     async def close(self) -> None:
