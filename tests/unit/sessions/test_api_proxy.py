@@ -239,9 +239,10 @@ async def test_when_the_child_hangs_up_the_question_is_dropped_and_counted(upstr
 
 
 async def test_an_attempt_that_leaves_waits_until_its_last_answer_is_counted(upstream: SlowUpstream) -> None:
-    given = access()
-    async with asyncio.timeout(DEADLINE_S), watched(LIMITS) as given.clocks:
-        async with proxy_to(upstream.server.url).admit(given) as base_url:
+    given, proxy = access(), proxy_to(upstream.server.url)
+    others = proxy.admit(access())  # so that the proxy goes on
+    async with asyncio.timeout(DEADLINE_S), watched(LIMITS) as given.clocks, others:
+        async with proxy.admit(given) as base_url:
             reader, writer = await asyncio.open_connection("127.0.0.1", int(base_url.rpartition(":")[2]))
             body = json.dumps(STREAMED).encode()
             head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {given.key}\r\n"
