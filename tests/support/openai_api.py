@@ -136,9 +136,10 @@ class OpenAIApi(MessagesApi):
 
     def usage(self, body: dict[str, Any], content: Sequence[Block]) -> dict[str, Any]:
         """Count as the service does: the tokens read from the cache are among those of the prompt."""
-        prefix = json.dumps([body["messages"][0], body.get("tools")])
-        is_cached = prefix in self._cached
-        self._cached.add(prefix)
+        prefix = [body["messages"][0], body.get("tools")]
+        known = json.dumps(prefix)
+        is_cached = known in self._cached
+        self._cached.add(known)
         prompt, completion = tokens_of([body["messages"], body.get("tools")]), tokens_of(list(content))
         return {
             "prompt_tokens": prompt,
