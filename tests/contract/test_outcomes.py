@@ -20,7 +20,7 @@ from orchestrator.settings import Settings
 from orchestrator.store.affinity import PostgresOutcomes
 from orchestrator.store.crypto import NO_KEYS
 from orchestrator.store.urls import DatabaseUrls
-from tests.support.rows import APPEND_EVENT
+from tests.support.rows import APPEND_EVENT, Rows
 
 TIMEOUT_S = 20.0
 
@@ -218,7 +218,7 @@ async def until(metrics: Metrics, *, events: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_the_actor_takes_outcomes_as_they_come_and_outlives_its_connections(
+async def test_the_actor_takes_outcomes_as_they_come_sweeps_journals_and_outlives_its_connections(
     database: DatabaseUrls, history: History, tmp_path: Path
 ) -> None:
     config = ActorConfig(
@@ -238,12 +238,17 @@ async def test_the_actor_takes_outcomes_as_they_come_and_outlives_its_connection
         await until(metrics, events=1)
         assert (await metrics.ping())["state"] == "ready"
 
+        rows = Rows(database)
+        rows.all("INSERT INTO journal_entries (token, seq, bytes) VALUES (99, 1, '')")  # of no attempt
         history.ended(history.task())  # long before the idle wait is over: the notification wakes it
         await until(metrics, events=2)
 
         history.end_backends()
         history.ended(history.task())
         await until(metrics, events=3)
+        async with asyncio.timeout(TIMEOUT_S):
+            while rows.column("SELECT count(*) FROM journal_entries") != [0]:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         assert [row["attempts"] for row in history.affinity()] == [3]
         assert repr(metrics) == "Metrics()"
     finally:
