@@ -26,9 +26,7 @@ from orchestrator.core.events import (
     ProposalsPaid,
 )
 from orchestrator.core.limits import Overrides
-from orchestrator.core.words import (
-    BreakerState,
-)
+from orchestrator.core.words import BreakerState
 from orchestrator.errors import NotFound
 from orchestrator.ports import Fate, PlanSlice, Revision, StoredAnswer
 from orchestrator.store.agent_types import SCHEDULED_SQL
@@ -211,12 +209,13 @@ class PostgresSchedulerStore(Committer):
         return tuple(live_attempt(row) for row in await self._all(_LIVE_SQL, {"plan": plan_id}))
 
     async def reports(self) -> Sequence[AttemptStarted | AttemptEnded | ProposalsPaid | NotesWritten]:
-        """Return what others have stored and memory does not show yet; see ports.SchedulerStore."""
+        """Return what others have stored; see ports.SchedulerStore."""
         starts = await self._all(_STARTS_SQL)
         results = await self._all(_RESULTS_SQL)
+        notes = tuple(row["id"] for row in await self._all(_NOTES_SQL))
+        # last: what was paid is read once, so nothing after it may fail
         paid = await self._all(_PROPOSALS_SQL, {"after": self._last_proposal})
         self._last_proposal = max((row["last"] for row in paid), default=self._last_proposal)
-        notes = tuple(row["id"] for row in await self._all(_NOTES_SQL))
         return [
             *(AttemptStarted(at_ms=0, token=row["token"]) for row in starts),
             *(ended(row) for row in results),
