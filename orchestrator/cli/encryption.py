@@ -11,7 +11,7 @@ from orchestrator.cli import options
 
 encryption = typer.Typer(
     name="encryption",
-    help="Look after the encryption of transcripts.",
+    help="Look after the encryption of transcripts and journals.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -19,7 +19,7 @@ encryption = typer.Typer(
 
 @encryption.command()
 def rotate(json: options.Json = False) -> None:
-    """Encrypt every transcript under a new key.
+    """Encrypt every transcript and journal under a new key.
 
     While the stack is down. What was interrupted goes on when it is called again; the old key is forgotten
     once nothing needs it. Keys in the settings are yours: put a new one in front, and call this.

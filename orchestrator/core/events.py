@@ -42,13 +42,14 @@ class PlanSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveAttempt:
-    """An attempt that still had a lease when the plan was read: a live one, or one that was fenced just now.
+    """An attempt that still had a lease when the plan was read: a live one, or one whose end is not taken.
 
     Attributes:
-        state: `leased`, `started`, or `lost` for a fenced one, whose task knows nothing of it yet.
+        state: `leased`, `started`, or `lost` for a fenced one, whose task knows nothing of it yet. One whose
+            result is stored counts as `started`: its result is found as any that nobody reported.
         started_at_ms: 0 if it has not started.
         reserved_micros: what it may spend; 0 = no bound.
-        end_reason: why it was fenced.
+        end_reason: of a fenced one, why it was.
     """
 
     token: int

@@ -32,9 +32,9 @@ class Policy:
         rate_limited_backoff_ms: the same after the 1st, 2nd, ... rate limit in a row.
         timeout_ms, grace_ms: longest time of an attempt, and what its executor then gets to end it; past
             both, and `timeout_margin_ms`, it is ended without the executor.
+        wait_max_ms: what a session with a model may wait beside that, for leave to ask it.
         lease_ms, lease_grace_ms: a lease whose beat stands still for both together is over.
         prove_retry_ms: pause before an unproven end is looked into again.
-        wait_max_ms: what a session with a model may wait beside that, for leave to ask it.
         prove_patience_ms: time after the end of a lease for which a proof is waited for.
         breaker_failures: tasks failing in a row, without a success between, that open a breaker; 0 = never.
         breaker_open_ms: time until an open breaker lets a probe through.

@@ -1,4 +1,4 @@
-"""The legal moves of plans, tasks and attempts, and the only functions that make them.
+"""The legal moves of plans, tasks and attempts; moving.py and reports.py make them.
 
 A move that is not in the table raises InvariantViolation and changes nothing: it is our own bug. (A late
 message with a stale token never gets here; it is normal traffic.)

@@ -1,7 +1,7 @@
 """Plans as identities: looking them up, storing a new one inert, and stepping aside for a fresh one.
 
-A new plan is the only thing a front end writes. It is stored whole in one transaction, one statement per
-table, and stays `submitted` until the scheduler takes it; every later change is the scheduler's.
+A new plan is stored whole in one transaction, one statement per table, and stays `submitted` until the
+scheduler takes it; every later change is the scheduler's.
 """
 
 from __future__ import annotations
