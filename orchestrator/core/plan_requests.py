@@ -141,6 +141,9 @@ PLAN_HANDLERS: Mapping[str, Callable[[State, Requested], Result]] = {
     "pause_plan": _on_pause_plan,
     "resume_plan": _on_resume_plan,
     "set_budget": _on_set_budget,
+}
+
+GLOBAL_HANDLERS: Mapping[str, Callable[[State, Requested], Result]] = {
     "pause_all": _on_pause_all,
     "resume_all": _on_resume_all,
     "set_limits": _on_set_limits,

@@ -5,17 +5,20 @@ from __future__ import annotations
 from orchestrator.core.asked import NotInMemory, Refusal, Result, is_loaded
 from orchestrator.core.commands import Answer, SaveAnswer
 from orchestrator.core.events import Requested
-from orchestrator.core.plan_requests import PLAN_HANDLERS
+from orchestrator.core.plan_requests import GLOBAL_HANDLERS, PLAN_HANDLERS
 from orchestrator.core.state import State
 from orchestrator.core.task_requests import TASK_HANDLERS
 
-_HANDLERS = {**TASK_HANDLERS, **PLAN_HANDLERS}
+_HANDLERS = {**TASK_HANDLERS, **PLAN_HANDLERS, **GLOBAL_HANDLERS}
 
 #: What may be asked for.
 REQUEST_KINDS = frozenset(_HANDLERS)
 
-#: Those that decide on the dependencies of a plan.
+#: Those that decide on the dependencies of a plan; then all others, by what they are about.
 DEPENDENCY_REQUESTS = frozenset({"add_dependency", "drop_dependency"})
+TASK_REQUESTS = frozenset(TASK_HANDLERS) - DEPENDENCY_REQUESTS
+PLAN_REQUESTS = frozenset(PLAN_HANDLERS)
+GLOBAL_REQUESTS = frozenset(GLOBAL_HANDLERS)
 
 
 def on_requested(s: State, event: Requested) -> None:

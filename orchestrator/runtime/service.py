@@ -1,7 +1,8 @@
 """The use cases of every front end: submit a plan, ask for a change, read, watch.
 
 The HTTP API, the Python client and the Host all call this class, and nobody else reads the database for
-users. It writes one thing only, a new plan, inert; every other change is asked of the scheduler.
+users. It adds rows (plans and revisions, inert; notes and proposals); whatever changes a task or a plan is
+asked of the scheduler.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.agent_types import AgentTypeView
 from orchestrator.analysis_views import ForecastView, GraphView
+from orchestrator.core.requests import GLOBAL_REQUESTS, PLAN_REQUESTS, TASK_REQUESTS
 from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
 from orchestrator.grant_ports import GovernorPort
 from orchestrator.plan.export import export_plan
@@ -61,25 +63,6 @@ from orchestrator.views import (
     TaskDetail,
     TaskView,
 )
-
-#: What may be asked for, by what it is about; with DEPENDENCY_REQUESTS those of core/requests.py.
-TASK_REQUESTS = frozenset(
-    {
-        "cancel_task",
-        "skip_task",
-        "tick_task",
-        "untick_task",
-        "finish_task",
-        "retry_task",
-        "reopen_task",
-        "hold_task",
-        "release_task",
-        "approve_task",
-        "reject_task",
-    }
-)
-PLAN_REQUESTS = frozenset({"cancel_plan", "pause_plan", "resume_plan", "set_budget"})
-GLOBAL_REQUESTS = frozenset({"pause_all", "resume_all", "set_limits"})
 
 _PAGE_MAX = 1000
 _TASK = re.compile(r"\b[Tt]ask (\d+)\b")

@@ -12,8 +12,8 @@ import pytest
 from orchestrator.cli.following_logs import follow_logs
 from orchestrator.cli.program import run
 from orchestrator.client import Client
+from orchestrator.core.requests import TASK_REQUESTS
 from orchestrator.ports import TranscriptChunk
-from orchestrator.runtime.service import TASK_REQUESTS
 from orchestrator.stack import TOKEN_FILE
 from orchestrator.store.crypto import NO_KEYS
 from orchestrator.store.transcript_chunks import fold

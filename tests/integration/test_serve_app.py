@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from orchestrator import errors
-from orchestrator.runtime.service import TASK_REQUESTS
+from orchestrator.core.requests import TASK_REQUESTS
 from orchestrator.settings import Http
 from orchestrator.views import EventView, PlanView, Submitted, TaskDetail
 from tests.support.http_server import TOKEN, serving
