@@ -14,7 +14,7 @@ PROVIDERS: Mapping[str, str] = {
     "openai": "openai",
 }
 
-#: What a person may ask for; `auto` leaves it to us.
+#: What a person may ask for; `auto` leaves it to us. Who checks types takes no list that is made elsewhere.
 if TYPE_CHECKING:
     BackendChoice: TypeAlias = str
 else:

@@ -15,7 +15,7 @@ from orchestrator.ports import Usage
 
 Block = dict[str, Any]
 
-#: Estimate for an answer that broke off before it said how long it was.
+#: Estimate for an answer of which nobody says how long it was.
 CHARS_PER_TOKEN = 4
 
 #: Kind of a piece → the field of its block that it belongs to.
@@ -55,13 +55,7 @@ class Answer:
     @property
     def tokens(self) -> Usage:
         """What it used; the length of an answer that broke off is estimated."""
-        estimate = 0 if self.stop_reason else self._chars // CHARS_PER_TOKEN
-        return Usage(
-            input_tokens=self._usage.get("input_tokens", 0),
-            output_tokens=max(self._usage.get("output_tokens", 0), estimate),
-            cache_read_tokens=self._usage.get("cache_read_input_tokens", 0),
-            cache_write_tokens=self._usage.get("cache_creation_input_tokens", 0),
-        )
+        return usage_of(self._usage, broken_off_chars=0 if self.stop_reason else self._chars)
 
     @property
     def calls(self) -> list[Block]:
@@ -116,6 +110,20 @@ class Answer:
     def _count(self, usage: Mapping[str, Any]) -> None:
         """Later counts replace earlier ones: they are totals of the answer."""
         self._usage.update({name: count for name, count in usage.items() if count is not None})
+
+
+def usage_of(counts: Mapping[str, Any], *, broken_off_chars: int = 0) -> Usage:
+    """Return what the Messages API counts of one answer, in our words.
+
+    Args:
+        broken_off_chars: length of an answer that broke off before it was counted: its tokens are estimated.
+    """
+    return Usage(
+        input_tokens=counts.get("input_tokens", 0),
+        output_tokens=max(counts.get("output_tokens", 0), broken_off_chars // CHARS_PER_TOKEN),
+        cache_read_tokens=counts.get("cache_read_input_tokens", 0),
+        cache_write_tokens=counts.get("cache_creation_input_tokens", 0),
+    )
 
 
 def input_of(text: str) -> Block:

@@ -14,19 +14,9 @@ import httpx2
 from orchestrator.errors import Overloaded
 from orchestrator.grant_ports import GovernedRequest
 from orchestrator.ports import Usage
+from orchestrator.sessions.answer import usage_of
 from orchestrator.sessions.meter import Meter
 from orchestrator.sessions.watch import Clocks
-
-#: Estimate for an answer that broke off before it said how long it was.
-_CHARS_PER_TOKEN = 4
-
-#: Our names of what the service counts.
-_COUNTS = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cache_read_tokens": "cache_read_input_tokens",
-    "cache_write_tokens": "cache_creation_input_tokens",
-}
 
 
 class Access:
@@ -94,10 +84,7 @@ class AnswerReader:
         """What the answer used; None if the service did not take the request."""
         if not self._counts:
             return None
-        counts = {ours: self._counts.get(theirs, 0) for ours, theirs in _COUNTS.items()}
-        if not self.stop_reason:
-            counts["output_tokens"] = max(counts["output_tokens"], self._chars // _CHARS_PER_TOKEN)
-        return Usage(**counts)
+        return usage_of(self._counts, broken_off_chars=0 if self.stop_reason else self._chars)
 
     def read_stream(self, chunk: bytes) -> None:
         """Take the next piece of a stream of events."""

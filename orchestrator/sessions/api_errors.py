@@ -87,6 +87,17 @@ class Judgement(NamedTuple):
     remedy: str
     retry_after_s: float
 
+    def outcome(self) -> Outcome:
+        """Return the outcome of an attempt that the error ended; the usage is added by the backend."""
+        wait = f"It asks to wait {self.retry_after_s:g} s." if self.retry_after_s else ""
+        words = " ".join(f"{self.reason}. {self.remedy} {wait}".split())
+        return Outcome(
+            state=AttemptState.FAILED,
+            failure_class=self.failure_class,
+            summary=words[:_SUMMARY_CHARS],
+            detail=words,
+        )
+
 
 def judgement_of(error: anthropic.APIError | httpx2.HTTPError, *, has_begun: bool = True) -> Judgement:
     """Judge an error.
@@ -104,23 +115,6 @@ def judgement_of(error: anthropic.APIError | httpx2.HTTPError, *, has_begun: boo
         reason=f"The Messages API failed: {_reason(error)}",
         remedy=row.remedy,
         retry_after_s=retry_after_s(headers),
-    )
-
-
-def failure_of(error: anthropic.APIError | httpx2.HTTPError, *, has_begun: bool) -> Outcome:
-    """Return the outcome of an attempt that this error ended; see `judgement_of`."""
-    return outcome_of(judgement_of(error, has_begun=has_begun))
-
-
-def outcome_of(judged: Judgement) -> Outcome:
-    """Return the outcome of an attempt that an error ended."""
-    wait = f"It asks to wait {judged.retry_after_s:g} s." if judged.retry_after_s else ""
-    words = " ".join(f"{judged.reason}. {judged.remedy} {wait}".split())
-    return Outcome(
-        state=AttemptState.FAILED,
-        failure_class=judged.failure_class,
-        summary=words[:_SUMMARY_CHARS],
-        detail=words,
     )
 
 

@@ -11,7 +11,7 @@ from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.errors import Overloaded
 from orchestrator.ports import MICROS, Outcome, SessionLimits
 from orchestrator.sessions.api_access import Access
-from orchestrator.sessions.api_errors import failure_of
+from orchestrator.sessions.api_errors import judgement_of
 from orchestrator.sessions.report import Report, Review
 from orchestrator.sessions.tools import explain
 
@@ -43,7 +43,7 @@ def outcome_of(
     if isinstance(access.failure, Overloaded):
         return _failed(FailureClass.RATE_LIMITED, str(access.failure))
     if access.failure is not None:
-        return failure_of(access.failure, has_begun=access.meter.usage.requests > 0)
+        return judgement_of(access.failure, has_begun=access.meter.usage.requests > 0).outcome()
     if access.answer.stop_reason == "refusal":
         why = access.answer.stop_details.get("explanation") or "no reason given"
         return _failed(FailureClass.AGENT, f"The model refused the task: {why}.")

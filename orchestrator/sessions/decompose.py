@@ -21,11 +21,12 @@ from orchestrator.grant_ports import Grants
 from orchestrator.plan.model import PlanTask
 from orchestrator.ports import MICROS, Usage
 from orchestrator.proposals import Subtask, Subtasks
-from orchestrator.sessions.api_errors import API_ERRORS, failure_of
+from orchestrator.sessions.answer import usage_of
+from orchestrator.sessions.api_errors import API_ERRORS, judgement_of
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.grants import REFUSED, Unasked
 from orchestrator.sessions.messages import make_client
-from orchestrator.sessions.meter import Meter, tokens_of
+from orchestrator.sessions.meter import Meter
 from orchestrator.sessions.tools import explain, tool_definitions
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ async def _converse(
     async with make_client(config, httpx2.create_ssl_context(), retries_max=retries_max) as client:
         for _ in range(_ROUNDS_MAX):
             message = await _ask(client, {**request, "messages": messages}, governor)
-            meter.add(tokens_of(message.usage))
+            meter.add(_tokens_of(message))
             try:
                 return _proposed(message, question.agent_types)
             except ValueError as unfit:
@@ -162,12 +163,16 @@ async def _ask(client: AsyncAnthropic, request: Mapping[str, Any], governor: Gra
                 continue
             leave.heard(response.status_code, response.headers)
             message: Message = await response.parse()
-            tokens = tokens_of(message.usage)
+            tokens = _tokens_of(message)
             leave.used(
                 input_tokens=tokens.input_tokens + tokens.cache_write_tokens,
                 output_tokens=tokens.output_tokens,
             )
             return message
+
+
+def _tokens_of(message: Message) -> Usage:
+    return usage_of(message.usage.model_dump(exclude_none=True))
 
 
 def _proposed(message: Message, agent_types: Mapping[str, str]) -> tuple[Subtask, ...]:
@@ -197,7 +202,7 @@ def _objection(message: Message, problem: str) -> Sequence[Mapping[str, object]]
 
 
 def _failure(failed: Any, *, has_begun: bool) -> OrchestratorError:
-    outcome = failure_of(failed, has_begun=has_begun)
+    outcome = judgement_of(failed, has_begun=has_begun).outcome()
     if outcome.failure_class is FailureClass.RATE_LIMITED:
         return Overloaded(outcome.summary, remedy="Try again later.", retry_after_s=5.0)
     return EnvironmentFault(outcome.summary)

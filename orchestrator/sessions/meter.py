@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Outcome, SessionCancelled, Transcript, Usage
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.pricing import cost_micros, price_of
 from orchestrator.sessions.watch import TimedOut
-
-if TYPE_CHECKING:
-    from anthropic import types
 
 
 class Meter:
@@ -61,13 +57,3 @@ async def counted(session: Awaitable[Outcome], *, meter: Meter, transcript: Tran
     except asyncio.CancelledError as cancel:
         raise SessionCancelled(meter.usage) from cancel
     return replace(outcome, usage=meter.usage)
-
-
-def tokens_of(usage: types.Usage) -> Usage:
-    """Return what the Messages API says that an answer used, in our words."""
-    return Usage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=usage.cache_read_input_tokens or 0,
-        cache_write_tokens=usage.cache_creation_input_tokens or 0,
-    )

@@ -14,7 +14,6 @@ from orchestrator.ports import (
     Transcript,
     Workspace,
 )
-from orchestrator.sessions.api_errors import outcome_of
 from orchestrator.sessions.asking import Asker
 from orchestrator.sessions.conversation import Conversation
 from orchestrator.sessions.journal import Journal, Standing
@@ -67,7 +66,7 @@ class ModelBackend:
         try:
             return await self._converse(assignment, workspace, transcript, meter)
         except self._api.errors as error:
-            return outcome_of(self._api.judgement_of(error, has_begun=meter.usage.requests > 0))
+            return self._api.judgement_of(error, has_begun=meter.usage.requests > 0).outcome()
         except Overloaded as late:
             return Outcome(
                 state=AttemptState.FAILED, failure_class=FailureClass.RATE_LIMITED, summary=str(late)

@@ -13,10 +13,10 @@ from orchestrator.sessions.programs import Programs
 
 
 class Shell:
-    """The shell of one attempt.
+    """Runs lines of one attempt, one at a time, each in a new shell.
 
     Args:
-        programs: starts it.
+        programs: starts the shells.
     """
 
     def __init__(self, programs: Programs) -> None:

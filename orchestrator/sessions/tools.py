@@ -1,4 +1,4 @@
-"""The tools of a model session: a shell and the files of the workspace.
+"""The tools of a model session: a shell, the files of the workspace, the notes of the plan, the report.
 
 Each tool is a pydantic model: its docstring and fields are what the model reads, and its input is checked by
 it. Rule: a tool that fails tells the model why and never ends the session. What only reads may run side by
