@@ -77,7 +77,7 @@ class Rows:
         self._ending = ending
         self._lock = threading.Lock()
         self.asked: Counter[str] = Counter()
-        self._met: set[str] = set()
+        self.met: set[str] = set()
 
     def __call__(self, request: Request) -> Reply:
         found = re.search(r"Meet \[(.+?)\]", request.task)
@@ -94,9 +94,9 @@ class Rows:
         passing = [name for name, row in self._table.items() if row.is_asked_again]
         if turn >= len(passing):
             return self._ending
-        if passing[turn] in self._met:
+        if passing[turn] in self.met:
             return self._going_on
-        self._met.add(passing[turn])
+        self.met.add(passing[turn])
         return self._table[passing[turn]].reply
 
 
@@ -157,6 +157,7 @@ def run_all(name: str, folder: Path) -> dict[str, Ran]:
     with api:
         found = asyncio.run(run())
     assert api.problems == [], "a request of ours was refused"
+    assert rows.met == {which for which, row in table.items() if row.is_asked_again}
     return found
 
 
@@ -192,7 +193,8 @@ def test_what_passes_is_waited_out_in_one_session(backend: tuple[str, dict[str, 
     passing = sum(row.is_asked_again for row in OF_MODELS[name].values())
     found = ran[PASSING]
     assert found.outcome.state is AttemptState.SUCCEEDED, found.outcome
-    assert found.requests >= 2 * passing + 1
+    # What Claude Code has read of an answer that broke off it may take for a turn, and go on from there.
+    assert found.requests >= (passing if name == "claude-code" else 2 * passing) + 1
 
 
 @pytest.mark.parametrize("which", [*COMMAND, *(f"simulated {name}" for name in SIMULATED)])
