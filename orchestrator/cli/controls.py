@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.output import Output
-from orchestrator.cli.text import answer_text
+from orchestrator.cli.text import answer_text, micros
 from orchestrator.core.words import FINISHED
 from orchestrator.errors import SettingsError
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from orchestrator.views import NewLimits
 
 _Plan = Annotated[str, typer.Argument(metavar="PLAN", help="Name or id of the plan.")]
-_MICROS = 1_000_000
 
 
 def pause(
@@ -91,8 +89,8 @@ def limits(
     with connect() as client:
         if total is not None or day_budget is not None or agent or tenant or plan or tenant_budget:
             new = _new_limits(client, total, agents=agent or [], tenants=tenant or [], plans=plan or [])
-            budgets = {name: _micros(usd) for name, usd in _sums("--tenant-budget", tenant_budget or [])}
-            of_day = None if day_budget is None else _micros(day_budget)
+            budgets = {name: micros(usd) for name, usd in _sums("--tenant-budget", tenant_budget or [])}
+            of_day = None if day_budget is None else micros(day_budget)
             spend = {"tenant_budgets": budgets, "day_budget": of_day}
             client.request("set_limits", limits=new.model_copy(update=spend))
             for known in (client.plan(ref) for ref, _ in _pairs("--plan", plan or [])):
@@ -125,7 +123,7 @@ def budget(
     from orchestrator.cli.text import money
 
     with connect() as client:
-        answer = client.request("set_budget", plan_id=client.plan(plan).id, budget_micros=_micros(usd))
+        answer = client.request("set_budget", plan_id=client.plan(plan).id, budget_micros=micros(usd))
     spent, most = money(answer["spent_micros"]), answer["budget_micros"]
     text = f"{plan}: {spent} spent of {money(most) if most else 'any sum'}"
     Output(is_json=json).result(answer, text)
@@ -186,10 +184,6 @@ def _sums(option: str, values: list[str]) -> Iterator[tuple[str, float]]:
                 f"{option} {value!r} is no name with a sum.", remedy=f"Write for example {option} NAME=2.50."
             )
         yield name, float(usd)
-
-
-def _micros(usd: float) -> int:
-    return math.ceil(usd * _MICROS)  # up: a budget too small to count is not "no limit"
 
 
 def _budget_rows(status: StatusView) -> Iterator[tuple[str, ...]]:

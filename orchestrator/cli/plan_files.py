@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.output import Output, finding_line
+from orchestrator.cli.text import micros
 from orchestrator.errors import Finding, PlanError, SettingsError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def request_for(plan: Plan, file: str, choices: Choices) -> SubmitRequest:
         workdir=str(choices.workdir.absolute()) if choices.workdir else "",
         base_dir=str(path if path.is_dir() else path.parent),
         backend=choices.backend,
-        budget_micros=math.ceil(choices.budget_usd * 1_000_000),
+        budget_micros=micros(choices.budget_usd),
         until_key=choices.until_key,
         take=choices.take,
         is_fresh=choices.is_fresh,

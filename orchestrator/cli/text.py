@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,11 @@ def duration(seconds: float) -> str:
 def money(micros: int) -> str:
     """Return millionths of a US dollar as dollars, with cents and no finer unless that hides all of it."""
     return f"${micros / 1e6:.2f}" if micros >= 10_000 or not micros else f"${micros / 1e6:.4f}"
+
+
+def micros(usd: float) -> int:
+    """Return dollars as millionths, rounded up: a budget too small to count is not "no limit"."""
+    return math.ceil(usd * 1_000_000)
 
 
 def count(number: int, noun: str) -> str:
