@@ -82,7 +82,7 @@ class Assignment:
     Attributes:
         token: fencing token of the attempt.
         number: 1 for the first work attempt of the task, then 2, ...
-        backend: `command`, `simulated`, `anthropic`, `claude-code` or `openai`; already resolved from `auto`.
+        backend: a name of orchestrator/backends.py; already resolved from `auto`.
         prompt: who the agent type is and how it works, for the model.
         tools: those of TOOLS that the agent type may use.
         run: shell lines of the plan for the command backend, in order.

@@ -271,7 +271,7 @@ class SubmitRequest(BaseModel):
         name: identity of the plan; by default front matter `name`, else the title, else refused.
         workdir: absolute folder on the server's machine; overrides the front matter.
         base_dir: folder that a relative front matter `workdir` is relative to.
-        backend: `auto`, `command`, `simulated`, `anthropic`, `claude-code` or `openai`.
+        backend: `auto`, or a name of orchestrator/backends.py.
         until_key: work only on this task and what it needs.
         take: also work on tasks marked in progress.
         retry: if the plan is known and has stalled, try again what failed in it.

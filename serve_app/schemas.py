@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from orchestrator.backends import PROVIDERS
 from orchestrator.views import BUDGET_MICROS_MAX, FindingView, SubmitRequest, View
 
 
@@ -32,7 +33,7 @@ class SubmitOptions(BaseModel):
     )
     workdir: Annotated[str, Field(description="Absolute folder of the work.")] = ""
     backend: Annotated[
-        str, Field(description="`auto`, `command`, `simulated`, `anthropic`, `claude-code` or `openai`.")
+        str, Field(description=f"`auto`, or one of {', '.join(f'`{name}`' for name in PROVIDERS)}.")
     ] = "auto"
     until: Annotated[str, Field(description="Work only on the task of this key and what it needs.")] = ""
     take: Annotated[bool, Field(description="Also work on tasks marked in progress.")] = False
