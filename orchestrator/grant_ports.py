@@ -27,7 +27,7 @@ class GrantDemand:
     Attributes:
         waiting: requests that wait for leave; `spare`: how many more may come while the grant is good.
         in_flight: requests that are under way.
-        accepted, refused: responses that began well, and those that said 429 or 529.
+        accepted, refused: responses that said anything but 429 or 529, and those that said one of these.
         retry_after_s: longest wait that a refusal asked for; 0 = none said.
         pause_s: for how long yet the provider wants nothing, as far as the executor knows; a governor that
             has just started learns it from here.

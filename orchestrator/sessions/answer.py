@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import httpx2
+
 from orchestrator.ports import Usage
 
 Block = dict[str, Any]
@@ -110,6 +112,17 @@ class Answer:
     def _count(self, usage: Mapping[str, Any]) -> None:
         """Later counts replace earlier ones: they are totals of the answer."""
         self._usage.update({name: count for name, count in usage.items() if count is not None})
+
+
+def json_object(data: str | bytes) -> dict[str, Any]:
+    """Return what came of an API as JSON. Raises httpx2.RemoteProtocolError: it is no JSON object."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise httpx2.RemoteProtocolError(f"what came is no JSON object: {data[:100]!r}")
+    return found
 
 
 def usage_of(counts: Mapping[str, Any], *, broken_off_chars: int = 0) -> Usage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ import httpx2
 from orchestrator.errors import Overloaded
 from orchestrator.grant_ports import GovernedRequest
 from orchestrator.ports import Usage
-from orchestrator.sessions.answer import usage_of
+from orchestrator.sessions.answer import json_object, usage_of
 from orchestrator.sessions.meter import Meter
 from orchestrator.sessions.watch import Clocks
 
@@ -87,20 +86,20 @@ class AnswerReader:
         return usage_of(self._counts, broken_off_chars=0 if self.stop_reason else self._chars)
 
     def read_stream(self, chunk: bytes) -> None:
-        """Take the next piece of a stream of events."""
+        """Take the next piece of a stream of events. Raises httpx2.RemoteProtocolError: it is none."""
         *lines, self._unread = (self._unread + chunk).split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
-                self._take(json.loads(line[len(b"data:") :]))
+                self._take(json_object(line[len(b"data:") :]))
 
     def read_whole(self, body: bytes) -> None:
-        """Take an answer that was not streamed."""
-        message = json.loads(body)
+        """Take an answer that was not streamed. Raises httpx2.RemoteProtocolError: it is no JSON object."""
+        message = json_object(body)
         if message.get("type") == "message":
             self._end(message, message.get("usage"))
 
     def _take(self, event: Mapping[str, Any]) -> None:
-        match event["type"]:
+        match event.get("type"):
             case "message_start":
                 self._count(event["message"].get("usage"))
             case "content_block_delta":

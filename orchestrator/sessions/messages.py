@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 from anthropic import APIStatusError, AsyncAnthropic, AsyncStream, BadRequestError, DefaultAsyncHttpxClient
 
-from orchestrator.sessions.answer import Answer
+from orchestrator.sessions.answer import Answer, json_object
 from orchestrator.sessions.api_errors import API_ERRORS, Judgement, judgement_of
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.model_api import Frame, Message, ModelApi, Request, Responding
@@ -93,7 +93,7 @@ class MessagesApi(ModelApi):
             if event.event == "error":
                 raise APIStatusError(event.data, response=response, body=_json_of(event.data))
             if event.data:
-                yield event.json()
+                yield json_object(event.data)
 
     def new_answer(self, request: Request) -> Answer:
         """Return an empty answer."""

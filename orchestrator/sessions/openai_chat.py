@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import openai
 
-from orchestrator.sessions.answer import Answer, Block
+from orchestrator.sessions.answer import Answer, Block, json_object
 from orchestrator.sessions.api_errors import Judgement
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.model_api import Frame, Message, ModelApi, Request, Responding
@@ -113,7 +113,7 @@ class ChatApi(ModelApi):
             data = line.removeprefix("data:").strip()
             if data == line.strip() or data in ("", "[DONE]"):
                 continue  # a comment that keeps the connection alive, or the end
-            event = _json_of(data)
+            event = json_object(data)
             if error := event.get("error"):
                 raise openai.APIStatusError(str(error), response=response, body=error)
             yield event
@@ -125,16 +125,6 @@ class ChatApi(ModelApi):
     def judgement_of(self, error: Exception, *, has_begun: bool) -> Judgement:
         """Judge an error."""
         return judgement_of(error, has_begun=has_begun)
-
-
-def _json_of(data: str) -> dict[str, Any]:
-    try:
-        event = json.loads(data)
-    except ValueError:
-        event = None
-    if not isinstance(event, dict):
-        raise httpx2.RemoteProtocolError(f"a chunk of the stream is no JSON object: {data[:100]}")
-    return event
 
 
 def _functions(frame: Frame) -> list[dict[str, Any]]:

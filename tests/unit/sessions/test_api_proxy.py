@@ -175,6 +175,29 @@ async def test_nobody_answers() -> None:
     assert isinstance(given.failure, httpx2.ConnectError)
 
 
+async def test_what_is_no_answer_of_the_api_is_a_fault_of_the_way_there() -> None:
+    async def tell(exchange: Exchange) -> None:
+        if json.loads(exchange.body).get("stream"):
+            await exchange.begin(200, [("content-type", "text/event-stream")])
+            await exchange.send(event("message_start", message={"usage": {"input_tokens": 10}}))
+            await exchange.send(b"data: Busy.\n\n")
+            await exchange.end()
+        else:
+            await exchange.answer(200, [("content-type", "text/html")], b"<p>Busy.</p>")
+
+    gateway, given = LoopbackServer(tell), access()
+    await gateway.start()
+    async with child(proxy_to(gateway.url), given) as client, asyncio.timeout(DEADLINE_S):
+        answer = await ask(client, BODY)
+        assert (answer.status_code, answer.headers["x-should-retry"]) == (502, "true")
+        assert isinstance(given.failure, httpx2.RemoteProtocolError)
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await ask(client)
+        assert isinstance(given.failure, httpx2.RemoteProtocolError)
+    await gateway.close()
+    assert given.meter.usage.requests == 1
+
+
 async def test_nothing_is_asked_once_the_cap_is_reached() -> None:
     with MessagesApi(script(Reply([text("x" * 4_000)]))) as api:
         given = access(cost_micros_max=5_000)
