@@ -214,7 +214,7 @@ class ContextPackView(View):
 
 
 class EventView(View):
-    """A row of the event table. `seq` only grows; it is the cursor of the stream."""
+    """Something that happened. `seq` only grows; it is the cursor of the stream."""
 
     seq: int
     plan_id: int | None

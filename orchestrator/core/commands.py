@@ -155,7 +155,7 @@ class SaveAnswer(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordEvent(Command):
-    """Append a row to the events."""
+    """Record that something happened."""
 
     type: str
     tenant_id: str
@@ -167,7 +167,7 @@ class RecordEvent(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordNote(Command):
-    """Append a row to the events that tells of a note, unless one does."""
+    """Record an event that tells of a note, unless one does."""
 
     note_id: int
 

@@ -289,7 +289,7 @@ class State:
         token: int = 0,
         payload: Mapping[str, object] | None = None,
     ) -> None:
-        """Order a row in the event table."""
+        """Order an event of a plan to be recorded."""
         self.out.append(
             RecordEvent(
                 type=kind,
@@ -302,7 +302,7 @@ class State:
         )
 
     def record_globally(self, kind: str, payload: Mapping[str, object]) -> None:
-        """Order a row in the event table that belongs to no plan."""
+        """Order an event that belongs to no plan to be recorded."""
         self.out.append(RecordEvent(type=kind, tenant_id=EVERYBODY, plan_id=0, payload=payload))
 
     def touch(self, task: Task) -> None:

@@ -1,8 +1,8 @@
 """Who may do what in which table: grants and row level security, compared with the server and mended.
 
 `service` sees and changes every row by an explicit policy; `api` sees the rows of the tenant that its
-transaction names in `app.tenant`, and writes only new plans, what is proposed for them, and notes. Whoever
-names no tenant sees nothing, and nobody sees journals but `service`.
+transaction names in `app.tenant`, and writes only what is new: plans with their agent types, revisions,
+proposals and notes. Whoever names no tenant sees nothing, and nobody sees journals but `service`.
 """
 
 from __future__ import annotations
