@@ -231,5 +231,5 @@ def _any_word(words: Iterable[str]) -> re.Pattern[str]:
     or a file name (`src/server.ts`) says nothing about the work.
     """
     longest_first = sorted(words, key=lambda word: (-len(word), word))
-    alternatives = "|".join(re.escape(word) for word in longest_first)
+    alternatives = "|".join(re.escape(word) for word in longest_first) or "(?!)"  # no words: nothing is found
     return re.compile(rf"(?<![\w/.@-])(?P<keyword>{alternatives})(?:s|es|ed|ing)?(?![\w/]|\.\w)")

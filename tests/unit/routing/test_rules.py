@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.agent_types import AgentType
 from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
 from orchestrator.plan.model import Checkboxes, Plan, PlanTask
 from orchestrator.routing import Route, Routing, Rule, checked_plan
+from orchestrator.routing.agent_types import Catalogue
 from orchestrator.routing.rules import agent_name
 from orchestrator.routing.tables import load_tables
 from orchestrator.settings import RoutingTables, Settings
@@ -67,6 +69,12 @@ def test_first_word_of_the_title_decides(routing: Routing, title: str, agent_typ
     route = routing.route_task(task(title))
     assert (route.agent_type, route.rule) == (agent_type, Rule.KEYWORD)
     assert f"`{word}`" in route.evidence
+
+
+def test_where_no_file_has_keywords_no_title_says_anything() -> None:
+    only = Catalogue([AgentType(name="general-purpose")])
+    bare = Routing(catalogue=only, tables=load_tables(RoutingTables()))
+    assert bare.route_task(task("Do it!")).rule is Rule.GENERAL
 
 
 @pytest.mark.parametrize(
