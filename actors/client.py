@@ -14,6 +14,7 @@ Reads go to PostgreSQL, changes to the Scheduler actor. `aconnect` gives the sam
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -287,7 +288,9 @@ class AsyncOrchestrator:
     async def set_budget(self, plan: PlanLike, usd: float) -> Mapping[str, object]:
         """Set the most that a plan may spend, what it has spent included; 0 = no limit."""
         plan_id = await self.service.plan_id(_ref(plan))
-        return await self.service.request("set_budget", plan_id=plan_id, budget_micros=round(usd * MICROS))
+        return await self.service.request(
+            "set_budget", plan_id=plan_id, budget_micros=math.ceil(usd * MICROS)
+        )
 
     async def pause_all(self, *, reason: str = "") -> Mapping[str, object]:
         """Start nothing more in any plan, also after a restart; what runs may end."""

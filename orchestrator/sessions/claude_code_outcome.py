@@ -7,16 +7,13 @@ from typing import NamedTuple
 from claude_agent_sdk import ResultMessage
 from pydantic import ValidationError
 
-from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.core.words import FailureClass
 from orchestrator.errors import Overloaded
 from orchestrator.ports import MICROS, Outcome, SessionLimits
 from orchestrator.sessions.api_access import Access
 from orchestrator.sessions.api_errors import judgement_of
-from orchestrator.sessions.report import Report, Review
+from orchestrator.sessions.report import Report, Review, no_report
 from orchestrator.sessions.tools import explain
-
-_SUMMARY_CHARS = 300
-_DETAIL_CHARS = 20_000
 
 
 class Ending(NamedTuple):
@@ -35,24 +32,25 @@ def outcome_of(
         try:
             return report.model_validate(result.structured_output).outcome()
         except ValidationError as error:
-            return _failed(FailureClass.AGENT, f"The report is not valid: {explain(error)}")
+            return no_report(FailureClass.AGENT, f"The report is not valid: {explain(error)}")
     subtype = result.subtype if result is not None else ""
     if access.was_refused or subtype == "error_max_budget_usd":
         cap = f"${limits.cost_micros_max / MICROS:.2f}"
-        return _failed(FailureClass.BUDGET, f"The session reached its cap of {cap}.")
+        return no_report(FailureClass.BUDGET, f"The session reached its cap of {cap}.")
     if isinstance(access.failure, Overloaded):
-        return _failed(FailureClass.RATE_LIMITED, str(access.failure))
+        return no_report(FailureClass.RATE_LIMITED, str(access.failure))
     if access.failure is not None:
         return judgement_of(access.failure, has_begun=access.meter.usage.requests > 0).outcome()
     if access.answer.stop_reason == "refusal":
         why = access.answer.stop_details.get("explanation") or "no reason given"
-        return _failed(FailureClass.AGENT, f"The model refused the task: {why}.")
+        return no_report(FailureClass.AGENT, f"The model refused the task: {why}.")
     if result is None:
-        return _failed(FailureClass.INFRASTRUCTURE, f"Claude Code ended without a result. {ending.error}")
-    return _failed(FailureClass.AGENT, *_no_report(result, limits))
+        return no_report(FailureClass.INFRASTRUCTURE, f"Claude Code ended without a result. {ending.error}")
+    why, said = _why_without(result, limits)
+    return no_report(FailureClass.AGENT, why, said=said)
 
 
-def _no_report(result: ResultMessage, limits: SessionLimits) -> tuple[str, str]:
+def _why_without(result: ResultMessage, limits: SessionLimits) -> tuple[str, str]:
     """Return why there is no report, and what was said instead."""
     said = result.result or "; ".join(result.errors or ())
     match result.subtype:
@@ -63,9 +61,3 @@ def _no_report(result: ResultMessage, limits: SessionLimits) -> tuple[str, str]:
     if result.is_error:
         return f"Claude Code gave up: {said}", ""
     return "The model ended its turn without a report.", said
-
-
-def _failed(failure_class: FailureClass, summary: str, said: str = "") -> Outcome:
-    one_line = " ".join(summary.split())[:_SUMMARY_CHARS]
-    detail = f"{summary}\n{said}"[:_DETAIL_CHARS] if said else summary[:_DETAIL_CHARS]
-    return Outcome(state=AttemptState.FAILED, failure_class=failure_class, summary=one_line, detail=detail)

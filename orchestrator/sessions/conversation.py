@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.core.words import FailureClass
 from orchestrator.ports import MICROS, Outcome, SessionLimits, Transcript
 from orchestrator.sessions.answer import Answer, Block
 from orchestrator.sessions.asking import Asker
 from orchestrator.sessions.journal import Journal, Standing
 from orchestrator.sessions.meter import Meter
 from orchestrator.sessions.prompt import CONTINUE, HAND_OVER, REMINDER, handed_over
+from orchestrator.sessions.report import no_report
 from orchestrator.sessions.tools import Call, Toolbox
 
 _CONTINUATIONS_MAX = 5
 _REMINDERS_MAX = 1
-_DETAIL_CHARS = 20_000
 
 
 class Conversation:
@@ -63,12 +63,12 @@ class Conversation:
                 return outcome
             self._journal.write(self._at)
             if self._meter.usage.cost_micros >= limits.cost_micros_max:
-                return _failed(
+                return no_report(
                     FailureClass.BUDGET,
                     f"The session reached its cap of ${limits.cost_micros_max / MICROS:.2f}.",
                     said=answer.text,
                 )
-        return _failed(FailureClass.AGENT, f"There was no report after {limits.turns_max} turns.")
+        return no_report(FailureClass.AGENT, f"There was no report after {limits.turns_max} turns.")
 
     async def _ask(self) -> Answer:
         at = self._at
@@ -78,9 +78,9 @@ class Conversation:
         """Do what an answer asks for. Returns the outcome if it ends the session."""
         if answer.stop_reason == "refusal":
             why = answer.refusal or "no reason given"
-            return _failed(FailureClass.AGENT, f"The model refused the task: {why}.")
+            return no_report(FailureClass.AGENT, f"The model refused the task: {why}.")
         if answer.stop_reason == "model_context_window_exceeded":
-            return _failed(FailureClass.AGENT, "The conversation outgrew the context window of the model.")
+            return no_report(FailureClass.AGENT, "The conversation outgrew the context window of the model.")
         self._measure(answer)
         if self._at.is_handing_over:
             self._hand_over(answer)
@@ -90,7 +90,7 @@ class Conversation:
         is_cut = answer.stop_reason == "max_tokens"
         self._at.continuations = self._at.continuations + 1 if is_cut else 0
         if self._at.continuations > _CONTINUATIONS_MAX:
-            return _failed(
+            return no_report(
                 FailureClass.AGENT, f"{self._at.continuations} answers in a row reached their length limit."
             )
         if answer.calls:
@@ -119,7 +119,9 @@ class Conversation:
     def _remind(self, answer: Answer) -> Outcome | None:
         """The model stopped without a report: tell it once, then give up."""
         if self._at.reminders == _REMINDERS_MAX:
-            return _failed(FailureClass.AGENT, "The model ended its turn without a report.", said=answer.text)
+            return no_report(
+                FailureClass.AGENT, "The model ended its turn without a report.", said=answer.text
+            )
         self._at.reminders += 1
         self._at.say([{"type": "text", "text": REMINDER}])
         return None
@@ -148,8 +150,3 @@ class Conversation:
 
 def _ends_with_call(answer: Answer) -> bool:
     return bool(answer.blocks[-1]["type"] == "tool_use")
-
-
-def _failed(failure_class: FailureClass, summary: str, *, said: str = "") -> Outcome:
-    detail = f"{summary}\n{said}"[:_DETAIL_CHARS] if said else summary
-    return Outcome(state=AttemptState.FAILED, failure_class=failure_class, summary=summary, detail=detail)

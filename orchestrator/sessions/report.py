@@ -14,6 +14,7 @@ from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Outcome
 
 _SUMMARY_CHARS = 200
+_REASON_CHARS = 300
 _DETAIL_CHARS = 20_000
 
 
@@ -79,3 +80,18 @@ class Review(BaseModel):
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:_SUMMARY_CHARS]
+
+
+def no_report(failure_class: FailureClass, summary: str, *, said: str = "") -> Outcome:
+    """Return how a session ended that gave none: why, on one line, and what the model said last.
+
+    Args:
+        summary: why; as it stands it goes on in the detail.
+    """
+    detail = f"{summary}\n{said}" if said else summary
+    return Outcome(
+        state=AttemptState.FAILED,
+        failure_class=failure_class,
+        summary=" ".join(summary.split())[:_REASON_CHARS],
+        detail=detail[:_DETAIL_CHARS],
+    )

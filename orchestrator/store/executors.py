@@ -21,6 +21,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from orchestrator.agent_types import GENERAL, AgentType
+from orchestrator.backends import PROVIDERS
 from orchestrator.core.words import AttemptKind
 from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
@@ -105,7 +106,7 @@ _CHUNK_CHARS = 1_000
 _AGENT_TYPE_S = 2.0
 
 #: Backends that no context pack is made for.
-_NO_MODEL = frozenset({"command", "simulated"})
+_NO_MODEL = frozenset(name for name, provider in PROVIDERS.items() if not provider)
 
 #: Options of a task → the limits of a session that they set.
 _OWN_LIMITS = {"timeout": "total_timeout_s", "idle timeout": "idle_timeout_s", "grace": "grace_s"}

@@ -28,7 +28,7 @@ from orchestrator.core.events import (
 from orchestrator.core.limits import Overrides
 from orchestrator.core.words import BreakerState
 from orchestrator.errors import NotFound
-from orchestrator.ports import Fate, PlanSlice, Revision, StoredAnswer
+from orchestrator.ports import Fate, PlanSlice, Revision, StoredAnswer, Term
 from orchestrator.store.agent_types import SCHEDULED_SQL
 from orchestrator.store.arrays import array
 from orchestrator.store.batches import CONTROLS
@@ -149,6 +149,13 @@ class PostgresSchedulerStore(Committer):
         self._side = HotConnection(url, name="orchestrator-scheduler", row_factory=dict_row)
         self._affinity_since = datetime.fromtimestamp(0, UTC)
         self._last_proposal = 0
+
+    async def take_term(self, *, incarnation: str, is_starting: bool, patience_s: float) -> Term:
+        """Wait until the term may be taken, and take it; memory begins anew, and reads all of history."""
+        self._affinity_since = datetime.fromtimestamp(0, UTC)
+        return await super().take_term(
+            incarnation=incarnation, is_starting=is_starting, patience_s=patience_s
+        )
 
     async def unfinished_plans(self) -> list[int]:
         """Return the plans that are neither done nor cancelled, or still have a lease."""
