@@ -32,7 +32,7 @@ LASTS_S = 60.0 if IS_FULL else 3.0
 #: Requests at once, of which only so many may wait for the scheduler.
 AT_ONCE, INBOX_MAX = 40, 3
 
-EVENTS_OF_BATCHES = "SELECT count(*) FROM events WHERE seq > %s GROUP BY xmin"
+EVENTS_OF_BATCHES = "SELECT sum(cardinality(types)) FROM event_batches WHERE last_seq > %s GROUP BY xmin"
 
 
 def test_a_slow_disk_makes_batches_larger_and_a_failing_one_costs_a_restart() -> None:
