@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import os
 import resource
@@ -169,6 +170,7 @@ class Bench:
         config = SessionConfig(api_key=API_KEY, base_url=self.url, model=MODEL, prices=PRICES)
         launcher = ProcessLauncher(records=self.folder / "records")
         backend = AnthropicBackend(config, launcher, notes=MemoryNoteBook(), journals=MemoryJournals())
+        gc.freeze()  # as the Executor actor does once it has its backends
         executing = Executing(
             store=self.attempts,
             leases=HeldLeases(),

@@ -48,6 +48,9 @@ FLUSH_S = 1.0
 #: A transcript keeps this many characters; what comes after is left out.
 TRANSCRIPT_CHARS_MAX = 2_000_000
 
+#: Sessions that begin within one turn of the loop: with a model, each of them holds it up for milliseconds.
+OPENED_AT_ONCE = 8
+
 #: Turns of the loop within which a session that does nothing has ended: its only step, then its callback.
 #: Such sessions are told of once, with their start, which saves a call of Ray's a turn.
 _STEPS_TO_AN_END = 2
@@ -281,8 +284,10 @@ class Executing:
         assignments = [assignment for assignment in accepted if self._leases.holds(assignment.token)]
         for token in {*self._starting} - {assignment.token for assignment in assignments}:
             self._leases.release(token)
-        for assignment in assignments:
+        for number, assignment in enumerate(assignments, start=1):
             self._open(assignment)
+            if number % OPENED_AT_ONCE == 0:
+                await asyncio.sleep(0)
         self._starting = []
         self._carry_out_wishes()
         self._changed.set()
