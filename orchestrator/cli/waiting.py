@@ -148,12 +148,12 @@ def governor_line(governor: GovernorView) -> str:
         return (
             f"{line}; the provider wants none for {duration(governor.pause_s)}, and nobody is charged for it"
         )
-    left = (
+    left = ", ".join(
         f"{count:,} {kind} of {model}"
         for model, kinds in governor.left.items()
         for kind, count in kinds.items()
     )
-    return f"{line}; left in a minute: {', '.join(left)}" if governor.left else line
+    return f"{line}; left in a minute: {left}" if left else line
 
 
 def _of_limit(limit: LimitView, plan: PlanView) -> Wait:

@@ -196,6 +196,10 @@ def unquoted(value: str) -> str:
     return match[2].strip() if match else value
 
 
+#: What is meant to be a sum, well written or not.
+_SUM = re.compile(r"[-$€£\s\d.,]*\d[-$€£\s\d.,]*")
+
+
 def _unreadable(name: str, value: str, line: int, remedy: str, *, code: Code = Code.UNKNOWN_VALUE) -> Finding:
     return code.at(line, f"The value {value[:60]!r} of `{name}` cannot be read.", remedy=remedy)
 
@@ -334,7 +338,10 @@ def _retry_lost(node: Node, name: str, value: str, line: int) -> Finding | None:
 
 def _budget(node: Node, name: str, value: str, line: int) -> Finding | None:
     words = unquoted(value)
-    if not 0 < (money_micros(words) or 0) <= BUDGET_MICROS_MAX:
+    micros = money_micros(words)
+    if micros is None and _SUM.fullmatch(words):  # somebody meant a limit; without one it would cost more
+        return _unreadable(name, value, line, _OPTION_REMEDIES[name], code=Code.UNREADABLE_OPTION)
+    if not 0 < (micros or 0) <= BUDGET_MICROS_MAX:
         return _unreadable(name, value, line, _OPTION_REMEDIES[name])
     node.options[name] = words
     return None

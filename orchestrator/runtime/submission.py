@@ -17,6 +17,7 @@ from pathlib import Path
 
 from orchestrator.core.words import FINISHED, PlanState
 from orchestrator.errors import Conflict, PlanError
+from orchestrator.plan.amounts import money_micros
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import Plan
 from orchestrator.plan.read import read_files, read_plan
@@ -209,7 +210,9 @@ def read_submission(request: SubmitRequest, *, routing: Routing, settings: Setti
         name=_name(plan, request),
         workdir=_workdir(plan, request),
         backend=wanted_backend(request.backend, plan=plan, settings=settings),
-        budget_micros=request.budget_micros or round(settings.limits.plan_budget_usd * MICROS),
+        budget_micros=request.budget_micros
+        or _budget_micros(plan)
+        or round(settings.limits.plan_budget_usd * MICROS),
         until_key=request.until_key,
         files={path: storable(text) for path, text in files.items()},
         decisions=routing.route(plan),
@@ -250,6 +253,18 @@ def _name(plan: Plan, request: SubmitRequest) -> str:
             remedy="Give it a shorter name.",
         )
     return name
+
+
+def _budget_micros(plan: Plan) -> int:
+    """Return what the head of the plan lets it spend; 0 if it names no budget."""
+    written = str(plan.meta.get("budget") or "").strip()
+    micros = money_micros(written) or 0
+    if written and not micros:
+        raise PlanError(
+            f"The budget {written[:60]!r} in the head of the plan is no sum of money.",
+            remedy="Write dollars, such as `budget: $20`.",
+        )
+    return micros
 
 
 def _workdir(plan: Plan, request: SubmitRequest) -> str:

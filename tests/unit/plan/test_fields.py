@@ -180,7 +180,13 @@ def test_a_budget_of_a_task_is_a_sum_of_dollars(value: str) -> None:
     assert _one(json.dumps(native)).options == {"budget": value}
 
 
-@pytest.mark.parametrize("value", ["$40,000", "$107,520 (all of it)", "0", "-1", "2 weeks", "TBD"])
+@pytest.mark.parametrize("value", ["$1,50", "-3", "0.0000001", "5€", "1.2.3"])
+def test_a_sum_that_cannot_be_read_is_no_freedom_to_spend(value: str) -> None:
+    plan = read_plan(f"# T\n- [ ] A.1 x\n  - budget: {value}\n")
+    assert _codes(plan) == [(3, "unreadable-option", "error")]
+
+
+@pytest.mark.parametrize("value", ["$40,000", "$107,520 (all of it)", "0", "2 weeks", "TBD"])
 def test_the_money_of_a_project_is_no_budget_of_a_task(value: str) -> None:
     plan = read_plan(f"# T\n- [ ] A.1 x\n  - budget: {value}\n")
     assert _codes(plan) == [(3, "unknown-value", "warning")]
