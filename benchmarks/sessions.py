@@ -23,8 +23,9 @@ from benchmarks import Figure
 from orchestrator.core.events import AttemptEnded
 from orchestrator.ports import Assignment, Outcome, TranscriptChunk
 from orchestrator.runtime.executing import Executing
-from orchestrator.sessions.anthropic import AnthropicBackend
 from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.models import messages
+from orchestrator.sessions.models.backend import ModelBackend
 from orchestrator.workspace.launcher import ProcessLauncher
 from orchestrator.workspace.shared import SharedWorkspaces
 from tests.support.journals import MemoryJournals
@@ -169,7 +170,9 @@ class Bench:
         """Run sessions, one batch after the other, each to its end."""
         config = SessionConfig(api_key=API_KEY, base_url=self.url, model=MODEL, prices=PRICES)
         launcher = ProcessLauncher(records=self.folder / "records")
-        backend = AnthropicBackend(config, launcher, notes=MemoryNoteBook(), journals=MemoryJournals())
+        backend = ModelBackend(
+            messages.MessagesApi(config), launcher, notes=MemoryNoteBook(), journals=MemoryJournals()
+        )
         gc.freeze()  # as the Executor actor does once it has its backends
         executing = Executing(
             store=self.attempts,

@@ -21,13 +21,13 @@ from orchestrator.grant_ports import Grants
 from orchestrator.plan.model import PlanTask
 from orchestrator.ports import MICROS, Usage
 from orchestrator.proposals import Subtask, Subtasks
-from orchestrator.sessions.answer import usage_of
-from orchestrator.sessions.api_errors import API_ERRORS, judgement_of
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.grants import REFUSED, Unasked
-from orchestrator.sessions.messages import make_client
 from orchestrator.sessions.meter import Meter
-from orchestrator.sessions.tools import explain, tool_definitions
+from orchestrator.sessions.models.answer import usage_of
+from orchestrator.sessions.models.messages import make_client
+from orchestrator.sessions.models.messages_errors import API_ERRORS, judgement_of
+from orchestrator.sessions.tools.toolbox import explain, tool_definitions
 
 if TYPE_CHECKING:
     from anthropic.types import Message

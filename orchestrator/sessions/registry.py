@@ -11,6 +11,8 @@ from orchestrator.journal_ports import Journals
 from orchestrator.ports import Backend, Launcher, NoteBook
 from orchestrator.sessions.command import CommandBackend
 from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.models.api import ModelApi
+from orchestrator.sessions.models.backend import ModelBackend
 from orchestrator.sessions.simulated import SimulatedBackend
 from orchestrator.settings import ANTHROPIC, OPENAI
 
@@ -44,20 +46,24 @@ def make_backends(
         journals: keep what is needed to go on with a session whose executor is lost.
         seed: of simulated sessions.
     """
+
+    def with_models(api: ModelApi, governor: Grants | None) -> Backend:
+        return ModelBackend(api, launcher, notes=notes, journals=journals, governor=governor)
+
     backends: list[Backend] = [CommandBackend(launcher), SimulatedBackend(seed=seed)]
     # The SDKs take a second to import, so only who uses them does.
     if claude := providers.get(ANTHROPIC):
-        from orchestrator.sessions.anthropic import AnthropicBackend
+        from orchestrator.sessions.models.messages import MessagesApi
 
         config, governor = claude
-        backends.append(AnthropicBackend(config, launcher, notes=notes, journals=journals, governor=governor))
+        backends.append(with_models(MessagesApi(config), governor))
         if claude_code_program():
-            from orchestrator.sessions.claude_code import ClaudeCodeBackend
+            from orchestrator.sessions.claude_code.backend import ClaudeCodeBackend
 
             backends.append(ClaudeCodeBackend(config, launcher, notes=notes, governor=governor))
     if other := providers.get(OPENAI):
-        from orchestrator.sessions.openai import OpenAIBackend
+        from orchestrator.sessions.models.chat import ChatApi
 
         config, governor = other
-        backends.append(OpenAIBackend(config, launcher, notes=notes, journals=journals, governor=governor))
+        backends.append(with_models(ChatApi(config), governor))
     return {backend.name: backend for backend in backends}

@@ -331,7 +331,7 @@ journal_entries = Table(
     Column("seq", Integer, primary_key=True, autoincrement=False),
     _tenant(),
     Column("key_id", Text),  # encryption key; NULL = compressed only
-    Column("bytes", LargeBinary, nullable=False),  # zlib over what sessions/journal.py writes
+    Column("bytes", LargeBinary, nullable=False),  # zlib over what sessions/models/journal.py writes
     _now("at"),
 )
 

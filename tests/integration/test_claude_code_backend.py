@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.ports import Launcher, Outcome, Process
-from orchestrator.sessions.claude_code import ClaudeCodeBackend
+from orchestrator.sessions.claude_code.backend import ClaudeCodeBackend
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.workspace import tree
 from orchestrator.workspace.launcher import ProcessLauncher
@@ -222,7 +222,7 @@ async def test_sessions_run_side_by_side(session: Session) -> None:
 EXECUTOR = """
 import asyncio, sys
 from pathlib import Path
-from orchestrator.sessions.claude_code import ClaudeCodeBackend
+from orchestrator.sessions.claude_code.backend import ClaudeCodeBackend
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.notes import MemoryNoteBook

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.words import AttemptState, FailureClass
-from orchestrator.sessions.openai import OpenAIBackend
+from orchestrator.sessions.models.chat import ChatApi
 from orchestrator.sessions.pricing import Price
 from tests.support.messages_api import Reply, call, done, text, thinking, write_files
 from tests.support.model_session import ModelSession, expect_failure
@@ -31,7 +31,7 @@ def session(tmp_path: Path, endpoint: dict[str, Any]) -> Iterator[ModelSession]:
     folder = tmp_path / "work"
     folder.mkdir()
     with OpenAIApi(**endpoint) as api:
-        yield ModelSession(api, folder, OpenAIBackend)
+        yield ModelSession(api, folder, ChatApi)
         assert api.problems == [], "a request of ours was refused"
 
 

@@ -10,9 +10,10 @@ import pytest
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Outcome
 from orchestrator.runtime.governor import GovernorPolicy
-from orchestrator.sessions.anthropic import AnthropicBackend
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
+from orchestrator.sessions.models import messages
+from orchestrator.sessions.models.backend import ModelBackend
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.governor import NearGovernor
 from tests.support.journals import MemoryJournals
@@ -41,8 +42,12 @@ async def run_sessions(
         api_key=API_KEY, base_url=api.base_url, model=MODEL, prices=PRICES, retries_max=retries_max
     )
     launcher = ProcessLauncher(records=folder / "records")
-    backend = AnthropicBackend(
-        config, launcher, notes=MemoryNoteBook(), journals=MemoryJournals(), governor=governor
+    backend = ModelBackend(
+        messages.MessagesApi(config),
+        launcher,
+        notes=MemoryNoteBook(),
+        journals=MemoryJournals(),
+        governor=governor,
     )
     given = [
         assignment(

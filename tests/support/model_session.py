@@ -8,9 +8,10 @@ from typing import Any
 
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Outcome
-from orchestrator.sessions.anthropic import AnthropicBackend
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.openai import OpenAIBackend
+from orchestrator.sessions.models import messages
+from orchestrator.sessions.models.api import ModelApi
+from orchestrator.sessions.models.backend import ModelBackend
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.journals import MemoryJournals
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, script
@@ -23,14 +24,14 @@ class ModelSession:
 
     Args:
         api: its server.
-        make: the class of the backend; each session gets a new one.
+        make: how the backend asks it; each session gets a new one.
     """
 
     def __init__(
         self,
         api: MessagesApi,
         folder: Path,
-        make: type[AnthropicBackend] | type[OpenAIBackend] = AnthropicBackend,
+        make: type[ModelApi] = messages.MessagesApi,
     ) -> None:
         self.api = api
         self._make = make
@@ -47,7 +48,7 @@ class ModelSession:
             self.api.scenario = script(*replies)
         launcher = ProcessLauncher(records=self.folder.parent / "records")
         given_config = SessionConfig(**{**self.config, **(config or {})})
-        backend = self._make(given_config, launcher, notes=self.notes, journals=self.journals)
+        backend = ModelBackend(self._make(given_config), launcher, notes=self.notes, journals=self.journals)
         given = assignment(backend=backend.name, **values)
         return await backend.run(given, workspace(self.folder), self.transcript)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.ports import SessionLimits
-from orchestrator.sessions.anthropic import AnthropicBackend
 from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.models.backend import ModelBackend
+from orchestrator.sessions.models.messages import MessagesApi
 from orchestrator.store.crypto import FieldKeys
 from orchestrator.store.executors import ExecutorStore
 from orchestrator.store.journals import PostgresJournals
@@ -42,7 +43,7 @@ async def run(given: dict[str, Any]) -> None:
     journals = PostgresJournals(given["service_url"], name="journals", keys=FieldKeys(given["keys"]))
     config = SessionConfig(api_key=API_KEY, base_url=given["base_url"], model=MODEL, prices=PRICES)
     launcher = ProcessLauncher(records=Path(given["records"]))
-    backend = AnthropicBackend(config, launcher, notes=MemoryNoteBook(), journals=journals)
+    backend = ModelBackend(MessagesApi(config), launcher, notes=MemoryNoteBook(), journals=journals)
     (assignment,) = await store.start([token])
     outcome = await backend.run(assignment, workspace(Path(given["folder"])), Notes())
     await store.save_results([(token, outcome)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.ports import Usage
-from orchestrator.sessions.answer import Answer
+from orchestrator.sessions.models.answer import Answer
 from tests.support.messages_api import Block, Reply, call, events_of, text, thinking
 
 USAGE = {

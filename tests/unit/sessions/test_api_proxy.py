@@ -15,11 +15,11 @@ import pytest
 from orchestrator.errors import Overloaded
 from orchestrator.grant_ports import Grant, GrantDemand
 from orchestrator.ports import SessionLimits
-from orchestrator.sessions.api_access import Access
-from orchestrator.sessions.api_proxy import ApiProxy
+from orchestrator.sessions.claude_code.access import Access
+from orchestrator.sessions.claude_code.loopback_http import Exchange, LoopbackServer
+from orchestrator.sessions.claude_code.proxy import ApiProxy
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.grants import ExecutorGrants, GrantSettings
-from orchestrator.sessions.loopback_http import Exchange, LoopbackServer
 from orchestrator.sessions.meter import Meter
 from orchestrator.sessions.watch import Clocks, watched
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, script, text

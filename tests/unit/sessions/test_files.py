@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.sessions.files import Files, ToolRefused
+from orchestrator.sessions.tools.files import Files, ToolRefused
 
 
 @pytest.fixture

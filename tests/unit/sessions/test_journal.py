@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import EnvironmentFault
 from orchestrator.ports import Assignment
-from orchestrator.sessions.journal import Journal, Standing, _restored
+from orchestrator.sessions.models.journal import Journal, Standing, _restored
 from tests.support.journals import MemoryJournals
 from tests.support.sessions import Recorder, assignment
 

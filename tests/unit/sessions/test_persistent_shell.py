@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.sessions.output import Excerpt
-from orchestrator.sessions.persistent_shell import PersistentShell, Ran
 from orchestrator.sessions.programs import Programs
+from orchestrator.sessions.tools.persistent_shell import PersistentShell, Ran
 from orchestrator.workspace import tree
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.sessions import BASE, Recorder, assignment, workspace

@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.agent_types import TOOLS
 from orchestrator.core.words import AttemptKind
-from orchestrator.sessions.files import Files
-from orchestrator.sessions.tools import Call, Toolbox, ToolResult, tool_definitions, tools_for
+from orchestrator.sessions.tools.files import Files
+from orchestrator.sessions.tools.toolbox import Call, Toolbox, ToolResult, tool_definitions, tools_for
 from orchestrator.workspace.launcher import ProcessLauncher
 from tests.support.notes import MemoryNoteBook
 from tests.support.sessions import Recorder, assignment, workspace

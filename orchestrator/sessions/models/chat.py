@@ -16,13 +16,14 @@ from typing import Any
 import httpx2
 import openai
 
-from orchestrator.sessions.answer import Answer, Block, json_object
-from orchestrator.sessions.api_errors import Judgement
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.model_api import Frame, Message, ModelApi, Request, Responding
-from orchestrator.sessions.openai_answer import ChatAnswer
-from orchestrator.sessions.openai_errors import ERRORS, judgement_of
-from orchestrator.sessions.tools import tool_definitions
+from orchestrator.sessions.models.answer import Answer, Block, json_object
+from orchestrator.sessions.models.api import Frame, Message, ModelApi, Request, Responding
+from orchestrator.sessions.models.chat_answer import ChatAnswer
+from orchestrator.sessions.models.chat_errors import ERRORS, judgement_of
+from orchestrator.sessions.models.judging import Judgement
+from orchestrator.sessions.tools.toolbox import tool_definitions
+from orchestrator.settings import OPENAI
 
 #: What a service takes as the name of a function; a model may make up any.
 _NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
@@ -50,6 +51,7 @@ class _Takes:
 class ChatApi(ModelApi):
     """Implements ModelApi with chat completions and the SDK of OpenAI."""
 
+    provider = OPENAI
     errors: tuple[type[Exception], ...] = ERRORS
 
     def __init__(self, config: SessionConfig) -> None:

@@ -1,4 +1,4 @@
-"""Errors of the Messages API in our words: whose fault it is, what to do about it, and whether it may pass.
+"""What an error of a model's API means, whoever provides it: whose fault it is, and whether it may pass.
 
 Rule: a fault of the plan or of the agent is charged to them; everything else is charged to nobody.
 """
@@ -8,15 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import anthropic
-import httpx2
-
 from orchestrator.core.words import AttemptState, FailureClass
 from orchestrator.ports import Outcome
-from orchestrator.sessions.rate_headers import retry_after_s
-
-#: What the SDK raises when a request fails, and what it lets through when a stream breaks.
-API_ERRORS = (anthropic.APIError, httpx2.HTTPError)
 
 _SUMMARY_CHARS = 300
 
@@ -44,19 +37,7 @@ MODEL = Row(
 SERVICE = Row(FailureClass.INFRASTRUCTURE, may_pass=True)
 NETWORK = Row(FailureClass.INFRASTRUCTURE, may_pass=True, remedy="Check the network and the base URL.")
 
-#: By the error's own type, which also errors in mid-stream have, ...
-_BY_TYPE: Mapping[str | None, Row] = {
-    "rate_limit_error": RATE_LIMITED,
-    "overloaded_error": RATE_LIMITED,
-    "authentication_error": KEY,
-    "permission_error": KEY,
-    "billing_error": CREDIT,
-    "not_found_error": MODEL,
-    "invalid_request_error": MALFORMED,
-    "timeout_error": SERVICE,
-    "api_error": SERVICE,
-}
-#: ... else by the status; what is in neither is a fault of the service.
+#: By the status, where the error's own words say nothing; any other is a fault of the service.
 BY_STATUS: Mapping[int, Row] = {
     400: MALFORMED,
     401: KEY,
@@ -97,36 +78,3 @@ class Judgement(NamedTuple):
             summary=words[:_SUMMARY_CHARS],
             detail=words,
         )
-
-
-def judgement_of(error: anthropic.APIError | httpx2.HTTPError, *, has_begun: bool = True) -> Judgement:
-    """Judge an error.
-
-    Args:
-        error: what the SDK raised.
-        has_begun: the model had answered before; a request that is refused later is the agent's doing.
-    """
-    row = _row_of(error)
-    whose = FailureClass.AGENT if has_begun else FailureClass.PLAN_DEFECT
-    headers = error.response.headers if isinstance(error, anthropic.APIStatusError) else {}
-    return Judgement(
-        failure_class=row.failure_class or whose,
-        may_pass=row.may_pass,
-        reason=f"The Messages API failed: {_reason(error)}",
-        remedy=row.remedy,
-        retry_after_s=retry_after_s(headers),
-    )
-
-
-def _row_of(error: Exception) -> Row:
-    if not isinstance(error, anthropic.APIStatusError):
-        return NETWORK
-    return _BY_TYPE.get(error.type) or BY_STATUS.get(error.status_code, SERVICE)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, anthropic.APIStatusError):
-        return f"{error.status_code} {error.type or 'error'}: {error.api_message or error.message}".rstrip(
-            "."
-        )
-    return f"{type(error).__name__}: {error}".rstrip(". ")

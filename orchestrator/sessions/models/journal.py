@@ -16,8 +16,8 @@ from pathlib import Path
 from orchestrator.errors import EnvironmentFault
 from orchestrator.journal_ports import JournalEntry, Journals, LostSession
 from orchestrator.ports import Assignment, Transcript
-from orchestrator.sessions.answer import Block
-from orchestrator.sessions.model_api import Message, Request
+from orchestrator.sessions.models.answer import Block
+from orchestrator.sessions.models.api import Message, Request
 
 #: Changes when what is written here is no longer read as it was meant.
 _FORMAT = 1

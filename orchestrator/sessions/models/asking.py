@@ -13,10 +13,10 @@ import httpx2
 from orchestrator.core.words import FailureClass
 from orchestrator.grant_ports import GovernedRequest, Grants
 from orchestrator.ports import Transcript
-from orchestrator.sessions.answer import Answer, Block
 from orchestrator.sessions.grants import OVERLOADED, Unasked
 from orchestrator.sessions.meter import Meter
-from orchestrator.sessions.model_api import Frame, Message, ModelApi, Request
+from orchestrator.sessions.models.answer import Answer, Block
+from orchestrator.sessions.models.api import Frame, Message, ModelApi, Request
 from orchestrator.sessions.watch import Clocks
 
 _BACK_OFF_S = 0.5

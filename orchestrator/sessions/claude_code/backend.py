@@ -47,11 +47,11 @@ from orchestrator.ports import (
     Transcript,
     Workspace,
 )
-from orchestrator.sessions.api_access import Access
-from orchestrator.sessions.api_proxy import ApiProxy
-from orchestrator.sessions.claude_code_cli import LaunchedCli
-from orchestrator.sessions.claude_code_notes import SERVER, TOOL, notes_server
-from orchestrator.sessions.claude_code_outcome import Ending, outcome_of
+from orchestrator.sessions.claude_code.access import Access
+from orchestrator.sessions.claude_code.cli import LaunchedCli
+from orchestrator.sessions.claude_code.notes import SERVER, TOOL, notes_server
+from orchestrator.sessions.claude_code.outcome import Ending, outcome_of
+from orchestrator.sessions.claude_code.proxy import ApiProxy
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.meter import Meter, counted
 from orchestrator.sessions.output import Excerpt

@@ -12,11 +12,13 @@ from typing import Any
 import httpx2
 from anthropic import APIStatusError, AsyncAnthropic, AsyncStream, BadRequestError, DefaultAsyncHttpxClient
 
-from orchestrator.sessions.answer import Answer, json_object
-from orchestrator.sessions.api_errors import API_ERRORS, Judgement, judgement_of
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.model_api import Frame, Message, ModelApi, Request, Responding
-from orchestrator.sessions.tools import tool_definitions
+from orchestrator.sessions.models.answer import Answer, json_object
+from orchestrator.sessions.models.api import Frame, Message, ModelApi, Request, Responding
+from orchestrator.sessions.models.judging import Judgement
+from orchestrator.sessions.models.messages_errors import API_ERRORS, judgement_of
+from orchestrator.sessions.tools.toolbox import tool_definitions
+from orchestrator.settings import ANTHROPIC
 
 _CACHED = {"type": "ephemeral"}
 
@@ -44,6 +46,7 @@ class MessagesApi(ModelApi):
     Sends neither sampling parameters nor a forced tool choice: current models refuse both.
     """
 
+    provider = ANTHROPIC
     errors: tuple[type[Exception], ...] = API_ERRORS
 
     def __init__(self, config: SessionConfig) -> None:

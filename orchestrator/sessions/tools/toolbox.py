@@ -20,13 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from orchestrator.core.words import AttemptKind
 from orchestrator.errors import EnvironmentFault
 from orchestrator.ports import Assignment, Launcher, NoteBook, Transcript, Workspace
-from orchestrator.sessions.files import UNSEARCHED, Files, ToolRefused
-from orchestrator.sessions.note_tool import Notes, use_notes
 from orchestrator.sessions.output import Excerpt
-from orchestrator.sessions.persistent_shell import PersistentShell
 from orchestrator.sessions.programs import Programs
 from orchestrator.sessions.report import Report, Review
 from orchestrator.sessions.shell import Shell
+from orchestrator.sessions.tools.files import UNSEARCHED, Files, ToolRefused
+from orchestrator.sessions.tools.notes import Notes, use_notes
+from orchestrator.sessions.tools.persistent_shell import PersistentShell
 
 _RESULT_CHARS = 30_000
 _TIMEOUT_S_MAX = 1_800.0

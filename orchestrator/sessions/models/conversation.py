@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 from orchestrator.core.words import FailureClass
 from orchestrator.ports import MICROS, Outcome, SessionLimits, Transcript
-from orchestrator.sessions.answer import Answer, Block
-from orchestrator.sessions.asking import Asker
-from orchestrator.sessions.journal import Journal, Standing
 from orchestrator.sessions.meter import Meter
+from orchestrator.sessions.models.answer import Answer, Block
+from orchestrator.sessions.models.asking import Asker
+from orchestrator.sessions.models.journal import Journal, Standing
 from orchestrator.sessions.prompt import CONTINUE, HAND_OVER, REMINDER, handed_over
 from orchestrator.sessions.report import no_report
-from orchestrator.sessions.tools import Call, Toolbox
+from orchestrator.sessions.tools.toolbox import Call, Toolbox
 
 _CONTINUATIONS_MAX = 5
 _REMINDERS_MAX = 1

@@ -19,11 +19,11 @@ import httpx2
 from orchestrator.core.words import FailureClass
 from orchestrator.errors import Overloaded
 from orchestrator.grant_ports import GovernedRequest, Grants
-from orchestrator.sessions.api_access import Access
-from orchestrator.sessions.api_errors import judgement_of
+from orchestrator.sessions.claude_code.access import Access
+from orchestrator.sessions.claude_code.loopback_http import CutOff, Exchange, LoopbackServer
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.grants import OVERLOADED, REFUSED, Unasked
-from orchestrator.sessions.loopback_http import CutOff, Exchange, LoopbackServer
+from orchestrator.sessions.models.messages_errors import judgement_of
 
 _API = "https://api.anthropic.com"
 _PATHS = ("/v1/messages", "/v1/messages/count_tokens")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orchestrator.ports import NoteBook
 from orchestrator.sessions.context import note_line, outcome_line
-from orchestrator.sessions.files import ToolRefused
+from orchestrator.sessions.tools.files import ToolRefused
 from orchestrator.surroundings import Recalled
 from orchestrator.views import NOTE_CHARS_MAX, NoteKind, NoteView
 

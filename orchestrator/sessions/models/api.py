@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Protocol
 
 import httpx2
 
-from orchestrator.sessions.answer import Answer
-from orchestrator.sessions.api_errors import Judgement
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.tools import Tools
+from orchestrator.sessions.models.answer import Answer
+from orchestrator.sessions.models.judging import Judgement
+from orchestrator.sessions.tools.toolbox import Tools
 
 #: A message of a conversation: `role`, and `content`, a list of blocks.
 Message = dict[str, Any]
@@ -52,10 +52,12 @@ class ModelApi(ABC):
     """Asks one provider, with one client and its connections for all sessions that run at the same time.
 
     Attributes:
+        provider: its name.
         errors: what its SDK raises when a request fails, and what it lets through when a stream breaks.
         turn: to be taken before a request is made, so that a turn of the loop makes one and no more.
     """
 
+    provider: str
     errors: tuple[type[Exception], ...]
 
     def __init__(self, config: SessionConfig) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.ports import Usage
-from orchestrator.sessions.answer import CHARS_PER_TOKEN, Answer, Block, input_of
+from orchestrator.sessions.models.answer import CHARS_PER_TOKEN, Answer, Block, input_of
 
 #: Why an answer ended, in the words of the Messages API. Any other reason is that of an answer that is whole:
 #: what it calls is carried out, and one that calls nothing is told to report.

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from orchestrator.core.words import FailureClass
 from orchestrator.errors import Overloaded
 from orchestrator.ports import MICROS, Outcome, SessionLimits
-from orchestrator.sessions.api_access import Access
-from orchestrator.sessions.api_errors import judgement_of
+from orchestrator.sessions.claude_code.access import Access
+from orchestrator.sessions.models.messages_errors import judgement_of
 from orchestrator.sessions.report import Report, Review, no_report
-from orchestrator.sessions.tools import explain
+from orchestrator.sessions.tools.toolbox import explain
 
 
 class Ending(NamedTuple):

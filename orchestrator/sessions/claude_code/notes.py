@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from orchestrator.errors import EnvironmentFault
 from orchestrator.ports import NoteBook
-from orchestrator.sessions.files import ToolRefused
-from orchestrator.sessions.note_tool import Notes, use_notes
-from orchestrator.sessions.tools import explain, tool_definitions
+from orchestrator.sessions.tools.files import ToolRefused
+from orchestrator.sessions.tools.notes import Notes, use_notes
+from orchestrator.sessions.tools.toolbox import explain, tool_definitions
 
 SERVER = "plan"
 

@@ -14,13 +14,13 @@ from orchestrator.ports import (
     Transcript,
     Workspace,
 )
-from orchestrator.sessions.asking import Asker
-from orchestrator.sessions.conversation import Conversation
-from orchestrator.sessions.journal import Journal, Standing
 from orchestrator.sessions.meter import Meter, counted
-from orchestrator.sessions.model_api import Frame, ModelApi
+from orchestrator.sessions.models.api import Frame, ModelApi
+from orchestrator.sessions.models.asking import Asker
+from orchestrator.sessions.models.conversation import Conversation
+from orchestrator.sessions.models.journal import Journal, Standing
 from orchestrator.sessions.prompt import role_prompt, task_prompt
-from orchestrator.sessions.tools import Toolbox, tools_for
+from orchestrator.sessions.tools.toolbox import Toolbox, tools_for
 from orchestrator.sessions.watch import effective_limits, watched
 
 
@@ -28,8 +28,7 @@ class ModelBackend:
     """Implements `ports.Backend` with a model that calls our tools.
 
     Args:
-        name: of the backend.
-        api: of its provider.
+        api: of the provider, after which the backend is named.
         launcher: for the tools that run programs. The key never reaches its children.
         notes: for the tool of that name.
         journals: keep what is needed to go on with a session whose executor is lost.
@@ -38,7 +37,6 @@ class ModelBackend:
 
     def __init__(
         self,
-        name: str,
         api: ModelApi,
         launcher: Launcher,
         *,
@@ -46,7 +44,7 @@ class ModelBackend:
         journals: Journals,
         governor: Grants | None = None,
     ) -> None:
-        self.name = name
+        self.name = api.provider
         self._api = api
         self._launcher = launcher
         self._notes = notes

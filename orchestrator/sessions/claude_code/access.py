@@ -13,8 +13,8 @@ import httpx2
 from orchestrator.errors import Overloaded
 from orchestrator.grant_ports import GovernedRequest
 from orchestrator.ports import Usage
-from orchestrator.sessions.answer import json_object, usage_of
 from orchestrator.sessions.meter import Meter
+from orchestrator.sessions.models.answer import json_object, usage_of
 from orchestrator.sessions.watch import Clocks
 
 

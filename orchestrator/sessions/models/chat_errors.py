@@ -1,4 +1,4 @@
-"""Errors of chat completions in our words; see api_errors, whose rows these are.
+"""Errors of chat completions, judged.
 
 The type of an error says little here: that of a wrong key is `invalid_request_error` too. So its code counts,
 and else its status.
@@ -12,7 +12,7 @@ import httpx2
 import openai
 
 from orchestrator.core.words import FailureClass
-from orchestrator.sessions.api_errors import (
+from orchestrator.sessions.models.judging import (
     BY_STATUS,
     CREDIT,
     KEY,

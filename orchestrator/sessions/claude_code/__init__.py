@@ -1,0 +1,1 @@
+"""Sessions of the Claude Code command line, behind a proxy of ours."""

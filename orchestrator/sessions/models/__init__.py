@@ -1,0 +1,1 @@
+"""Sessions that are conversations with a model, over the API of its provider."""
