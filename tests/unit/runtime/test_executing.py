@@ -183,7 +183,7 @@ async def test_ends_that_come_close_together_are_stored_at_once(
         for _ in range(10):
             await asyncio.sleep(0)  # the loop turns many times
     await stage.stored(1, 2)
-    assert stage.store.saved == [[1, 2]]
+    assert [set(batch) for batch in stage.store.saved] == [{1, 2}]
 
 
 async def test_the_end_of_the_only_session_waits_for_no_other(
