@@ -28,7 +28,7 @@ COPIED = ("orchestrator", "actors", "cluster", "serve_app", "tests", "examples",
 WATCHED_BY = {
     "orchestrator/core": ("tests/unit/core", "tests/property/core", "tests/model"),
     "orchestrator/runtime": ("tests/unit/runtime", "tests/simulation"),
-    "orchestrator/store": ("tests/contract/test_store_contract.py", "tests/contract/test_committer.py"),
+    "orchestrator/store": ("tests/contract/stores", "tests/contract/test_committer.py"),
 }
 WORKERS = 2
 TIMEOUT_S = 600
@@ -196,7 +196,7 @@ DEFECTS = (
         name="recovery forgets what was fenced just before the crash",
         path="orchestrator/core/loading.py",
         old="if live.state is AttemptState.LOST:  #",
-        new="if live.state is AttemptState.REJECTED:  #",
+        new="if live.state is AttemptState.TIMED_OUT:  #",
     ),
     Defect(
         name="a restart forgets that everything is paused",

@@ -41,7 +41,7 @@ TASK_MOVES: dict[TaskState, frozenset[TaskState]] = {
     _T.SKIPPED: frozenset({_T.READY, _T.WAITING, _T.HELD}),
 }
 
-_ENDS = frozenset({_A.SUCCEEDED, _A.FAILED, _A.TIMED_OUT, _A.CANCELLED, _A.LOST, _A.REJECTED})
+_ENDS = frozenset({_A.SUCCEEDED, _A.FAILED, _A.TIMED_OUT, _A.CANCELLED, _A.LOST})
 
 ATTEMPT_MOVES: dict[AttemptState, frozenset[AttemptState]] = {
     _A.LEASED: _ENDS | {_A.STARTED},
@@ -51,11 +51,10 @@ ATTEMPT_MOVES: dict[AttemptState, frozenset[AttemptState]] = {
     _A.TIMED_OUT: frozenset(),
     _A.CANCELLED: frozenset(),
     _A.LOST: frozenset(),
-    _A.REJECTED: frozenset(),
 }
 
 PLAN_MOVES: dict[PlanState, frozenset[PlanState]] = {
-    _P.SUBMITTED: frozenset({_P.ACTIVE, _P.CANCELLED}),
+    _P.SUBMITTED: frozenset({_P.ACTIVE}),
     _P.ACTIVE: frozenset({_P.PAUSED, _P.DONE, _P.STALLED, _P.CANCELLED}),
     _P.PAUSED: frozenset({_P.ACTIVE, _P.CANCELLED}),
     _P.STALLED: frozenset({_P.ACTIVE, _P.PAUSED, _P.CANCELLED}),

@@ -40,7 +40,7 @@ class TaskState(StrEnum):
     READY = "ready"  #: may start as soon as a slot is free and its back-off is over
     RUNNING = "running"  #: a work attempt is live
     VERIFYING = "verifying"  #: its work is in; its gate, then its review, is not through
-    MERGING = "merging"  #: verified, its change is not on the branch
+    MERGING = "merging"  #: verified, its change is not on the branch; planned, nothing merges yet
     DONE = "done"  #: and what depends on it may start
     FAILED = "failed"  #: dead letter: out of attempts, or not retryable
     HELD = "held"  #: waits for the named reason to go away
@@ -113,7 +113,6 @@ class AttemptState(StrEnum):
     TIMED_OUT = "timed_out"  #: it was ended after its longest time
     CANCELLED = "cancelled"  #: by request, or its executor stopped in good order
     LOST = "lost"  #: it will never report; its token was taken away
-    REJECTED = "rejected"  #: refused by the fence
 
 
 #: At most one attempt of a task is in one of these; the database enforces it.
