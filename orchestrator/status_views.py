@@ -13,7 +13,7 @@ class PoolView(View):
     Attributes:
         breaker: `closed`, `open` or `half-open`.
         breaker_failures: tasks that failed since the last success, as far as the scheduler knows.
-        breaker_trial_in_s: seconds until an open breaker lets one trial through; None if it is not open.
+        breaker_probe_in_s: seconds until an open breaker lets its probe through; None if it is not open.
     """
 
     agent_type: str
@@ -23,7 +23,7 @@ class PoolView(View):
     queued: int
     breaker: str = "closed"
     breaker_failures: int = 0
-    breaker_trial_in_s: float | None = None
+    breaker_probe_in_s: float | None = None
     waits_for: str = ""
 
 

@@ -129,12 +129,12 @@ def pool_of(task: TaskDetail) -> str:
 
 
 def breaker_line(pool: PoolView) -> str:
-    """Say that the breaker of a pool is shut, since how many failures, and when it lets a trial through."""
+    """Say that the breaker of a pool is shut, since how many failures, and when it lets its probe through."""
     what = count(pool.breaker_failures, "task") if pool.breaker_failures else "tasks"
-    if pool.breaker_trial_in_s is None:
-        when = "one trial runs or is next, and decides"
+    if pool.breaker_probe_in_s is None:
+        when = "one probe runs or is next, and decides"
     else:
-        when = f"in {duration(pool.breaker_trial_in_s)} one trial may run, and decides"
+        when = f"in {duration(pool.breaker_probe_in_s)} one probe may run, and decides"
     return f"the breaker of {pool.agent_type} is {pool.breaker}: {what} failed one after the other; {when}"
 
 

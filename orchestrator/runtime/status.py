@@ -40,11 +40,11 @@ def _is_shut(state: State, pool: str) -> bool:
 
 def _breaker_fields(state: State, pool: str, *, now_ms: int) -> dict[str, object]:
     breaker = state.breakers.get(pool, _CLOSED)
-    trial_in_ms = max(0, breaker.opened_at_ms + state.policy.breaker_open_ms - now_ms)
+    probe_in_ms = max(0, breaker.opened_at_ms + state.policy.breaker_open_ms - now_ms)
     return {
         "breaker": breaker.state.value,
         "breaker_failures": len(breaker.failed),
-        "breaker_trial_in_s": trial_in_ms / 1000 if breaker.state is BreakerState.OPEN else None,
+        "breaker_probe_in_s": probe_in_ms / 1000 if breaker.state is BreakerState.OPEN else None,
     }
 
 

@@ -73,7 +73,7 @@ SPENT = _status(
         ),
     ),
 )  # fmt: skip
-OPEN = _status(_pool(breaker="open", breaker_failures=5, breaker_trial_in_s=40.0))
+OPEN = _status(_pool(breaker="open", breaker_failures=5, breaker_probe_in_s=40.0))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ OPEN = _status(_pool(breaker="open", breaker_failures=5, breaker_trial_in_s=40.0
             "the breaker of coder is open: 5 tasks failed",
             "see why tasks of coder fail",
         ),
-        (_task(), _plan(), OPEN, "in 40 s one trial may run, and decides", ""),
+        (_task(), _plan(), OPEN, "in 40 s one probe may run, and decides", ""),
         (
             _task(),
             _plan(),

@@ -20,7 +20,7 @@ from tests.support.core import PLAN
 def _state() -> SchedulerState:
     state = SchedulerState(policy=Policy())
     limits = Limits(sessions_max=9, agent_sessions_max={"tester": 1})
-    state.handle(e.LimitsSet(at_ms=0, limits=limits, has_credentials=False))
+    state.handle(e.LimitsSet(at_ms=0, limits=limits))
     overrides = Overrides(
         sessions_max=5, agents={"coder": 2}, tenants={"x": 4, "y": 1}, plans={6: 1, 7: 3, 8: 2}
     )
@@ -63,7 +63,7 @@ def test_pools_are_told_with_their_breakers() -> None:
         ("coder", 4, 0, "open"),
         ("tester", 4, 2, "closed"),
     ]
-    assert [row.breaker_trial_in_s for row in told] == [35.0, None]
+    assert [row.breaker_probe_in_s for row in told] == [35.0, None]
 
 
 def test_every_request_of_the_core_has_a_route() -> None:
