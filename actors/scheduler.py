@@ -149,7 +149,6 @@ def scheduling_settings(settings: Settings) -> SchedulingSettings:
                 tenant_budget_micros=round(limits.tenant_budget_usd * MICROS),
                 day_budget_micros=round(limits.day_budget_usd * MICROS),
             ),
-            has_credentials=settings.has_credentials,
             keyless=keyless(settings),
             not_installed=not_installed(),
         ),

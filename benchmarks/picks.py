@@ -34,7 +34,7 @@ def new_state() -> SchedulerState:
     state = SchedulerState(policy=Policy())
     state.handle(e.TokensReserved(at_ms=0, first=1, count=2 * TASKS))
     limits = Limits(sessions_max=TASKS, agent_default_max=TASKS)
-    state.handle(e.LimitsSet(at_ms=0, limits=limits, has_credentials=False))
+    state.handle(e.LimitsSet(at_ms=0, limits=limits))
     return state
 
 

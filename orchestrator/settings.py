@@ -409,11 +409,6 @@ class Settings(BaseSettings):
     logging: Logging = Logging()
 
     @property
-    def has_credentials(self) -> bool:
-        """Whether sessions with a model can run."""
-        return bool(self.credentials)
-
-    @property
     def credentials(self) -> tuple[str, ...]:
         """The providers of models for which there is a key; each has a governor of its own."""
         keys = {ANTHROPIC: self.anthropic.api_key, OPENAI: self.openai.api_key}

@@ -113,13 +113,11 @@ class LimitsSet(Event):
     """The settings say how many attempts may be live at once, and what can work here.
 
     Attributes:
-        has_credentials: there is a key for a model.
-        keyless: backends that ask a model for which there is none, though there is one for another.
+        keyless: backends that ask a model for which there is no key.
         not_installed: backends that need a program which is not on this machine.
     """
 
     limits: Limits
-    has_credentials: bool
     keyless: frozenset[str] = frozenset()
     not_installed: frozenset[str] = frozenset()
 

@@ -129,8 +129,7 @@ class SchedulerState(State):
                 assert_never(event)
 
     def _set_limits(self, event: e.LimitsSet) -> None:
-        self.has_credentials, self.keyless = event.has_credentials, event.keyless
-        self.not_installed = event.not_installed
+        self.keyless, self.not_installed = event.keyless, event.not_installed
         self.bounds.limits = event.limits
         offer_everybody(self)
         for plan in self.plans.values():

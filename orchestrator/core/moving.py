@@ -8,7 +8,7 @@ from orchestrator.core import budget, fairness
 from orchestrator.core.commands import AskCancel, CancelAttempt, SavePlan
 from orchestrator.core.retry import backoff_ms, policy_of
 from orchestrator.core.state import Attempt, Plan, State
-from orchestrator.core.task import MODEL_BACKENDS, Task
+from orchestrator.core.task import Task
 from orchestrator.core.transitions import PLAN_MOVES, TASK_MOVES, check_move
 from orchestrator.core.words import (
     AT_WORK,
@@ -140,7 +140,7 @@ def reason_to_hold(s: State, task: Task) -> HoldReason | None:
     if task.hold_when_ready is not None and not task.is_released:
         return task.hold_when_ready
     backends = {task.backend, task.rules.review_backend}
-    if backends & (s.keyless if s.has_credentials else MODEL_BACKENDS):
+    if backends & s.keyless:
         return HoldReason.NO_CREDENTIALS
     return HoldReason.NOT_INSTALLED if backends & s.not_installed else None
 

@@ -225,7 +225,6 @@ class State:
 
     policy: Policy
     bounds: Bounds = field(default_factory=Bounds)
-    has_credentials: bool = False
     keyless: frozenset[str] = frozenset()
     not_installed: frozenset[str] = frozenset()
     is_paused: bool = False

@@ -71,7 +71,7 @@ def backend_note(settings: Settings) -> str:
     """Return in one line what runs a task where its plan leaves the choice open."""
     if settings.sessions.backend != AUTO:
         return f"{settings.sessions.backend}, as set"
-    if settings.has_credentials:
+    if settings.credentials:
         asked = settings.openai if backend_of_models(settings) == OPENAI else settings.anthropic
         return f"auto: `run:` lines by command, everything else by {asked.model}"
     return (

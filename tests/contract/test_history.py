@@ -23,7 +23,7 @@ from tests.support.rows import Rows, make_store
 pytestmark = pytest.mark.postgres
 
 DONE = Outcome(state=AttemptState.SUCCEEDED, summary="did it")
-LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=4, agent_default_max=4), has_credentials=False)
+LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=4, agent_default_max=4))
 
 
 class Run:

@@ -151,7 +151,7 @@ async def test_no_budget_is_exceeded_by_more_than_the_last_answer_of_each_sessio
     plans, (own, tenant, day) = dice.choices(BUDGETS, k=2), dice.choices(BUDGETS, k=3)
     world = World(policy=Policy(backoff_ms=(0,), attempt_cost_micros=CAP, losses_max=9, breaker_failures=0))
     limits = Limits(sessions_max=SESSIONS, tenant_budget_micros=tenant, day_budget_micros=day)
-    world.handle(e.LimitsSet(at_ms=0, limits=limits, has_credentials=True))
+    world.handle(e.LimitsSet(at_ms=0, limits=limits))
     world.join("a", slots=SESSIONS)
     with Bill(seed) as api:
         config = SessionConfig(

@@ -208,7 +208,7 @@ class LeaseProtocol:
         if left:
             first = 1 + (epoch - 1) * self._bounds.attempts
             yield e.TokensReserved(at_ms=NOW_MS, first=first, count=left)
-        yield e.LimitsSet(at_ms=NOW_MS, limits=Limits(), has_credentials=True)
+        yield e.LimitsSet(at_ms=NOW_MS, limits=Limits())
         attempts: tuple[e.LiveAttempt, ...] = ()
         for part in tables.load_plan(PLAN_ID):
             yield e.PlanSliceLoaded(at_ms=NOW_MS, plan=part.plan, tasks=part.tasks, edges=part.edges)

@@ -11,7 +11,7 @@ from orchestrator.core.invariants import check_invariants
 from orchestrator.core.limits import Limits, Overrides
 from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.state import EVERYBODY, Policy
-from orchestrator.core.task import Task, TaskRules
+from orchestrator.core.task import MODEL_BACKENDS, Task, TaskRules
 from orchestrator.core.words import AttemptState, FailureClass, PlanState, TaskState
 
 PLAN = e.PlanSpec(
@@ -57,7 +57,9 @@ class World:
         self.answers: dict[int, Answer] = {}
         self.started: list[int] = []
         self.limits = e.LimitsSet(
-            at_ms=0, limits=Limits(sessions_max=sessions_max), has_credentials=has_credentials
+            at_ms=0,
+            limits=Limits(sessions_max=sessions_max),
+            keyless=frozenset() if has_credentials else MODEL_BACKENDS,
         )
         self.handle(e.TokensReserved(at_ms=0, first=1, count=1_000_000))
         self.handle(self.limits)

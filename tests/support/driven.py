@@ -22,7 +22,7 @@ from tests.support.core import PLAN, spec
 from tests.support.memory import MemoryExecutors, Signal, WatchedStore
 from tests.support.memory_tables import MemoryTables
 
-LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=16, agent_default_max=16), has_credentials=True)
+LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=16, agent_default_max=16))
 
 
 class ManualClock(Clock):

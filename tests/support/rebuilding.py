@@ -22,7 +22,7 @@ from tests.support.rows import make_store
 Picture = dict[str, dict[str, dict[str, Any]]]
 
 #: Nothing may start: memory is only looked at.
-_AT_REST = LimitsSet(at_ms=0, limits=Limits(sessions_max=0), has_credentials=False)
+_AT_REST = LimitsSet(at_ms=0, limits=Limits(sessions_max=0))
 
 
 async def rebuild(url: str) -> SchedulerState:

@@ -13,7 +13,7 @@ from orchestrator.core.invariants import check_invariants
 from orchestrator.core.limits import Bounds, Limits, Overrides
 from orchestrator.core.machine import AnyEvent, SchedulerState
 from orchestrator.core.state import EVERYBODY, Policy
-from orchestrator.core.task import Task
+from orchestrator.core.task import MODEL_BACKENDS, Task
 from orchestrator.core.words import FINISHED, AttemptState, FailureClass, HoldReason, PlanState, TaskState
 from orchestrator.ports import Outcome
 from tests.property.core.model import Model, Node, Plan
@@ -29,7 +29,7 @@ POLICY = Policy(
     breaker_failures=2,
     breaker_open_ms=400,
 )
-LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=5), has_credentials=True)
+LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=5))
 PATIENCE_MS = POLICY.lease_ms + POLICY.lease_grace_ms
 
 
@@ -62,7 +62,7 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.tables.clock_ms = lambda: self.now_ms
-        self.model = Model(policy=POLICY, has_credentials=self.limits.has_credentials)
+        self.model = Model(policy=POLICY, has_credentials=not self.limits.keyless)
         self._begin_term()
 
     def _begin_term(self) -> None:
@@ -83,7 +83,7 @@ class Rig:
         self._recover()
 
     def _forget(self, *, has_credentials: bool) -> None:
-        self.limits = replace(self.limits, has_credentials=has_credentials)
+        self.limits = replace(self.limits, keyless=frozenset() if has_credentials else MODEL_BACKENDS)
         for task_id, node in self.model.nodes.items():  # the row of a task tells of a back-off that is over
             not_before_ms = self.tables.tasks[task_id].not_before_ms
             is_right = not_before_ms == node.not_before_ms if node.backs_off else not_before_ms <= self.now_ms
@@ -255,7 +255,7 @@ class Rig:
 
     def find_credentials(self) -> None:
         """Let what needs a model run from now on."""
-        self.limits = replace(self.limits, has_credentials=True)
+        self.limits = replace(self.limits, keyless=frozenset())
         self.model.find_credentials()
         self.step(self.limits)
 

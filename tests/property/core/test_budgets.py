@@ -81,7 +81,7 @@ def restarted(world: World, policy: Policy, limits: Limits, sessions: Sessions) 
     old = world.state
     new = World(policy=policy)
     new.now_ms = world.now_ms
-    new.handle(e.LimitsSet(at_ms=0, limits=limits, has_credentials=True))
+    new.handle(e.LimitsSet(at_ms=0, limits=limits))
     new.handle(
         e.ControlsRead(
             at_ms=0,
@@ -141,7 +141,7 @@ def begun(policy: Policy, limits: Limits, budgets: list[int], rules: TaskRules) 
     """Return a world with a plan of six paid tasks for each budget."""
     world = World(policy=policy)
     world.now_ms = 20_000 * DAY_MS
-    world.handle(e.LimitsSet(at_ms=0, limits=limits, has_credentials=True))
+    world.handle(e.LimitsSet(at_ms=0, limits=limits))
     world.wait(0)
     world.join("a", slots=6)
     for number, budget in enumerate(budgets, start=1):

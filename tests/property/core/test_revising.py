@@ -119,7 +119,7 @@ class Run:
         self.epoch = self.tables.take_term(seen_epoch=seen, cluster_id="c", incarnation=f"i{seen}") or 0
         self.state, self.batch = SchedulerState(policy=Policy()), 0
         self.handle(e.TokensReserved(at_ms=0, first=seen * 10_000 + 1, count=10_000))
-        self.handle(e.LimitsSet(at_ms=0, limits=Limits(sessions_max=4), has_credentials=True))
+        self.handle(e.LimitsSet(at_ms=0, limits=Limits(sessions_max=4)))
         for plan_id in self.tables.unfinished_plans():
             self.load(plan_id)
         self.handle(e.ExecutorJoined(at_ms=0, executor="x1", agent_type="coder", slots=4))

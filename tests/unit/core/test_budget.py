@@ -23,7 +23,7 @@ def world_of(*numbers: int, budget: int = 0, limits: Limits | None = None, **pol
     world = World(policy=Policy(backoff_ms=(0,), **policy), sessions_max=16)  # type: ignore[arg-type]
     world.now_ms = 20_000 * DAY_MS
     if limits is not None:
-        world.handle(e.LimitsSet(at_ms=0, limits=limits, has_credentials=True))
+        world.handle(e.LimitsSet(at_ms=0, limits=limits))
     world.wait(0)
     world.join("a", slots=16)
     world.load([spec(n, backend="anthropic") for n in numbers], plan=replace(PLAN, budget_micros=budget))

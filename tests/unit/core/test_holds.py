@@ -105,7 +105,7 @@ HOLDS = {
     HoldReason.BY_REQUEST: Hold(begin=asked),
     HoldReason.NO_CREDENTIALS: Hold(
         begin=lambda: world_of(has_credentials=False, backend="anthropic"),
-        end=lambda world: world.handle(replace(world.limits, has_credentials=True)),
+        end=lambda world: world.handle(replace(world.limits, keyless=frozenset())),
     ),
     HoldReason.NOT_INSTALLED: Hold(begin=without_its_program, end=lambda world: world.handle(world.limits)),
     HoldReason.CANNOT_PROVE_DEAD: Hold(begin=lambda: lost(EXECUTOR_LOST + UNPROVEN)),

@@ -329,7 +329,7 @@ def test_without_credentials_a_model_task_is_held_and_released_when_they_come():
     assert "ANTHROPIC_API_KEY" in world.request("release_task", task_id=1).remedy
     world.end(2)
     assert world.state.plans[1].state is PlanState.STALLED
-    world.handle(replace(world.limits, has_credentials=True))
+    world.handle(replace(world.limits, keyless=frozenset()))
     assert world.running() == [1]
 
 

@@ -80,10 +80,10 @@ def test_shared_variables_are_read_and_empty_ones_are_not(
     settings = load_settings(tmp_path)
     assert settings.database.url.get_secret_value() == "postgresql://user:word@host/db"
     assert not settings.database.is_embedded
-    assert not settings.has_credentials
+    assert not settings.credentials
 
     monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
-    assert load_settings(tmp_path).has_credentials
+    assert load_settings(tmp_path).credentials
 
 
 def test_secrets_survive_pickling_and_are_never_shown(
