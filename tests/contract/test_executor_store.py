@@ -1,4 +1,4 @@
-"""What is PostgreSQL's own in the executors' stores: columns, encodings, roles; see test_store_contract."""
+"""What is PostgreSQL's own in the executors' stores: columns, encodings, roles; see contract/stores."""
 
 from __future__ import annotations
 

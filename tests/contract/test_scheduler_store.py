@@ -1,4 +1,4 @@
-"""What is PostgreSQL's own in the scheduler's store: locks, columns, connections; see test_store_contract."""
+"""What is PostgreSQL's own in the scheduler's store: locks, columns, connections; see contract/stores."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Rows are frozen and tables are dicts, so a copy is cheap and shares nothing that could change: a search may
 keep one copy for each state that it visits. Each public method is one transaction: it happens whole or, if it
-raises, not at all. `tests/contract/test_store_contract.py` holds it to what PostgreSQL does.
+raises, not at all. `tests/contract/stores` holds it to what PostgreSQL does.
 """
 
 from __future__ import annotations

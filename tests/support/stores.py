@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-from orchestrator.core.words import PlanState
+from orchestrator.core.words import AttemptState, FailureClass, PlanState
 from orchestrator.errors import DatabaseUnavailable
-from orchestrator.ports import SchedulerStore, SessionLimits
+from orchestrator.ports import Outcome, PlanSlice, SchedulerStore, SessionLimits, Usage
 from orchestrator.runtime.executing import AttemptStore
 from orchestrator.runtime.renewal import Renewer
 from orchestrator.store.executors import Beats, ExecutorStore
@@ -22,9 +22,17 @@ from tests.support.commit_proxy import commit_proxy
 from tests.support.core import PLAN, spec
 from tests.support.memory import Line, MemoryAttempts, MemoryBeats, MemoryStore
 from tests.support.memory_tables import MemoryTables
-from tests.support.rows import Rows, make_store
+from tests.support.rows import Rows, lease, make_store
 
 T = TypeVar("T")
+
+DONE = Outcome(state=AttemptState.SUCCEEDED, summary="did it", usage=Usage(cost_micros=42))
+FAILED = Outcome(
+    state=AttemptState.FAILED, failure_class=FailureClass.GATE, summary="gate failed", detail="expected 1"
+)
+
+#: Long enough that a term taken within it was not waited for, on any machine.
+LONG_S = 60.0
 
 
 class Stores(ABC):
@@ -209,3 +217,16 @@ class MemoryStores(Stores):
 
     async def close(self) -> None:
         pass
+
+
+async def leased(stores: Stores, scheduler: SchedulerStore, *tokens: int) -> tuple[int, list[int]]:
+    """Have a task leased for each token; return plan and tasks."""
+    plan_id, ids = stores.plan(len(tokens))
+    rows = [lease(token, plan_id=plan_id, task_id=i) for token, i in zip(tokens, ids, strict=True)]
+    await scheduler.commit(1, rows)
+    return plan_id, ids
+
+
+async def loaded(scheduler: SchedulerStore, plan_id: int) -> list[PlanSlice]:
+    """Return all slices of a plan."""
+    return [part async for part in scheduler.load_plan(plan_id)]
