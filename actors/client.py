@@ -27,7 +27,7 @@ from orchestrator.errors import EnvironmentFault
 from orchestrator.plan.read import read_path
 from orchestrator.ports import MICROS
 from orchestrator.routing import Routing
-from orchestrator.routing.agent_types import texts_beside
+from orchestrator.routing.agent_catalogue import texts_beside
 from orchestrator.runtime.service import Service
 from orchestrator.settings import Settings, load_settings
 from orchestrator.stack import require_stack

@@ -116,7 +116,7 @@ def _agent_types(plan: str) -> tuple[AgentTypeView, ...]:
 
 def _read(paths: list[Path]) -> tuple[tuple[AgentType, ...], tuple[Finding, ...]]:
     """Read agent type files: those named, or else those of the package and of the home."""
-    from orchestrator.routing.agent_types import load_catalogue, read_path
+    from orchestrator.routing.agent_catalogue import load_catalogue, read_path
     from orchestrator.routing.tables import load_tables
     from orchestrator.settings import load_settings
 

@@ -61,7 +61,7 @@ def routing_for(file: str, settings: Settings) -> Routing:
 
 def _agents_beside(file: str) -> dict[str, str]:
     """Return the agent type files that a plan brings along, by their paths; none from standard input."""
-    from orchestrator.routing.agent_types import texts_beside
+    from orchestrator.routing.agent_catalogue import texts_beside
 
     return {} if file == STDIN else texts_beside(Path(file))
 

@@ -13,7 +13,7 @@ from orchestrator.plan.encoding import without_loss
 from orchestrator.plan.findings import Code, are
 from orchestrator.plan.read import read_path, read_plan
 from orchestrator.routing import Routing, checked_plan
-from orchestrator.routing.agent_types import texts_beside
+from orchestrator.routing.agent_catalogue import texts_beside
 from orchestrator.settings import Settings
 
 _JSON = '{{"plan_version": 1, "tasks": {}}}'

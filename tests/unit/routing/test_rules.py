@@ -11,7 +11,7 @@ from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
 from orchestrator.plan.model import Checkboxes, Plan, PlanTask
 from orchestrator.routing import Route, Routing, Rule, checked_plan
-from orchestrator.routing.agent_types import Catalogue
+from orchestrator.routing.agent_catalogue import Catalogue
 from orchestrator.routing.rules import agent_name
 from orchestrator.routing.tables import load_tables
 from orchestrator.settings import RoutingTables, Settings

@@ -9,8 +9,8 @@ from pathlib import Path
 from orchestrator.agent_types import TOOLS, AgentType
 from orchestrator.plan.model import PlanTask
 from orchestrator.routing import Routing, Rule
+from orchestrator.routing.agent_catalogue import Catalogue, load_catalogue, texts_beside
 from orchestrator.routing.agent_files import read_agent_type
-from orchestrator.routing.agent_types import Catalogue, load_catalogue, texts_beside
 from orchestrator.settings import RoutingTables, Settings
 
 
