@@ -24,8 +24,8 @@ from actors.joining import join_ray
 from orchestrator.agent_types import AgentTypeView
 from orchestrator.core.words import AT_REST, PlanState
 from orchestrator.errors import EnvironmentFault
+from orchestrator.money import MICROS
 from orchestrator.plan.read import read_path
-from orchestrator.ports import MICROS
 from orchestrator.routing import Routing
 from orchestrator.routing.agent_catalogue import texts_beside
 from orchestrator.runtime.service import Service

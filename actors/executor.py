@@ -24,7 +24,9 @@ from actors.options import SCHEDULER, ActorConfig, node_name
 from actors.wire import pack
 from orchestrator import __version__
 from orchestrator.core.events import AttemptEnded
-from orchestrator.ports import MICROS, SessionLimits
+from orchestrator.core.limits import UNBOUNDED
+from orchestrator.money import MICROS
+from orchestrator.ports import SessionLimits
 from orchestrator.runtime.executing import Executing
 from orchestrator.runtime.redaction import Redaction, passwords_in, secrets_in
 from orchestrator.runtime.renewal import LeaseSettings, Renewal
@@ -40,9 +42,6 @@ from orchestrator.workspace.launcher import ProcessLauncher
 from orchestrator.workspace.shared import SharedWorkspaces
 
 log = structlog.get_logger(__name__)
-
-#: A spend that nobody reaches: what 0 means in the settings.
-UNLIMITED = 10**15
 
 #: Longest wait for an answer of the Node actor, and pause before it is asked again.
 NODE_ANSWER_S = 10.0
@@ -221,7 +220,7 @@ def session_limits(settings: Settings) -> SessionLimits:
         wait_max_s=settings.governor.wait_max_s,
         grace_s=sessions.grace_s,
         turns_max=sessions.turns_max,
-        cost_micros_max=int(sessions.cost_usd_max * MICROS) or UNLIMITED,
+        cost_micros_max=int(sessions.cost_usd_max * MICROS) or UNBOUNDED,
         output_bytes_max=sessions.output_bytes_max,
         context_tokens_max=sessions.context_tokens_max,
     )

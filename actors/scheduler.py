@@ -21,7 +21,7 @@ from orchestrator.core.events import LimitsSet
 from orchestrator.core.limits import Limits
 from orchestrator.core.state import Policy
 from orchestrator.errors import QueueFull
-from orchestrator.ports import MICROS
+from orchestrator.money import MICROS
 from orchestrator.routing import backend_of_models, choose_backend, keyless, not_installed
 from orchestrator.runtime.scheduling import ExecutorInfo, Scheduling, SchedulingSettings
 from orchestrator.settings import Settings

@@ -30,9 +30,6 @@ from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, Pro
 from orchestrator.surroundings import Recalled, Surroundings
 from orchestrator.views import NoteKind, NoteView
 
-#: Money is counted in millionths of a US dollar.
-MICROS = 1_000_000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:

@@ -13,11 +13,9 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from orchestrator.money import BUDGET_MICROS_MAX
+
 T = TypeVar("T")
-
-#: Largest budget of a plan: a million US dollars.
-BUDGET_MICROS_MAX = 10**12
-
 
 #: Longest note: whoever comes next reads it with every task that it concerns.
 NOTE_CHARS_MAX = 2_000

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.backends import PROVIDERS
-from orchestrator.views import BUDGET_MICROS_MAX, FindingView, SubmitRequest, View
+from orchestrator.money import BUDGET_MICROS_MAX
+from orchestrator.views import FindingView, SubmitRequest, View
 
 
 class Problem(View):

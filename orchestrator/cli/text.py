@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.money import MICROS
+
 
 def duration(seconds: float) -> str:
     """Return such as `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
@@ -21,12 +23,12 @@ def duration(seconds: float) -> str:
 
 def money(micros: int) -> str:
     """Return millionths of a US dollar as dollars, with cents and no finer unless that hides all of it."""
-    return f"${micros / 1e6:.2f}" if micros >= 10_000 or not micros else f"${micros / 1e6:.4f}"
+    return f"${micros / MICROS:.2f}" if micros >= 10_000 or not micros else f"${micros / MICROS:.4f}"
 
 
 def micros(usd: float) -> int:
     """Return dollars as millionths, rounded up: a budget too small to count is not "no limit"."""
-    return math.ceil(usd * 1_000_000)
+    return math.ceil(usd * MICROS)
 
 
 def count(number: int, noun: str) -> str:

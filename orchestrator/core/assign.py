@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 
 from orchestrator.core import breaker, budget, fairness
 from orchestrator.core.commands import LeaseAttempt, ReserveTokens, StartAttempt
+from orchestrator.core.limits import UNBOUNDED
 from orchestrator.core.moving import move_task
 from orchestrator.core.ready import Entry
 from orchestrator.core.state import Attempt, Executor, Plan, Pool, State
@@ -82,7 +83,7 @@ def _lease(s: State, plan: Plan, task: Task, executor: Executor, *, at_ms: int) 
         state=AttemptState.LEASED,
         leased_at_ms=at_ms,
         beat_at_ms=at_ms,
-        reserved_micros=0 if reserved_micros == budget.UNCAPPED else reserved_micros,
+        reserved_micros=0 if reserved_micros == UNBOUNDED else reserved_micros,
     )
     register(s, plan, task, attempt)
     breaker.note_start(s, attempt)

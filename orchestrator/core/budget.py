@@ -14,15 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.core.events import ProposalsPaid
+from orchestrator.core.limits import UNBOUNDED
 from orchestrator.core.state import Attempt, Plan, Purse, State
 from orchestrator.core.task import MODEL_BACKENDS, Task
 from orchestrator.core.words import AttemptKind, AttemptState, HoldReason
 
 #: A remainder below this, five cents, starts nothing.
 LEAST_MICROS = 50_000
-
-#: More than anybody can spend: the cap of an attempt without one.
-UNCAPPED = 10**18
 
 _DAY_MS = 86_400_000
 
@@ -49,7 +47,7 @@ def share(s: State, plan: Plan, task: Task) -> int | None:
 
 
 def _cap(s: State) -> int:
-    return s.policy.attempt_cost_micros or UNCAPPED
+    return s.policy.attempt_cost_micros or UNBOUNDED
 
 
 def bears(s: State, purse: Purse, most: int) -> int | None:

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from orchestrator.core.task import GATE_POOL
 
-#: More than anybody can run: what a limit of 0 in `tenant_default_max` and `plan_default_max` means.
-UNBOUNDED = 10**9
+#: More than anybody can run, or spend in micros: where there is no bound, reckoning is with this one.
+UNBOUNDED = 10**15
 
 K = TypeVar("K")
 

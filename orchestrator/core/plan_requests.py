@@ -15,10 +15,7 @@ from orchestrator.core.loading import set_scope
 from orchestrator.core.moving import enqueue, move_plan, release_holds, save_plan, start_afresh
 from orchestrator.core.state import State
 from orchestrator.core.words import PLAN_CANCELLED, HoldReason, PlanState, TaskState
-
-#: Largest budget: a billion dollars.
-BUDGET_MICROS_MAX = 10**15
-
+from orchestrator.money import BUDGET_MICROS_MAX
 
 # --- plans
 

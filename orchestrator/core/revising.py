@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 from orchestrator.core import fairness
 from orchestrator.core.asked import is_loaded, not_loaded
-from orchestrator.core.budget import UNCAPPED
 from orchestrator.core.commands import Answer, EndRevision
 from orchestrator.core.events import PlanRevised
+from orchestrator.core.limits import UNBOUNDED
 from orchestrator.core.loading import resume_tasks, set_scope, take_tasks
 from orchestrator.core.moving import start_or_wait, wake
 from orchestrator.core.ready import PlanQueue
@@ -64,7 +64,7 @@ def _is_held_for_budget(task: Task) -> bool:
 
 
 def _own_budget(s: State, task: Task) -> int:
-    return task.rules.budget_micros or s.policy.task_budget_micros or UNCAPPED
+    return task.rules.budget_micros or s.policy.task_budget_micros or UNBOUNDED
 
 
 def _with_history(s: State, written: Task) -> Task:

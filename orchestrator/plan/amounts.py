@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from orchestrator.money import MICROS
+
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
@@ -87,7 +89,7 @@ def money_micros(text: str) -> int | None:
         Millionths of a dollar.
     """
     match = _MONEY.fullmatch(text.strip())
-    return None if match is None else round(float(match[1].replace(",", "")) * 1_000_000)
+    return None if match is None else round(float(match[1].replace(",", "")) * MICROS)
 
 
 def priority_of(text: str) -> int | None:

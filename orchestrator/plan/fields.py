@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from orchestrator.core.words import RetryLost
 from orchestrator.errors import Finding
+from orchestrator.money import MICROS
 from orchestrator.plan.amounts import DURATION_MS_MAX, duration_ms, is_duration, money_micros, priority_of
 from orchestrator.plan.draft import Node, Said, Statement
 from orchestrator.plan.findings import Code
@@ -46,7 +47,7 @@ ATTEMPTS_MAX = 1000
 GRACE_MS_MAX = 30_000
 
 #: Largest budget of a task, in micros: plans that speak of more speak of the money of a project.
-BUDGET_MICROS_MAX = 1_000 * 1_000_000
+TASK_BUDGET_MICROS_MAX = 1_000 * MICROS
 
 _TIME = "Write a time above zero and below 1000 weeks, such as `{name}: 10 min`."
 #: What the value of an option is to be. One that is out of bounds is refused: it is never what was meant.
@@ -341,7 +342,7 @@ def _budget(node: Node, name: str, value: str, line: int) -> Finding | None:
     micros = money_micros(words)
     if micros is None and _SUM.fullmatch(words):  # somebody meant a limit; without one it would cost more
         return _unreadable(name, value, line, _OPTION_REMEDIES[name], code=Code.UNREADABLE_OPTION)
-    if not 0 < (micros or 0) <= BUDGET_MICROS_MAX:
+    if not 0 < (micros or 0) <= TASK_BUDGET_MICROS_MAX:
         return _unreadable(name, value, line, _OPTION_REMEDIES[name])
     node.options[name] = words
     return None

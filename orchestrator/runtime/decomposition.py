@@ -18,9 +18,10 @@ from uuid import uuid4
 from orchestrator.core.words import AT_WORK, CLOSED, PlanState
 from orchestrator.errors import Conflict, Overloaded
 from orchestrator.grant_ports import GovernorPort, Grants
+from orchestrator.money import MICROS
 from orchestrator.plan.model import PlanTask
 from orchestrator.plan.subtasks import file_of, require_decomposable, with_subtasks
-from orchestrator.ports import MICROS, SchedulerPort
+from orchestrator.ports import SchedulerPort
 from orchestrator.proposals import Proposal
 from orchestrator.routing import Routing
 from orchestrator.runtime.status import seen_by_tenant

@@ -22,6 +22,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from orchestrator.core.limits import UNBOUNDED
 from orchestrator.grant_ports import Grant, GrantDemand, Headroom
 
 _MINUTE_MS = 60_000
@@ -199,7 +200,7 @@ class _Model:
         """Return how many requests fit into what is left; a request larger than a limit takes all of it."""
         costs = self._costs()
         fits = [b.left(now_ms) / min(costs[kind], b.limit) for kind, b in self.buckets.items()]
-        return int(min(fits)) if fits else 10**9
+        return int(min(fits)) if fits else UNBOUNDED
 
     def take(self, count: int) -> None:
         """So many are granted; less than none: were not used."""

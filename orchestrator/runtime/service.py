@@ -45,7 +45,6 @@ from orchestrator.store.past_attempts import past_attempts
 from orchestrator.store.whole_plans import read_whole
 from orchestrator.text import id_in
 from orchestrator.views import (
-    BUDGET_MICROS_MAX,
     ContextPackView,
     EventView,
     LogView,
@@ -165,11 +164,6 @@ class Service:
                 of request, or the key was used for another one.
             Overloaded: the scheduler is away or full.
         """
-        if not 0 <= budget_micros <= BUDGET_MICROS_MAX:
-            raise Conflict(
-                f"A budget of {budget_micros} millionths of a dollar is out of bounds.",
-                remedy=f"Give one from 0 (none) to {BUDGET_MICROS_MAX}.",
-            )
         async with self._transaction() as connection:
             if kind in TASK_REQUESTS:
                 plan_id = (await task_views.require_task(connection, task_id)).plan_id

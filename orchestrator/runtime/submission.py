@@ -17,11 +17,12 @@ from pathlib import Path
 
 from orchestrator.core.words import FINISHED, PlanState
 from orchestrator.errors import Conflict, PlanError
+from orchestrator.money import MICROS
 from orchestrator.plan.amounts import money_micros
 from orchestrator.plan.graph import PlanGraph
 from orchestrator.plan.model import Plan
 from orchestrator.plan.read import read_files, read_plan
-from orchestrator.ports import MICROS, SchedulerPort
+from orchestrator.ports import SchedulerPort
 from orchestrator.routing import Routing, checked_plan, wanted_backend
 from orchestrator.runtime.agents import stored_routing
 from orchestrator.settings import Settings

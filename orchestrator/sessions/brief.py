@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 
 from orchestrator.core.words import AT_WORK, TaskState
-from orchestrator.ports import MICROS
+from orchestrator.money import MICROS
 from orchestrator.sessions.context import ContextPack, Section, fill, note_line, one_line
 from orchestrator.views import NoteKind, NoteView, PlanView, TaskView
 

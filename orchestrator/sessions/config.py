@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from orchestrator import settings as settings_module
 from orchestrator.errors import SettingsError
-from orchestrator.ports import MICROS
+from orchestrator.money import MICROS
 from orchestrator.sessions.pricing import Price
 from orchestrator.settings import ANTHROPIC, OPENAI, Settings
 

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from orchestrator.core.words import FailureClass
 from orchestrator.errors import EnvironmentFault, OrchestratorError, Overloaded, RequestRefused
 from orchestrator.grant_ports import Grants
+from orchestrator.money import MICROS
 from orchestrator.plan.model import PlanTask
-from orchestrator.ports import MICROS, Usage
+from orchestrator.ports import Usage
 from orchestrator.proposals import Subtask, Subtasks
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.grants import REFUSED, Unasked

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.core.limits import Overrides
 from orchestrator.errors import Conflict, NotFound, Overloaded
 from orchestrator.grant_ports import GrantDemand, Headroom
-from orchestrator.views import BUDGET_MICROS_MAX, NewLimits, SubmitRequest
+from orchestrator.views import NewLimits, SubmitRequest
 from tests.support.governor import NearGovernor
 from tests.support.service import PLAN, commit_events, execute, open_service
 
@@ -215,12 +215,7 @@ async def test_requests_name_plan_and_task_to_the_scheduler(service, scheduler, 
     assert {name: value for name, value in args.items() if value} == ours
 
 
-async def test_a_budget_or_a_plan_that_cannot_be_is_refused_before_the_scheduler_hears_of_it(
-    service, scheduler, plan_id
-):
-    for budget_micros in (-1, BUDGET_MICROS_MAX + 1):
-        with pytest.raises(Conflict, match="out of bounds"):
-            await service.request("set_budget", plan_id=plan_id, budget_micros=budget_micros)
+async def test_a_limit_of_a_plan_that_there_is_not_is_refused(service, scheduler, plan_id):
     with pytest.raises(NotFound):
         await service.request("set_limits", limits=NewLimits(plans={plan_id + 1: 2}))
     assert scheduler.requests == []

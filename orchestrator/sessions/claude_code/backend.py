@@ -37,8 +37,8 @@ from claude_agent_sdk.types import (
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.errors import EnvironmentFault
 from orchestrator.grant_ports import Grants
+from orchestrator.money import MICROS
 from orchestrator.ports import (
-    MICROS,
     Assignment,
     Launcher,
     NoteBook,

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from orchestrator.core.words import FailureClass
 from orchestrator.errors import Overloaded
-from orchestrator.ports import MICROS, Outcome, SessionLimits
+from orchestrator.money import MICROS
+from orchestrator.ports import Outcome, SessionLimits
 from orchestrator.sessions.claude_code.access import Access
 from orchestrator.sessions.models.messages_errors import judgement_of
 from orchestrator.sessions.report import Report, Review, no_report

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.core.words import FailureClass
-from orchestrator.ports import MICROS, Outcome, SessionLimits, Transcript
+from orchestrator.money import MICROS
+from orchestrator.ports import Outcome, SessionLimits, Transcript
 from orchestrator.sessions.meter import Meter
 from orchestrator.sessions.models.answer import Answer, Block
 from orchestrator.sessions.models.asking import Asker

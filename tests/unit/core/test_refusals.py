@@ -15,6 +15,7 @@ import orchestrator.core
 from orchestrator.core.commands import Answer
 from orchestrator.core.limits import Overrides
 from orchestrator.core.words import HoldReason, PlanState, TaskState
+from orchestrator.money import BUDGET_MICROS_MAX
 from tests.support.core import PLAN, World, spec
 
 CORE = Path(orchestrator.core.__file__).parent
@@ -68,6 +69,7 @@ CASES = [
     Case(kind="resume_plan", first=(("cancel_plan", 0),)),
     Case(kind="resume_plan", args={"until_task": 9}),
     Case(kind="set_budget", args={"budget_micros": -1}),
+    Case(kind="set_budget", args={"budget_micros": BUDGET_MICROS_MAX + 1}),
     Case(kind="set_limits", args={"overrides": Overrides(sessions_max=-1)}),
 ]
 
