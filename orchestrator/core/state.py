@@ -217,6 +217,8 @@ class State:
         is_short: a plan was left out because its tenant or the day could not bear an attempt.
         timers: heap of (not_before_ms, task id) of tasks in back-off; an entry counts while it is true.
         pools: by agent type, and the pool of gates.
+        affinity: how each (agent type, task type, domain) has done, kept in step with the tables. Nothing
+            asks it yet: routing at dispatch, which is planned, will decide by it without reading them.
         ended: tokens that ended lately, oldest first.
         out: commands of the event being handled, in order.
         dirty: tasks it changed, with the version that their rows have.
