@@ -138,7 +138,6 @@ def scheduling_settings(settings: Settings) -> SchedulingSettings:
             fuse_micros=round(limits.no_progress_usd * MICROS),
         ),
         limits=LimitsSet(
-            at_ms=0,
             limits=Limits(
                 sessions_max=limits.sessions_max,
                 agent_default_max=limits.agent_default_max,

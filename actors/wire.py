@@ -15,7 +15,7 @@ Ended = tuple[int, str, str | None, str, int]
 
 
 def pack(ended: Iterable[AttemptEnded]) -> list[Ended]:
-    """Make events ready to travel; `at_ms` stays behind, because whoever takes them stamps them."""
+    """Make events ready to travel."""
     return [
         (e.token, e.state.value, e.failure_class.value if e.failure_class else None, e.summary, e.cost_micros)
         for e in ended
@@ -26,7 +26,6 @@ def unpack(ended: Iterable[Ended]) -> list[AttemptEnded]:
     """Turn what has travelled into events again."""
     return [
         AttemptEnded(
-            at_ms=0,
             token=token,
             state=AttemptState(state),
             failure_class=FailureClass(failure) if failure else None,

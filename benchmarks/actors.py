@@ -39,7 +39,7 @@ from orchestrator.runtime.scheduling import ExecutorInfo
 #: Tokens in a block of the reference, as many as the tables grant.
 TOKEN_BLOCK = 1_000
 
-_NOTHING_SET = ControlsRead(at_ms=0, is_paused=False, overrides=Overrides())
+_NOTHING_SET = ControlsRead(is_paused=False, overrides=Overrides())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +222,7 @@ class _NoTables:
         return Fate(verdict="over")
 
     async def controls(self) -> ControlsRead:
-        return ControlsRead(at_ms=0, is_paused=False, overrides=Overrides())
+        return ControlsRead(is_paused=False, overrides=Overrides())
 
     async def stored_answer(self, *, tenant_id: str, key: str) -> StoredAnswer | None:
         del tenant_id, key

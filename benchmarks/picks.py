@@ -32,9 +32,9 @@ _AGENT_TYPE = Shape(tasks=0).agent_type
 def new_state() -> SchedulerState:
     """Return a scheduler that may lease as many attempts as there are slots."""
     state = SchedulerState(policy=Policy())
-    state.handle(e.TokensReserved(at_ms=0, first=1, count=2 * TASKS))
+    state.handle(e.TokensReserved(first=1, count=2 * TASKS), at_ms=0)
     limits = Limits(sessions_max=TASKS, agent_default_max=TASKS)
-    state.handle(e.LimitsSet(at_ms=0, limits=limits))
+    state.handle(e.LimitsSet(limits=limits), at_ms=0)
     return state
 
 
@@ -53,14 +53,14 @@ def take_in(state: SchedulerState, plan_id: int, shape: Shape, *, tenant_id: str
         numbers = range(start, min(start + SLICE, shape.tasks))
         tasks = tuple(replace(new_task(first + n, shape, n), priority=priority) for n in numbers)
         edges = tuple((first + n, first + n - 1) for n in numbers if not shape.is_first(n))
-        state.handle(e.PlanSliceLoaded(at_ms=0, plan=plan, tasks=tasks, edges=edges))
-    state.handle(e.PlanLoaded(at_ms=0, plan_id=plan_id))
+        state.handle(e.PlanSliceLoaded(plan=plan, tasks=tasks, edges=edges), at_ms=0)
+    state.handle(e.PlanLoaded(plan_id=plan_id), at_ms=0)
 
 
 def leases(state: SchedulerState, executor: str, slots: int) -> list[LeaseAttempt]:
     """Let an executor join, and return what is leased to it."""
-    joined = e.ExecutorJoined(at_ms=0, executor=executor, agent_type=_AGENT_TYPE, slots=slots)
-    return [command for command in state.handle(joined) if isinstance(command, LeaseAttempt)]
+    joined = e.ExecutorJoined(executor=executor, agent_type=_AGENT_TYPE, slots=slots)
+    return [command for command in state.handle(joined, at_ms=0) if isinstance(command, LeaseAttempt)]
 
 
 def full_state() -> SchedulerState:

@@ -122,20 +122,18 @@ class Waves:
         }
         settings = scheduling_settings(config.settings)
         self._state = SchedulerState(policy=settings.policy)
-        self._state.handle(settings.limits)
+        self._state.handle(settings.limits, at_ms=0)
         slots = SESSIONS // EXECUTORS
         for name in self._executors:
-            joined = e.ExecutorJoined(
-                at_ms=0, executor=name, agent_type=Shape(tasks=0).agent_type, slots=slots
-            )
-            self._state.handle(joined)
+            joined = e.ExecutorJoined(executor=name, agent_type=Shape(tasks=0).agent_type, slots=slots)
+            self._state.handle(joined, at_ms=0)
 
     async def open(self) -> None:
         """Take the term, and tokens for every task."""
         await self._store.take_term(incarnation="only", is_starting=True, patience_s=1)
         for _ in range((RUNS + 2) * TASKS // 1_000):
             first, count = await self._store.reserve_tokens()
-            self._state.handle(e.TokensReserved(at_ms=0, first=first, count=count))
+            self._state.handle(e.TokensReserved(first=first, count=count), at_ms=0)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -151,21 +149,21 @@ class Waves:
     async def run(self, plan_id: int) -> None:
         """Run a plan to its end."""
         inbox: list[AnyEvent] = [
-            e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges)
+            e.PlanSliceLoaded(plan=part.plan, tasks=part.tasks, edges=part.edges)
             async for part in self._store.load_plan(plan_id)
         ]
-        inbox.append(e.PlanLoaded(at_ms=0, plan_id=plan_id))
+        inbox.append(e.PlanLoaded(plan_id=plan_id))
         running: list[list[int]] = []
         while inbox:
             tokens = await self._turn(inbox)
-            inbox = [e.AttemptStarted(at_ms=0, token=token) for token in tokens]
+            inbox = [e.AttemptStarted(token=token) for token in tokens]
             running.append(tokens)
             if len(running) > 1 or not inbox:
                 inbox += [_ended(token) for token in running.pop(0)]
 
     async def _turn(self, inbox: Sequence[AnyEvent]) -> list[int]:
         with self.spent.on("core"):
-            commands = [command for event in inbox for command in self._state.handle(event)]
+            commands = [command for event in inbox for command in self._state.handle(event, at_ms=0)]
             rows = rows_in(commands)
         self._batch += 1
         await self._store.commit(self._batch, rows)
@@ -185,7 +183,7 @@ class Waves:
 
 def _ended(token: int) -> e.AttemptEnded:
     return e.AttemptEnded(
-        at_ms=0, token=token, state=AttemptState.SUCCEEDED, failure_class=None, summary="", cost_micros=0
+        token=token, state=AttemptState.SUCCEEDED, failure_class=None, summary="", cost_micros=0
     )
 
 

@@ -27,7 +27,7 @@ def pause_s() -> Iterator[float]:
     for number in range(RUNS):
         event = _revision(number)
         started_s = time.process_time()
-        state.handle(event)
+        state.handle(event, at_ms=0)
         yield time.process_time() - started_s
         assert len(state.plans[PLAN].task_ids) == TASKS
 
@@ -37,9 +37,7 @@ def _revision(number: int) -> e.PlanRevised:
     tasks = [new_task(first + n, _SHAPE, n) for n in range(TASKS)]
     tasks[number] = replace(tasks[number], priority=1)
     edges = tuple((first + n, first + n - 1) for n in range(TASKS) if not _SHAPE.is_first(n))
-    return e.PlanRevised(
-        at_ms=0, request_id=0, revision_id=number, plan_id=PLAN, tasks=tuple(tasks), edges=edges
-    )
+    return e.PlanRevised(request_id=0, revision_id=number, plan_id=PLAN, tasks=tuple(tasks), edges=edges)
 
 
 def measure() -> Iterator[Figure]:

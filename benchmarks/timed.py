@@ -97,8 +97,8 @@ class _TimedState(SchedulerState):
         self._heard = heard
         self._causes = causes
 
-    def handle(self, event: AnyEvent) -> list[Command]:
-        commands = super().handle(event)
+    def handle(self, event: AnyEvent, *, at_ms: int) -> list[Command]:
+        commands = super().handle(event, at_ms=at_ms)
         if isinstance(event, AttemptEnded) and event.token in self._heard:
             cause = (event.token, self._heard[event.token])
             self._causes.update({c.token: cause for c in commands if isinstance(c, StartAttempt)})

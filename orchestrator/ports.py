@@ -353,7 +353,7 @@ class SchedulerStore(Protocol):
         """
 
     async def controls(self) -> ControlsRead:
-        """Return what people have set for everything, and the circuit breakers; `at_ms` is left at 0."""
+        """Return what people have set for everything, and the circuit breakers."""
 
     async def stored_answer(self, *, tenant_id: str, key: str) -> StoredAnswer | None:
         """Return the answer that was written under the key, or None."""

@@ -6,9 +6,9 @@ Row commands are written in one transaction; only after its commit are the effec
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from orchestrator.core.limits import Overrides
+from orchestrator.core.values import value
 from orchestrator.core.words import (
     AttemptKind,
     AttemptState,
@@ -20,12 +20,12 @@ from orchestrator.core.words import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Command:
     """Base of all commands."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SaveTask(Command):
     """Write the state of a task; the row must still have version `expected`."""
 
@@ -40,14 +40,14 @@ class SaveTask(Command):
     version: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ReleaseTask(Command):
     """Write that a person has let a task through that its author had wanted to be held."""
 
     task_id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SavePlan(Command):
     """Write the state of a plan, its scope, its budget and what it has spent without progress."""
 
@@ -58,14 +58,14 @@ class SavePlan(Command):
     fruitless_micros: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class EndRevision(Command):
     """Write that the plan runs by the revision now."""
 
     revision_id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class LeaseAttempt(Command):
     """Insert an attempt and its lease. `reserved_micros`: what it may spend; 0 = no bound."""
 
@@ -81,14 +81,14 @@ class LeaseAttempt(Command):
     reserved_micros: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TakeResult(Command):
     """Write that the stored result of an attempt is taken: its lease goes."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class EndAttempt(Command):
     """Write the end of an attempt that stored no result; its lease goes.
 
@@ -103,7 +103,7 @@ class EndAttempt(Command):
     kept_micros: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AskCancel(Command):
     """Write the wish to cancel on the lease; the executor reads it with its next beat."""
 
@@ -111,7 +111,7 @@ class AskCancel(Command):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SaveDependency(Command):
     """Write what a person has decided about two tasks, in place of what was read."""
 
@@ -122,7 +122,7 @@ class SaveDependency(Command):
     decision: DependencyDecision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SaveBreaker(Command):
     """Write the circuit breaker of an agent type."""
 
@@ -132,7 +132,7 @@ class SaveBreaker(Command):
     opened_at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SaveControls(Command):
     """Write what people have set for everything."""
 
@@ -141,7 +141,7 @@ class SaveControls(Command):
     overrides: Overrides
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SaveAnswer(Command):
     """Write the answer of a request under its key, in the transaction of what it changed."""
 
@@ -153,7 +153,7 @@ class SaveAnswer(Command):
     remedy: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RecordEvent(Command):
     """Record that something happened."""
 
@@ -165,7 +165,7 @@ class RecordEvent(Command):
     payload: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RecordNote(Command):
     """Record an event that tells of a note, unless one does."""
 
@@ -190,7 +190,7 @@ RowCommand = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class StartAttempt(Command):
     """Tell the executor to start the leased attempt."""
 
@@ -198,7 +198,7 @@ class StartAttempt(Command):
     executor: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class CancelAttempt(Command):
     """Tell the executor to stop the attempt."""
 
@@ -207,7 +207,7 @@ class CancelAttempt(Command):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ProveGone(Command):
     """Find out once what became of attempts that do not report.
 
@@ -223,7 +223,7 @@ class ProveGone(Command):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FenceAttempt(Command):
     """Take the token away without a proof; answered by AttemptLost, or by AttemptEnded if a result is in."""
 
@@ -231,12 +231,12 @@ class FenceAttempt(Command):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ReserveTokens(Command):
     """Fewer tokens are left than may be needed soon."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Answer(Command):
     """Answer a request, once everything before it is committed.
 

@@ -1,26 +1,25 @@
 """Everything that may happen to the scheduler, in the past tense. The only input of the core.
 
-Every event carries `at_ms`: database time in milliseconds at the scheduler's start plus its monotonic clock.
+When it happened is told beside it, by whoever hands it in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orchestrator.core.limits import Limits, Overrides
 from orchestrator.core.task import Task
+from orchestrator.core.values import value
 from orchestrator.core.words import AttemptKind, AttemptState, BreakerState, FailureClass, PlanState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Event:
     """Base of all events."""
 
-    at_ms: int
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class PlanSpec:
     """What the core knows of a plan. Money is in millionths of a US dollar; 0 = no budget.
 
@@ -40,7 +39,7 @@ class PlanSpec:
     proposed_micros: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class LiveAttempt:
     """An attempt that still had a lease when the plan was read: a live one, or one whose end is not taken.
 
@@ -66,7 +65,7 @@ class LiveAttempt:
     end_reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TokensReserved(Event):
     """The database granted the tokens first, first + 1, ... first + count - 1."""
 
@@ -74,7 +73,7 @@ class TokensReserved(Event):
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class PlanSliceLoaded(Event):
     """Some tasks of a plan were read, with the `blocks` edges that end at them: (task, on).
 
@@ -86,7 +85,7 @@ class PlanSliceLoaded(Event):
     edges: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class PlanLoaded(Event):
     """Every slice of the plan is in; it may run."""
 
@@ -94,7 +93,7 @@ class PlanLoaded(Event):
     attempts: tuple[LiveAttempt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class PlanRevised(Event):
     """The tables hold a new text of a plan that is in memory: all its tasks and `blocks` edges (task, on).
 
@@ -108,7 +107,7 @@ class PlanRevised(Event):
     edges: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class LimitsSet(Event):
     """The settings say how many attempts may be live at once, and what can work here.
 
@@ -122,7 +121,7 @@ class LimitsSet(Event):
     not_installed: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class BreakerRow:
     """A circuit breaker as the tables have it."""
 
@@ -132,7 +131,7 @@ class BreakerRow:
     opened_at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ControlsRead(Event):
     """What people set while an earlier scheduler ran, the breakers that it tripped, and what was spent.
 
@@ -149,7 +148,7 @@ class ControlsRead(Event):
     spent_today: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ExecutorJoined(Event):
     """An executor of the agent type's pool takes up to `slots` sessions at once."""
 
@@ -158,21 +157,21 @@ class ExecutorJoined(Event):
     slots: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ExecutorsListed(Event):
     """The pools told every executor that lives; what ran on any other is lost."""
 
     alive: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ExecutorLost(Event):
     """The executor's process is gone; its sessions may still have children."""
 
     executor: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ExecutorRetired(Event):
     """The pool wants to end an executor; it may, if nothing is live on it."""
 
@@ -180,14 +179,14 @@ class ExecutorRetired(Event):
     request_id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AttemptStarted(Event):
     """The executor holds a stored start for the token."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AttemptEnded(Event):
     """The executor stored a result for the token."""
 
@@ -198,7 +197,7 @@ class AttemptEnded(Event):
     cost_micros: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ProposalsPaid(Event):
     """Models were asked to decompose tasks of a plan; all that this has cost so far."""
 
@@ -206,14 +205,14 @@ class ProposalsPaid(Event):
     cost_micros: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class NotesWritten(Event):
     """There are notes of which no event tells."""
 
     note_ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AttemptLost(Event):
     """The attempt will never report: its process tree is proven gone, or it never started."""
 
@@ -221,7 +220,7 @@ class AttemptLost(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AttemptUnproven(Event):
     """Nobody could prove that the attempt's process tree is gone. It is asked again, or decided without."""
 
@@ -229,26 +228,26 @@ class AttemptUnproven(Event):
     is_node_dead: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class BeatsRead(Event):
     """The beats of live leases, by token."""
 
     beats: Mapping[int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class DatabaseReturned(Event):
     """The database answers again; leases get a fresh count, because nobody could renew."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class DatabaseHung(Event):
     """The database took `for_ms` too long over a write; meanwhile nobody could store anything."""
 
     for_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AffinityRow:
     """History of one (agent type, task type, domain)."""
 
@@ -260,14 +259,14 @@ class AffinityRow:
     duration_ms: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AffinityRead(Event):
     """Rows of the affinity table that changed since the last reading."""
 
     rows: tuple[AffinityRow, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Requested(Event):
     """A person or program asks for a change; answered after the commit.
 
@@ -298,6 +297,6 @@ class Requested(Event):
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Tick(Event):
     """Time passed. Drives every timeout."""

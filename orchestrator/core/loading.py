@@ -119,7 +119,7 @@ def on_plan_loaded(s: State, event: PlanLoaded, *, at_ms: int) -> None:
     resume_tasks(s, plan)
     for live in event.attempts:
         if live.state is AttemptState.LOST:  # fenced, and the scheduler died before the task followed
-            lost = AttemptLost(at_ms=at_ms, token=live.token, reason=live.end_reason)
+            lost = AttemptLost(token=live.token, reason=live.end_reason)
             on_attempt_lost(s, lost, at_ms=at_ms)
     if plan.counts[TaskState.HELD] or plan.wanted is not None:
         release_what_works(s, plan)

@@ -64,10 +64,14 @@ AnyEvent = (
 class SchedulerState(State):
     """All plans that are not over, and the one function that changes them."""
 
-    def handle(self, event: AnyEvent) -> list[Command]:
-        """Take one event; return what must be written, in order, and then done."""
-        self._apply(event)
-        assign(self, at_ms=event.at_ms)
+    def handle(self, event: AnyEvent, *, at_ms: int) -> list[Command]:
+        """Take one event; return what must be written, in order, and then done.
+
+        Args:
+            at_ms: when it is taken; database time at the scheduler's start plus its monotonic clock.
+        """
+        self._apply(event, at_ms=at_ms)
+        assign(self, at_ms=at_ms)
         for plan_id in sorted(self.touched):  # last: assigning may have held what was left, for its budget
             plan = self.plans[plan_id]
             settle_plan(self, plan)
@@ -77,9 +81,12 @@ class SchedulerState(State):
         out, self.out = self.out, []
         return out
 
-    def _apply(self, event: AnyEvent) -> None:  # noqa: C901, PLR0915 - one flat table
-        at_ms = event.at_ms
-        match event:
+    def _apply(self, event: AnyEvent, *, at_ms: int) -> None:  # noqa: C901, PLR0915 - one flat table
+        match event:  # what comes most often first
+            case e.AttemptStarted():
+                on_attempt_started(self, event, at_ms=at_ms)
+            case e.AttemptEnded():
+                on_attempt_ended(self, event, at_ms=at_ms)
             case e.TokensReserved():
                 self.tokens.append(range(event.first, event.first + event.count))
                 self.is_reserving = False
@@ -92,7 +99,7 @@ class SchedulerState(State):
             case e.LimitsSet():
                 self._set_limits(event)
             case e.ControlsRead():
-                self._restore_controls(event)
+                self._restore_controls(event, at_ms=at_ms)
             case e.ExecutorJoined():
                 on_executor_joined(self, event)
             case e.ExecutorsListed():
@@ -101,10 +108,6 @@ class SchedulerState(State):
                 on_executor_lost(self, event, at_ms=at_ms)
             case e.ExecutorRetired():
                 on_executor_retired(self, event)
-            case e.AttemptStarted():
-                on_attempt_started(self, event, at_ms=at_ms)
-            case e.AttemptEnded():
-                on_attempt_ended(self, event, at_ms=at_ms)
             case e.ProposalsPaid():
                 budget.on_proposals_paid(self, event)
             case e.NotesWritten():
@@ -135,11 +138,11 @@ class SchedulerState(State):
         for plan in self.plans.values():
             release_what_works(self, plan)
 
-    def _restore_controls(self, event: e.ControlsRead) -> None:
+    def _restore_controls(self, event: e.ControlsRead, *, at_ms: int) -> None:
         self.is_paused = event.is_paused
         self.pause_reason = event.pause_reason
         self.bounds.overrides = event.overrides
-        budget.turn_day(self, at_ms=event.at_ms)
+        budget.turn_day(self, at_ms=at_ms)
         self.today.spent = event.spent_today
         for tenant_id, spent in event.spent.items():
             self.tenant(tenant_id).purse.spent = spent

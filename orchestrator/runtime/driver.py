@@ -214,11 +214,9 @@ class Driver:
         await self._all_written()  # a plan that left memory a moment ago stands in the tables then
         attempts: tuple[e.LiveAttempt, ...] = ()
         for part in await self._commits.patiently(lambda: self._read(plan_id)):
-            await self._hand_in(
-                e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges)
-            )
+            await self._hand_in(e.PlanSliceLoaded(plan=part.plan, tasks=part.tasks, edges=part.edges))
             attempts = part.attempts
-        await self._hand_in(e.PlanLoaded(at_ms=0, plan_id=plan_id, attempts=attempts))
+        await self._hand_in(e.PlanLoaded(plan_id=plan_id, attempts=attempts))
 
     async def take_revision(self, revision: Revision) -> None:
         """Have a plan run by a new text; nothing that is live notices.
@@ -229,13 +227,12 @@ class Driver:
             Fenced: another scheduler holds the term.
         """
         async with self._links_of(revision.plan_id):
-            await self._hand_in(e.Tick(at_ms=0))  # decisions whose askers have gone are taken before it ...
+            await self._hand_in(e.Tick())  # decisions whose askers have gone are taken before it ...
             await self._all_written()  # ... and stand in the tables now
             if not await self._commits.patiently(lambda: self._store.store_revision(revision.id)):
                 return
             parts = await self._commits.patiently(lambda: self._read(revision.plan_id))
             event = e.PlanRevised(
-                at_ms=0,
                 request_id=0,
                 revision_id=revision.id,
                 plan_id=revision.plan_id,
@@ -306,7 +303,7 @@ class Driver:
             async with asyncio.timeout(RENEW_S):
                 await self._arrived.wait()
         except TimeoutError:
-            self.post(e.Tick(at_ms=0))
+            self.post(e.Tick())
         self._arrived.clear()
 
     def _decide(self) -> None:
@@ -317,7 +314,7 @@ class Driver:
         batch, self._inbox = self._inbox[:room], self._inbox[room:]
         now_ms = self._clock.now_ms()
         for event in batch:
-            self._decided += self.state.handle(replace(event, at_ms=now_ms))
+            self._decided += self.state.handle(event, at_ms=now_ms)
         self._ahead += len(batch)
         self._decisions += len(batch)
 
@@ -346,7 +343,7 @@ class Driver:
             done.result()
             late_s = self._clock.monotonic_s() - self._writing_since_s - AHEAD_S
             if late_s > 0:
-                self._inbox.insert(0, e.DatabaseHung(at_ms=0, for_ms=round(late_s * 1000)))
+                self._inbox.insert(0, e.DatabaseHung(for_ms=round(late_s * 1000)))
 
     def _end_turn(self) -> None:
         ended, self._turn = self._turn, asyncio.Event()
@@ -359,7 +356,7 @@ class Driver:
             await self._turn.wait()
 
     def _database_returned(self) -> None:
-        self._inbox.insert(0, e.DatabaseReturned(at_ms=0))  # before the ticks that came meanwhile
+        self._inbox.insert(0, e.DatabaseReturned())  # before the ticks that came meanwhile
         self._arrived.set()
 
     async def _act(self, effects: Sequence[Command]) -> None:
@@ -415,7 +412,7 @@ class Driver:
 
     async def _reserve(self) -> None:
         first, count = await self._commits.patiently(self._store.reserve_tokens)
-        self.post(e.TokensReserved(at_ms=0, first=first, count=count))
+        self.post(e.TokensReserved(first=first, count=count))
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
@@ -464,7 +461,6 @@ def _requested(kind: str, args: Mapping[str, Any], *, key: str, digest: str) -> 
     try:
         overrides = None if limits is None else Overrides.from_json(limits)
         return e.Requested(
-            at_ms=0,
             request_id=0,
             kind=kind,
             plan_id=int(args.get("plan_id", 0)),

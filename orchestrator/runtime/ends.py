@@ -50,20 +50,20 @@ class Ends:
             await look
         except Exception:
             log.exception("the end of an attempt could not be looked into", token=token)
-            self._post(e.AttemptUnproven(at_ms=0, token=token, is_node_dead=False))
+            self._post(e.AttemptUnproven(token=token, is_node_dead=False))
 
     async def _settle(self, token: int, reason: str) -> None:
         fate = await self._fate(token, may_fence=False, reason=reason)
         if fate.verdict != "started":
             self._tell(fate, token, reason)
             return
-        self._post(e.AttemptStarted(at_ms=0, token=token))  # perhaps news: a loss is judged by it
+        self._post(e.AttemptStarted(token=token))  # perhaps news: a loss is judged by it
         if reason == START_TIMEOUT:
             return
         if (proof := await self._executors.kill_tree(fate.node_id, token)) is Proof.GONE:
             await self._fence(token, reason)
         else:
-            self._post(e.AttemptUnproven(at_ms=0, token=token, is_node_dead=proof is Proof.NODE_DEAD))
+            self._post(e.AttemptUnproven(token=token, is_node_dead=proof is Proof.NODE_DEAD))
 
     async def _fence(self, token: int, reason: str) -> None:
         self._tell(await self._fate(token, may_fence=True, reason=reason), token, reason)
@@ -72,7 +72,7 @@ class Ends:
         if fate.result is not None:
             self._post(fate.result)
         else:
-            self._post(e.AttemptLost(at_ms=0, token=token, reason=fate.reason or reason))
+            self._post(e.AttemptLost(token=token, reason=fate.reason or reason))
 
     async def _fate(self, token: int, *, may_fence: bool, reason: str) -> Fate:
         return await self._commits.patiently(

@@ -435,7 +435,6 @@ def _defect(error: BaseException) -> Outcome:
 
 def _report_of(token: int, outcome: Outcome) -> AttemptEnded:
     return AttemptEnded(
-        at_ms=0,
         token=token,
         state=outcome.state,
         failure_class=outcome.failure_class,

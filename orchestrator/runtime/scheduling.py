@@ -155,7 +155,7 @@ class Scheduling:
             clock=self._clock,
             inbox_max=self._settings.inbox_max,
         )
-        driver.post(e.TokensReserved(at_ms=0, first=first, count=count))
+        driver.post(e.TokensReserved(first=first, count=count))
         self._agent_sessions = await self._store.agent_sessions()
         driver.post(self._limits())
         driver.post(await self._store.controls())
@@ -236,7 +236,7 @@ class Scheduling:
                 if info.executor not in driver.state.executors:
                     self.executor_joined(info)
             alive = {info.executor for info in infos} | self._joined
-            driver.post(e.ExecutorsListed(at_ms=0, alive=frozenset(alive)))
+            driver.post(e.ExecutorsListed(alive=frozenset(alive)))
             driver.repeat_demand()
             await asyncio.sleep(self._settings.executors_s)
 
@@ -249,11 +249,11 @@ class Scheduling:
                 await look(driver)
 
     async def _read_beats(self, driver: Driver) -> None:
-        driver.post(e.BeatsRead(at_ms=0, beats=await self._store.beats()))
+        driver.post(e.BeatsRead(beats=await self._store.beats()))
 
     async def _read_affinity(self, driver: Driver) -> None:
         if rows := await self._store.changed_affinity():
-            driver.post(e.AffinityRead(at_ms=0, rows=rows))
+            driver.post(e.AffinityRead(rows=rows))
 
     async def _read_agent_types(self, driver: Driver) -> None:
         allowed = await self._store.agent_sessions()
@@ -266,7 +266,7 @@ class Scheduling:
         await self._store.save_state("scheduler", self._counts())
 
     async def _tick(self, driver: Driver) -> None:
-        driver.post(e.Tick(at_ms=0))
+        driver.post(e.Tick())
 
     # What executors, pools and front ends call. Everything before the term began is caught by the polls.
 
@@ -278,7 +278,7 @@ class Scheduling:
         """Take the report that executors hold these starts."""
         if self._driver is not None:
             for token in tokens:
-                self._driver.post(e.AttemptStarted(at_ms=0, token=token))
+                self._driver.post(e.AttemptStarted(token=token))
 
     def ended(self, reports: Iterable[e.AttemptEnded]) -> None:
         """Take reports of stored results."""
@@ -296,9 +296,7 @@ class Scheduling:
         if self._driver is not None:
             self._joined.add(info.executor)
             self._driver.post(
-                e.ExecutorJoined(
-                    at_ms=0, executor=info.executor, agent_type=info.agent_type, slots=info.slots
-                )
+                e.ExecutorJoined(executor=info.executor, agent_type=info.agent_type, slots=info.slots)
             )
 
     def executor_lost(self, executor: str) -> None:
@@ -306,14 +304,14 @@ class Scheduling:
         if self._driver is not None:
             self._joined.discard(executor)
             self._lost.add(executor)
-            self._driver.post(e.ExecutorLost(at_ms=0, executor=executor))
+            self._driver.post(e.ExecutorLost(executor=executor))
 
     async def retire(self, executor: str) -> bool:
         """Tell whether the pools may end an executor; if so it gets nothing more."""
         if self._driver is None:
             return False
         answer = await self._driver.ask(
-            lambda request_id: e.ExecutorRetired(at_ms=0, executor=executor, request_id=request_id)
+            lambda request_id: e.ExecutorRetired(executor=executor, request_id=request_id)
         )
         if answer["may_end"]:
             self._joined.discard(executor)

@@ -224,10 +224,10 @@ class PostgresSchedulerStore(Committer):
         paid = await self._all(_PROPOSALS_SQL, {"after": self._last_proposal})
         self._last_proposal = max((row["last"] for row in paid), default=self._last_proposal)
         return [
-            *(AttemptStarted(at_ms=0, token=row["token"]) for row in starts),
+            *(AttemptStarted(token=row["token"]) for row in starts),
             *(ended(row) for row in results),
-            *(ProposalsPaid(at_ms=0, plan_id=row["plan_id"], cost_micros=row["cost"]) for row in paid),
-            *([NotesWritten(at_ms=0, note_ids=notes)] if notes else ()),
+            *(ProposalsPaid(plan_id=row["plan_id"], cost_micros=row["cost"]) for row in paid),
+            *([NotesWritten(note_ids=notes)] if notes else ()),
         ]
 
     async def beats(self) -> dict[int, int]:
@@ -259,7 +259,6 @@ class PostgresSchedulerStore(Committer):
         )
         spent = await self._all(_SPENT_SQL)
         return ControlsRead(
-            at_ms=0,
             is_paused=bool(value.get("is_paused")),
             pause_reason=str(value.get("pause_reason", "")),
             overrides=Overrides.from_json(value.get("limits", {})),

@@ -171,9 +171,8 @@ def to_ms(moment: datetime | None) -> int:
 
 
 def ended(row: Mapping[str, Any]) -> AttemptEnded:
-    """Return the report that a stored result is; `at_ms` is left at 0."""
+    """Return the report that a stored result is."""
     return AttemptEnded(
-        at_ms=0,
         token=row["token"],
         state=AttemptState(row["state"]),
         failure_class=FailureClass(row["failure_class"]) if row["failure_class"] else None,

@@ -324,11 +324,11 @@ async def test_a_scheduler_whose_commit_was_cut_writes_once_and_goes_on(
         clock.start(term.now_ms)
         driver = Driver(state=SchedulerState(policy=Policy()), store=store, executors=executors, clock=clock)
         first, count = await store.reserve_tokens()
-        driver.post(e.TokensReserved(at_ms=0, first=first, count=count))
+        driver.post(e.TokensReserved(first=first, count=count))
         run = asyncio.create_task(driver.run())
         await driver.load_plan(plan_id)
         proxy.next_fate = cut
-        driver.post(e.ExecutorJoined(at_ms=0, executor="x1", agent_type="coder", slots=1))
+        driver.post(e.ExecutorJoined(executor="x1", agent_type="coder", slots=1))
         await executors.signal.until(executors.started)
         assert (proxy.counts[cut], driver.unknown_commits) == (1, 1)
         assert rows.attempts() == {first: "leased"}

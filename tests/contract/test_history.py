@@ -23,7 +23,7 @@ from tests.support.rows import Rows, make_store
 pytestmark = pytest.mark.postgres
 
 DONE = Outcome(state=AttemptState.SUCCEEDED, summary="did it")
-LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=4, agent_default_max=4))
+LIMITS = e.LimitsSet(limits=Limits(sessions_max=4, agent_default_max=4))
 
 
 class Run:
@@ -42,20 +42,20 @@ class Run:
     async def begin(self) -> None:
         """Take the term, load a plan of a task, one that needs it and one that needs nobody."""
         await self.store.take_term(incarnation="i1", is_starting=True, patience_s=5)
-        await self.handle(e.TokensReserved(at_ms=0, first=1, count=1000), LIMITS)
-        await self.handle(e.ExecutorJoined(at_ms=0, executor="x1", agent_type="coder", slots=4))
+        await self.handle(e.TokensReserved(first=1, count=1000), LIMITS)
+        await self.handle(e.ExecutorJoined(executor="x1", agent_type="coder", slots=4))
         self.plan_id, self.task_ids = self.rows.plan(3, edges=[(1, 0)])
         async for part in self.store.load_plan(self.plan_id):
             await self.handle(
-                e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges),
-                e.PlanLoaded(at_ms=0, plan_id=self.plan_id),
+                e.PlanSliceLoaded(plan=part.plan, tasks=part.tasks, edges=part.edges),
+                e.PlanLoaded(plan_id=self.plan_id),
             )
 
-    async def handle(self, *events: AnyEvent) -> None:
+    async def handle(self, *events: AnyEvent, at_ms: int = 0) -> None:
         """Handle and commit."""
         for event in events:
             self._batch += 1
-            rows = [row for row in self.state.handle(event) if isinstance(row, RowCommand)]
+            rows = [row for row in self.state.handle(event, at_ms=at_ms) if isinstance(row, RowCommand)]
             await self.store.commit(self._batch, rows)
 
     async def end(self, token: int) -> None:
@@ -63,16 +63,15 @@ class Run:
         await self.executor.start([token])
         await self.executor.save_results([(token, DONE)])
         await self.handle(
-            e.AttemptStarted(at_ms=0, token=token),
-            e.AttemptEnded(
-                at_ms=0, token=token, state=DONE.state, failure_class=None, summary="", cost_micros=0
-            ),
+            e.AttemptStarted(token=token),
+            e.AttemptEnded(token=token, state=DONE.state, failure_class=None, summary="", cost_micros=0),
         )
 
     async def lose(self, token: int) -> None:
         """Fence an attempt and report it lost."""
         await self.store.fate(token, may_fence=True, reason="executor lost")
-        await self.handle(e.AttemptLost(at_ms=0, token=token, reason="executor lost"), e.Tick(at_ms=60_000))
+        await self.handle(e.AttemptLost(token=token, reason="executor lost"))
+        await self.handle(e.Tick(), at_ms=60_000)
 
     def live(self) -> Sequence[int]:
         """Return the live tokens."""

@@ -250,7 +250,7 @@ async def test_each_note_becomes_one_event_also_when_it_is_found_twice(
     plan_id = await service.plan_id("Ship it")
     note = await service.write_note(plan_id, NewNote(text="On Friday."))
     found = [report for report in await scheduler.reports() if isinstance(report, NotesWritten)]
-    assert found == [NotesWritten(at_ms=0, note_ids=(note.id - 1, note.id))]
+    assert found == [NotesWritten(note_ids=(note.id - 1, note.id))]
     rows = [RecordNote(note_id=note_id) for note_id in found[0].note_ids]
     await scheduler.commit(1, rows)
     await scheduler.commit(2, [*rows, *rows])

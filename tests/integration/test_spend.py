@@ -114,7 +114,7 @@ class Spenders:
         return found
 
     async def _session(self, lease: LeaseAttempt) -> None:
-        self.world.handle(e.AttemptStarted(at_ms=0, token=lease.token))
+        self.world.handle(e.AttemptStarted(token=lease.token))
         given = assignment(
             backend="anthropic",
             token=lease.token,
@@ -128,12 +128,11 @@ class Spenders:
             await asyncio.wait({running}, timeout=self._dice.uniform(0.0, 0.2))
             running.cancel()
             await asyncio.wait({running})
-            self.world.handle(e.AttemptLost(at_ms=0, token=lease.token, reason="executor lost"))
+            self.world.handle(e.AttemptLost(token=lease.token, reason="executor lost"))
             return
         outcome = await running
         self.world.handle(
             e.AttemptEnded(
-                at_ms=0,
                 token=lease.token,
                 state=outcome.state,
                 failure_class=outcome.failure_class,
@@ -151,7 +150,7 @@ async def test_no_budget_is_exceeded_by_more_than_the_last_answer_of_each_sessio
     plans, (own, tenant, day) = dice.choices(BUDGETS, k=2), dice.choices(BUDGETS, k=3)
     world = World(policy=Policy(backoff_ms=(0,), attempt_cost_micros=CAP, losses_max=9, breaker_failures=0))
     limits = Limits(sessions_max=SESSIONS, tenant_budget_micros=tenant, day_budget_micros=day)
-    world.handle(e.LimitsSet(at_ms=0, limits=limits))
+    world.handle(e.LimitsSet(limits=limits))
     world.join("a", slots=SESSIONS)
     with Bill(seed) as api:
         config = SessionConfig(

@@ -17,7 +17,6 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -190,7 +189,7 @@ class LeaseProtocol:
             if key not in self._recovered:
                 core = SchedulerState(policy=POLICY)
                 events = self._rows_as_events(self.tables[world.tables], scheduler.epoch, order)
-                commands = [command for event in events for command in core.handle(event)]
+                commands = [command for event in events for command in core.handle(event, at_ms=NOW_MS)]
                 normalise(core)
                 self._recovered[key] = self.cores.put(core), self._batch(commands)
             number, batch = self._recovered[key]
@@ -207,13 +206,13 @@ class LeaseProtocol:
         left = self._bounds.attempts - len(tables.attempts)
         if left:
             first = 1 + (epoch - 1) * self._bounds.attempts
-            yield e.TokensReserved(at_ms=NOW_MS, first=first, count=left)
-        yield e.LimitsSet(at_ms=NOW_MS, limits=Limits())
+            yield e.TokensReserved(first=first, count=left)
+        yield e.LimitsSet(limits=Limits())
         attempts: tuple[e.LiveAttempt, ...] = ()
         for part in tables.load_plan(PLAN_ID):
-            yield e.PlanSliceLoaded(at_ms=NOW_MS, plan=part.plan, tasks=part.tasks, edges=part.edges)
+            yield e.PlanSliceLoaded(plan=part.plan, tasks=part.tasks, edges=part.edges)
             attempts = part.attempts
-        yield e.PlanLoaded(at_ms=NOW_MS, plan_id=PLAN_ID, attempts=attempts)
+        yield e.PlanLoaded(plan_id=PLAN_ID, attempts=attempts)
         for name in alive:
             yield _joined(name)
 
@@ -226,12 +225,12 @@ class LeaseProtocol:
         return self.batches.put(tuple(wanted)) if wanted else -1
 
     def _decide(self, world: World, scheduler: Scheduler) -> Steps:
-        for name, event in self._events(world, scheduler):
-            key: Hashable = name if isinstance(event, e.BeatsRead) else event
-            inbox = frozenset(told for told in scheduler.inbox if told != replace(event, at_ms=NOW_MS))
+        for name, event, at_ms in self._events(world, scheduler):
+            key: Hashable = name if isinstance(event, e.BeatsRead) else (event, at_ms)
+            inbox = frozenset(told for told in scheduler.inbox if told != event)
             favourites = self._candidates(world, self.cores[scheduler.core].executors) or [""]
             for number, batch in {
-                self._take(scheduler.core, key, event, favourite) for favourite in favourites
+                self._take(scheduler.core, key, event, favourite, at_ms=at_ms) for favourite in favourites
             }:
                 if (number, batch, inbox) == (scheduler.core, -1, scheduler.inbox):
                     continue
@@ -239,67 +238,71 @@ class LeaseProtocol:
                 is_cancel = isinstance(event, e.Requested)
                 yield f"{name} by {scheduler.epoch}", after._replace(cancel="asked") if is_cancel else after
 
-    def _take(self, core: int, key: Hashable, event: AnyEvent, favourite: str) -> tuple[int, Any]:
-        handle = partial(self._handle, event=event, favourite=favourite)
+    def _take(
+        self, core: int, key: Hashable, event: AnyEvent, favourite: str, *, at_ms: int
+    ) -> tuple[int, Any]:
+        handle = partial(self._handle, event=event, favourite=favourite, at_ms=at_ms)
         return self.cores.step(core, (key, favourite), handle)
 
-    def _handle(self, core: SchedulerState, *, event: AnyEvent, favourite: str) -> int:
+    def _handle(self, core: SchedulerState, *, event: AnyEvent, favourite: str, at_ms: int) -> int:
         """Let the core take an event while the favourite, if it has room, has the most."""
         executor = core.executors.get(favourite)
         if executor is not None:
             executor.slots += 1
             list_idle(core)
-        commands = core.handle(event)
+        commands = core.handle(event, at_ms=at_ms)
         if executor is not None:
             executor.slots -= 1
         normalise(core)
         return self._batch(commands)
 
-    def _events(self, world: World, scheduler: Scheduler) -> Iterator[tuple[str, AnyEvent]]:
-        """What a scheduler may hear now, whoever tells it or whatever poll finds it."""
+    def _events(self, world: World, scheduler: Scheduler) -> Iterator[tuple[str, AnyEvent, int]]:
+        """What a scheduler may hear now, whoever tells it or whatever poll finds it, and at what time."""
         core, tables = self.cores[scheduler.core], self.tables[world.tables]
         for told in scheduler.inbox:
-            yield "hear-verdict", told
+            yield "hear-verdict", told, NOW_MS
             if isinstance(told, e.AttemptUnproven):
-                yield "lose-patience", replace(told, at_ms=LATE_MS)
+                yield "lose-patience", told, LATE_MS
         for token, row in tables.attempts.items():
             if row.incarnation:
-                yield f"hear-start {token}", e.AttemptStarted(at_ms=NOW_MS, token=token)
+                yield f"hear-start {token}", e.AttemptStarted(token=token), NOW_MS
             if row.has_result:
-                yield f"hear-result {token}", replace(tables.result_of(token), at_ms=NOW_MS)
-        yield "tick", e.Tick(at_ms=NOW_MS)
+                yield f"hear-result {token}", tables.result_of(token), NOW_MS
+        yield "tick", e.Tick(), NOW_MS
         yield from self._timeouts(world, scheduler, core)
         alive = {executor.name for executor in world.executors}
         known = set(core.executors) | {attempt.executor for attempt in core.attempts.values()}
         for name in sorted(known - alive):
-            yield f"hear-loss {name}", e.ExecutorLost(at_ms=NOW_MS, executor=name)
+            yield f"hear-loss {name}", e.ExecutorLost(executor=name), NOW_MS
         for name in sorted(alive - set(core.executors)):
-            yield f"hear-join {name}", _joined(name)
+            yield f"hear-join {name}", _joined(name), NOW_MS
         if world.cancel == "" and self._bounds.cancels and TASK in core.tasks:
             yield (
                 "cancel",
                 e.Requested(
-                    at_ms=NOW_MS,
                     request_id=1,
                     kind="cancel_task",
                     tenant_id=PLAN.tenant_id,
                     plan_id=PLAN_ID,
                     task_id=TASK,
                 ),
+                NOW_MS,
             )
 
     @staticmethod
-    def _timeouts(world: World, scheduler: Scheduler, core: SchedulerState) -> Iterator[tuple[str, AnyEvent]]:
+    def _timeouts(
+        world: World, scheduler: Scheduler, core: SchedulerState
+    ) -> Iterator[tuple[str, AnyEvent, int]]:
         """Time passes; none is waited for while the answer to an earlier one is on its way."""
         if scheduler.proofs or scheduler.inbox:
             return
-        yield "time-out", e.Tick(at_ms=LATE_MS)
+        yield "time-out", e.Tick(), LATE_MS
         if world.may_run_out():
-            yield "run-out", e.Tick(at_ms=AGES_MS)
+            yield "run-out", e.Tick(), AGES_MS
         started = {token: a.beat for token, a in core.attempts.items() if a.state is AttemptState.STARTED}
         still = {token: beat for token, beat in started.items() if token not in world.trusted()}
         if still:
-            yield f"expire {sorted(still)}", e.BeatsRead(at_ms=LATE_MS, beats=still)
+            yield f"expire {sorted(still)}", e.BeatsRead(beats=still), LATE_MS
 
     @staticmethod
     def _next(world: World, scheduler: Scheduler, **changes: Any) -> World:
@@ -375,7 +378,7 @@ class LeaseProtocol:
                 yield name, self._next(killed(world, proof.token), scheduler, proofs=fence)
                 if not self._bounds.unproven:
                     continue
-                told = e.AttemptUnproven(at_ms=NOW_MS, token=proof.token, is_node_dead=False)
+                told = e.AttemptUnproven(token=proof.token, is_node_dead=False)
                 inbox = scheduler.inbox | {told}
                 yield f"not-proven {proof.token}", self._next(world, scheduler, proofs=left, inbox=inbox)
                 continue
@@ -568,7 +571,7 @@ def _known(core: SchedulerState) -> Known | None:
 
 
 def _joined(name: str) -> e.ExecutorJoined:
-    return e.ExecutorJoined(at_ms=NOW_MS, executor=name, agent_type="coder", slots=1)
+    return e.ExecutorJoined(executor=name, agent_type="coder", slots=1)
 
 
 def _fate(tables: MemoryTables, *, token: int, may_fence: bool, reason: str) -> Fate:
@@ -581,7 +584,7 @@ def _now_ms() -> int:
 
 def _verdict(proof: Proof, fate: Fate) -> AnyEvent:
     if fate.result is not None:
-        return replace(fate.result, at_ms=NOW_MS)
+        return fate.result
     if fate.verdict == "started":
-        return e.AttemptStarted(at_ms=NOW_MS, token=proof.token)
-    return e.AttemptLost(at_ms=NOW_MS, token=proof.token, reason=proof.reason)
+        return e.AttemptStarted(token=proof.token)
+    return e.AttemptLost(token=proof.token, reason=proof.reason)

@@ -57,8 +57,8 @@ def simulate_many(seeds: range) -> list[Report]:
 class CheckedState(SchedulerState):
     """The shipped core, with its invariants checked after every event that changed something."""
 
-    def handle(self, event: AnyEvent) -> list[Command]:
-        commands = super().handle(event)
+    def handle(self, event: AnyEvent, *, at_ms: int) -> list[Command]:
+        commands = super().handle(event, at_ms=at_ms)
         if commands or not isinstance(event, e.Tick | e.BeatsRead):
             check_invariants(self)
         return commands
@@ -154,9 +154,9 @@ def _check_rebuilt(world: World) -> None:
     try:
         for plan_id in world.database.tables.unfinished_plans():
             for part in world.database.tables.load_plan(plan_id):
-                state.handle(e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges))
+                state.handle(e.PlanSliceLoaded(plan=part.plan, tasks=part.tasks, edges=part.edges), at_ms=0)
                 attempts = part.attempts
-            state.handle(e.PlanLoaded(at_ms=0, plan_id=plan_id, attempts=attempts))
+            state.handle(e.PlanLoaded(plan_id=plan_id, attempts=attempts), at_ms=0)
         check_invariants(state)
     except InvariantViolation as error:
         world.violations.append(f"rebuilt: {error}")

@@ -48,7 +48,7 @@ def settings(*, sessions_max: int, seed: int) -> SchedulingSettings:
     )
     return SchedulingSettings(
         policy=policy,
-        limits=LimitsSet(at_ms=0, limits=limits),
+        limits=LimitsSet(limits=limits),
         tick_s=1.0,
         beats_s=2.0,
         executors_s=2.0,

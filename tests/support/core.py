@@ -57,16 +57,15 @@ class World:
         self.answers: dict[int, Answer] = {}
         self.started: list[int] = []
         self.limits = e.LimitsSet(
-            at_ms=0,
             limits=Limits(sessions_max=sessions_max),
             keyless=frozenset() if has_credentials else MODEL_BACKENDS,
         )
-        self.handle(e.TokensReserved(at_ms=0, first=1, count=1_000_000))
+        self.handle(e.TokensReserved(first=1, count=1_000_000))
         self.handle(self.limits)
 
     def handle(self, event: AnyEvent) -> list[Command]:
         """Handle one event now; return its commands."""
-        commands = self.state.handle(replace(event, at_ms=self.now_ms))
+        commands = self.state.handle(event, at_ms=self.now_ms)
         check_invariants(self.state)
         self.commands += commands
         for command in commands:
@@ -76,7 +75,7 @@ class World:
                 case Answer():
                     self.answers[command.request_id] = command
                 case ReserveTokens():
-                    self.handle(e.TokensReserved(at_ms=0, first=10_000_000, count=1_000_000))
+                    self.handle(e.TokensReserved(first=10_000_000, count=1_000_000))
         return commands
 
     def load(
@@ -88,12 +87,12 @@ class World:
         attempts: tuple[e.LiveAttempt, ...] = (),
     ) -> None:
         """Load a whole plan in one slice."""
-        self.handle(e.PlanSliceLoaded(at_ms=0, plan=plan, tasks=tuple(tasks), edges=tuple(edges)))
-        self.handle(e.PlanLoaded(at_ms=0, plan_id=plan.plan_id, attempts=attempts))
+        self.handle(e.PlanSliceLoaded(plan=plan, tasks=tuple(tasks), edges=tuple(edges)))
+        self.handle(e.PlanLoaded(plan_id=plan.plan_id, attempts=attempts))
 
     def join(self, name: str, pool: str = "coder", slots: int = 4) -> None:
         """Let an executor join."""
-        self.handle(e.ExecutorJoined(at_ms=0, executor=name, agent_type=pool, slots=slots))
+        self.handle(e.ExecutorJoined(executor=name, agent_type=pool, slots=slots))
 
     def end(
         self,
@@ -105,10 +104,9 @@ class World:
         """Report the start and the end of a task's live attempt."""
         token = self.task(task_id).token
         assert token, f"task {task_id} has no live attempt"
-        first = self.handle(e.AttemptStarted(at_ms=0, token=token))
+        first = self.handle(e.AttemptStarted(token=token))
         return first + self.handle(
             e.AttemptEnded(
-                at_ms=0,
                 token=token,
                 state=state,
                 failure_class=failure,
@@ -124,7 +122,7 @@ class World:
     def wait(self, ms: int) -> list[Command]:
         """Let time pass, then tick."""
         self.now_ms += ms
-        return self.handle(e.Tick(at_ms=0))
+        return self.handle(e.Tick())
 
     def request(
         self,
@@ -146,7 +144,6 @@ class World:
         owner = plan.tenant_id if plan is not None else EVERYBODY
         self.handle(
             e.Requested(
-                at_ms=0,
                 request_id=request_id,
                 kind=kind,
                 tenant_id=tenant_id or owner,

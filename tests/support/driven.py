@@ -22,7 +22,7 @@ from tests.support.core import PLAN, spec
 from tests.support.memory import MemoryExecutors, Signal, WatchedStore
 from tests.support.memory_tables import MemoryTables
 
-LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=16, agent_default_max=16))
+LIMITS = e.LimitsSet(limits=Limits(sessions_max=16, agent_default_max=16))
 
 
 class ManualClock(Clock):
@@ -53,8 +53,8 @@ class RememberingState(SchedulerState):
         self.handled: list[AnyEvent] = []
         self.signal = signal
 
-    def handle(self, event: AnyEvent) -> list[Command]:
-        commands = super().handle(event)
+    def handle(self, event: AnyEvent, *, at_ms: int) -> list[Command]:
+        commands = super().handle(event, at_ms=at_ms)
         self.handled.append(event)
         self.signal.note()
         return commands
@@ -76,7 +76,7 @@ class Stage:
             clock=self.clock,
             **options,
         )
-        self.driver.post(e.TokensReserved(at_ms=0, first=1, count=100_000))
+        self.driver.post(e.TokensReserved(first=1, count=100_000))
         self.driver.post(LIMITS)
 
     def has_plan(self, *task_ids: int, plan_id: int = 1, **changes: object) -> None:
@@ -84,11 +84,11 @@ class Stage:
         self.store.tables.add_plan(replace(PLAN, plan_id=plan_id), tasks)
 
     def join(self, *, slots: int = 4) -> None:
-        self.driver.post(e.ExecutorJoined(at_ms=0, executor="x1", agent_type="coder", slots=slots))
+        self.driver.post(e.ExecutorJoined(executor="x1", agent_type="coder", slots=slots))
 
     def tick(self, ms: int = 0) -> None:
         self.clock.ms += ms
-        self.driver.post(e.Tick(at_ms=0))
+        self.driver.post(e.Tick())
 
     async def handled(self, kind: type, *, times: int = 1) -> None:
         handled = self.state.handled

@@ -139,7 +139,7 @@ class RevisionRow:
 
 
 #: Nobody has set anything.
-NO_CONTROLS = ControlsRead(at_ms=0, is_paused=False, overrides=Overrides())
+NO_CONTROLS = ControlsRead(is_paused=False, overrides=Overrides())
 
 
 @dataclass(slots=True)
@@ -483,7 +483,7 @@ class MemoryTables:
     def reports(self) -> list[AttemptStarted | AttemptEnded]:
         """Return the starts and results of attempts with a lease."""
         return [
-            *(AttemptStarted(at_ms=0, token=token) for token in self.started() & self.leases.keys()),
+            *(AttemptStarted(token=token) for token in self.started() & self.leases.keys()),
             *(self.result_of(token) for token in self.leases if self.attempts[token].has_result),
         ]
 
@@ -495,7 +495,6 @@ class MemoryTables:
         """Return the stored result of an attempt."""
         row = self.attempts[token]
         return AttemptEnded(
-            at_ms=0,
             token=token,
             state=row.state,
             failure_class=row.failure_class,

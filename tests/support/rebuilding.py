@@ -22,7 +22,7 @@ from tests.support.rows import make_store
 Picture = dict[str, dict[str, dict[str, Any]]]
 
 #: Nothing may start: memory is only looked at.
-_AT_REST = LimitsSet(at_ms=0, limits=Limits(sessions_max=0))
+_AT_REST = LimitsSet(limits=Limits(sessions_max=0))
 
 
 async def rebuild(url: str) -> SchedulerState:
@@ -33,7 +33,7 @@ async def rebuild(url: str) -> SchedulerState:
         AssertionError: loading would have changed a row, so memory and tables had parted.
     """
     state, changes = SchedulerState(policy=Policy()), list[RowCommand]()
-    state.handle(_AT_REST)
+    state.handle(_AT_REST, at_ms=0)
     store = make_store(url)
     try:
         for plan_id in await store.unfinished_plans():
@@ -41,10 +41,10 @@ async def rebuild(url: str) -> SchedulerState:
                 if part.plan.state is PlanState.SUBMITTED:
                     break
                 attempts = part.attempts
-                slice_ = PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges)
+                slice_ = PlanSliceLoaded(plan=part.plan, tasks=part.tasks, edges=part.edges)
                 changes += _changes(state, slice_)
             else:
-                changes += _changes(state, PlanLoaded(at_ms=0, plan_id=plan_id, attempts=attempts))
+                changes += _changes(state, PlanLoaded(plan_id=plan_id, attempts=attempts))
     finally:
         await store.close()
     check_invariants(state)
@@ -53,7 +53,7 @@ async def rebuild(url: str) -> SchedulerState:
 
 
 def _changes(state: SchedulerState, event: PlanSliceLoaded | PlanLoaded) -> list[RowCommand]:
-    return [command for command in state.handle(event) if isinstance(command, SaveTask | SavePlan)]
+    return [command for command in state.handle(event, at_ms=0) if isinstance(command, SaveTask | SavePlan)]
 
 
 def picture(state: State) -> Picture:

@@ -24,7 +24,7 @@ from tests.support.service import execute, open_service
 
 SETTINGS = SchedulingSettings(
     policy=Policy(),
-    limits=e.LimitsSet(at_ms=0, limits=Limits(sessions_max=16, agent_default_max=16)),
+    limits=e.LimitsSet(limits=Limits(sessions_max=16, agent_default_max=16)),
     poll_s=0.05,
     tick_s=0.05,
     executors_s=0.1,

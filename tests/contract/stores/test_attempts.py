@@ -122,12 +122,10 @@ async def test_what_is_stored_is_reported_until_it_is_taken(
     assert await scheduler.reports() == []
     await x1.start([8])
     await x1.start([7])
-    starts = [AttemptStarted(at_ms=0, token=8), AttemptStarted(at_ms=0, token=7)]
+    starts = [AttemptStarted(token=8), AttemptStarted(token=7)]
     assert await scheduler.reports() == starts  # in the order in which they came
     await x1.save_results([(8, DONE)])
-    expected = AttemptEnded(
-        at_ms=0, token=8, state=DONE.state, failure_class=None, summary="did it", cost_micros=42
-    )
+    expected = AttemptEnded(token=8, state=DONE.state, failure_class=None, summary="did it", cost_micros=42)
     assert await scheduler.reports() == [starts[1], expected]
     await scheduler.commit(2, [TakeResult(token=8)])
     assert await scheduler.reports() == [starts[1]]

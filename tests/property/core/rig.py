@@ -29,7 +29,7 @@ POLICY = Policy(
     breaker_failures=2,
     breaker_open_ms=400,
 )
-LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=5))
+LIMITS = e.LimitsSet(limits=Limits(sessions_max=5))
 PATIENCE_MS = POLICY.lease_ms + POLICY.lease_grace_ms
 
 
@@ -73,7 +73,7 @@ class Rig:
         assert epoch is not None
         self._epoch = epoch
         first, count = self.tables.reserve_tokens()
-        self.handle(e.TokensReserved(at_ms=0, first=first, count=count))
+        self.handle(e.TokensReserved(first=first, count=count))
         self.handle(self.limits)
         self.handle(self.tables.controls_read())
 
@@ -102,10 +102,10 @@ class Rig:
         known, self.executors = self.executors, {}
         for name, (pool, slots) in known.items():  # what has not come yet has no free slots
             self.executors[name] = (pool, slots)
-            self.handle(e.ExecutorJoined(at_ms=0, executor=name, agent_type=pool, slots=slots))
-        self.handle(e.ExecutorsListed(at_ms=0, alive=frozenset(self.executors)))
+            self.handle(e.ExecutorJoined(executor=name, agent_type=pool, slots=slots))
+        self.handle(e.ExecutorsListed(alive=frozenset(self.executors)))
         self.model.pass_time(self.now_ms)
-        self.step(e.Tick(at_ms=0))
+        self.step(e.Tick())
 
     def load(self, plan_id: int) -> None:
         """Have a plan in memory, as the driver does."""
@@ -117,9 +117,9 @@ class Rig:
             self.model.join(plan)
         attempts: tuple[e.LiveAttempt, ...] = ()
         for part in self.tables.load_plan(plan_id, slice_size=3):
-            self.handle(e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges))
+            self.handle(e.PlanSliceLoaded(plan=part.plan, tasks=part.tasks, edges=part.edges))
             attempts = part.attempts
-        self.handle(e.PlanLoaded(at_ms=0, plan_id=plan_id, attempts=attempts))
+        self.handle(e.PlanLoaded(plan_id=plan_id, attempts=attempts))
 
     def step(self, event: AnyEvent) -> Answer | None:
         """Handle an event whose effect the model knows by now, then compare; return the answer, if any."""
@@ -133,7 +133,7 @@ class Rig:
     def handle(self, event: AnyEvent) -> list[Command]:
         """Let the core handle an event, commit, and judge what it ordered."""
         self.steps += 1
-        commands = self.state.handle(replace(event, at_ms=self.now_ms))
+        commands = self.state.handle(event, at_ms=self.now_ms)
         self._batch += 1
         self.tables.commit(self._epoch, self._batch, [c for c in commands if isinstance(c, RowCommand)])
         check_invariants(self.state)
@@ -168,7 +168,7 @@ class Rig:
     def join(self, name: str, pool: str, slots: int) -> None:
         """An executor joins."""
         self.executors[name] = (pool, slots)
-        self.step(e.ExecutorJoined(at_ms=0, executor=name, agent_type=pool, slots=slots))
+        self.step(e.ExecutorJoined(executor=name, agent_type=pool, slots=slots))
 
     def start(self, token: int) -> None:
         """An executor stores a start, and says so."""
@@ -177,7 +177,7 @@ class Rig:
         if token not in self.started:
             self.quiet_since_ms[token] = self.now_ms
         self.started.add(token)
-        self.step(e.AttemptStarted(at_ms=0, token=token))
+        self.step(e.AttemptStarted(token=token))
 
     def end(self, node: Node, outcome: Outcome) -> None:
         """An executor stores a result, and says so."""
@@ -206,16 +206,16 @@ class Rig:
             self.model.end(node, *lost, now_ms=self.now_ms, cost=cost)
         self.ended[token] = Outcome(state=AttemptState.SUCCEEDED)
         if is_heard:
-            self.step(e.AttemptLost(at_ms=0, token=token, reason=reason))
+            self.step(e.AttemptLost(token=token, reason=reason))
         else:
             self._recover()
 
     def report_late(self, token: int, kind: str) -> None:
         """Say something about an attempt that is over: nothing comes of it."""
         late: dict[str, AnyEvent] = {
-            "start": e.AttemptStarted(at_ms=0, token=token),
+            "start": e.AttemptStarted(token=token),
             "end": _ended(token, self.ended[token]),
-            "loss": e.AttemptLost(at_ms=0, token=token, reason=leases.LEASE_EXPIRED),
+            "loss": e.AttemptLost(token=token, reason=leases.LEASE_EXPIRED),
         }
         assert self.handle(late[kind]) == []
 
@@ -223,26 +223,26 @@ class Rig:
         """Some leases are renewed; the scheduler reads the beats."""
         self.tables.renew(tokens)
         self.quiet_since_ms.update(dict.fromkeys(tokens, self.now_ms))
-        self.step(e.BeatsRead(at_ms=0, beats=self.tables.beats()))
+        self.step(e.BeatsRead(beats=self.tables.beats()))
 
     def wait(self, ms: int) -> None:
         """Time passes; finished plans leave memory."""
         self.now_ms += ms
         self.model.pass_time(self.now_ms)
-        self.step(e.Tick(at_ms=0))
+        self.step(e.Tick())
 
     def hang(self, ms: int) -> None:
         """Time passes while the database hangs: it counts for no attempt."""
         self.now_ms += ms
         for moments in (self.leased_at_ms, self.quiet_since_ms):
             moments.update({token: at_ms + ms for token, at_ms in moments.items()})
-        self.step(e.DatabaseHung(at_ms=0, for_ms=ms))
+        self.step(e.DatabaseHung(for_ms=ms))
 
     def set_limits(self, overrides: Overrides) -> None:
         """Somebody changes how much may run at once."""
         self.overrides = self.overrides.merged(overrides)
         answer = self.step(
-            e.Requested(at_ms=0, request_id=1, kind="set_limits", tenant_id=EVERYBODY, overrides=overrides)
+            e.Requested(request_id=1, kind="set_limits", tenant_id=EVERYBODY, overrides=overrides)
         )
         assert answer is not None
         assert not answer.error
@@ -251,7 +251,7 @@ class Rig:
         """Somebody stops everything, or lets it go on."""
         self.model.is_paused = is_paused
         kind = "pause_all" if is_paused else "resume_all"
-        self.step(e.Requested(at_ms=0, request_id=1, kind=kind, tenant_id=EVERYBODY))
+        self.step(e.Requested(request_id=1, kind=kind, tenant_id=EVERYBODY))
 
     def find_credentials(self) -> None:
         """Let what needs a model run from now on."""
@@ -265,7 +265,6 @@ class Rig:
         """Ask for something: it is granted exactly when the model says so."""
         self.load(plan.spec.plan_id)
         request = e.Requested(
-            at_ms=0,
             request_id=1,
             kind=kind,
             tenant_id=plan.spec.tenant_id,
@@ -395,7 +394,6 @@ def _same(what: str, core: object, model: object) -> None:
 
 def _ended(token: int, outcome: Outcome) -> e.AttemptEnded:
     return e.AttemptEnded(
-        at_ms=0,
         token=token,
         state=outcome.state,
         failure_class=outcome.failure_class,

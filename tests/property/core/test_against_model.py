@@ -123,7 +123,7 @@ class AgainstModel(RuleBasedStateMachine):
         """The process of an executor is gone."""
         name = data.draw(st.sampled_from(sorted(self.rig.executors)))
         del self.rig.executors[name]
-        self.rig.step(e.ExecutorLost(at_ms=0, executor=name))
+        self.rig.step(e.ExecutorLost(executor=name))
 
     @precondition(lambda self: self.model.live())
     @rule(data=st.data())
@@ -176,7 +176,7 @@ class AgainstModel(RuleBasedStateMachine):
         """The database was away and is back."""
         self.rig.now_ms += 5_000
         self.rig.quiet_since_ms.update(dict.fromkeys(self.rig.quiet_since_ms, self.rig.now_ms))
-        self.rig.step(e.DatabaseReturned(at_ms=0))
+        self.rig.step(e.DatabaseReturned())
 
     @rule(ms=st.sampled_from([100, 700, 5_000]))
     def hang_database(self, ms: int) -> None:

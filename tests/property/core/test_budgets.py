@@ -63,10 +63,9 @@ class Sessions:
             self.last[kind][name] += beyond
 
     def end(self, token: int, state: AttemptState, failure: FailureClass | None = None) -> None:
-        self.world.handle(e.AttemptStarted(at_ms=0, token=token))
+        self.world.handle(e.AttemptStarted(token=token))
         self.world.handle(
             e.AttemptEnded(
-                at_ms=0,
                 token=token,
                 state=state,
                 failure_class=failure,
@@ -81,10 +80,9 @@ def restarted(world: World, policy: Policy, limits: Limits, sessions: Sessions) 
     old = world.state
     new = World(policy=policy)
     new.now_ms = world.now_ms
-    new.handle(e.LimitsSet(at_ms=0, limits=limits))
+    new.handle(e.LimitsSet(limits=limits))
     new.handle(
         e.ControlsRead(
-            at_ms=0,
             is_paused=False,
             overrides=old.bounds.overrides,
             spent={name: tenant.purse.spent for name, tenant in old.tenants.items()},
@@ -141,7 +139,7 @@ def begun(policy: Policy, limits: Limits, budgets: list[int], rules: TaskRules) 
     """Return a world with a plan of six paid tasks for each budget."""
     world = World(policy=policy)
     world.now_ms = 20_000 * DAY_MS
-    world.handle(e.LimitsSet(at_ms=0, limits=limits))
+    world.handle(e.LimitsSet(limits=limits))
     world.wait(0)
     world.join("a", slots=6)
     for number, budget in enumerate(budgets, start=1):
@@ -156,16 +154,16 @@ def befall(sessions: Sessions, what: str, token: int, micros: int) -> None:
     """Let something happen to a session."""
     match what:
         case "answer":
-            sessions.world.handle(e.AttemptStarted(at_ms=0, token=token))
+            sessions.world.handle(e.AttemptStarted(token=token))
             sessions.answer(token, micros)
         case "done":
             sessions.end(token, AttemptState.SUCCEEDED)
         case "fail":
             sessions.end(token, AttemptState.FAILED, FailureClass.RATE_LIMITED)
         case "start":
-            sessions.world.handle(e.AttemptStarted(at_ms=0, token=token))
+            sessions.world.handle(e.AttemptStarted(token=token))
         case "lose":
-            sessions.world.handle(e.AttemptLost(at_ms=0, token=token, reason="executor lost"))
+            sessions.world.handle(e.AttemptLost(token=token, reason="executor lost"))
 
 
 def check_days(sessions: Sessions, most: int) -> None:

@@ -118,11 +118,11 @@ class Run:
         seen = self.tables.term.epoch if self.tables.term else 0
         self.epoch = self.tables.take_term(seen_epoch=seen, cluster_id="c", incarnation=f"i{seen}") or 0
         self.state, self.batch = SchedulerState(policy=Policy()), 0
-        self.handle(e.TokensReserved(at_ms=0, first=seen * 10_000 + 1, count=10_000))
-        self.handle(e.LimitsSet(at_ms=0, limits=Limits(sessions_max=4)))
+        self.handle(e.TokensReserved(first=seen * 10_000 + 1, count=10_000))
+        self.handle(e.LimitsSet(limits=Limits(sessions_max=4)))
         for plan_id in self.tables.unfinished_plans():
             self.load(plan_id)
-        self.handle(e.ExecutorJoined(at_ms=0, executor="x1", agent_type="coder", slots=4))
+        self.handle(e.ExecutorJoined(executor="x1", agent_type="coder", slots=4))
 
     def load(self, plan_id: int) -> None:
         """Have the plan in memory."""
@@ -130,13 +130,13 @@ class Run:
             return
         attempts: tuple[e.LiveAttempt, ...] = ()
         for part in self.tables.load_plan(plan_id, slice_size=3):
-            self.handle(e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges))
+            self.handle(e.PlanSliceLoaded(plan=part.plan, tasks=part.tasks, edges=part.edges))
             attempts = part.attempts
-        self.handle(e.PlanLoaded(at_ms=0, plan_id=plan_id, attempts=attempts))
+        self.handle(e.PlanLoaded(plan_id=plan_id, attempts=attempts))
 
     def handle(self, event: AnyEvent) -> list[Command]:
         """Handle an event and commit; return what was ordered."""
-        commands = self.state.handle(replace(event, at_ms=self.now_ms))
+        commands = self.state.handle(event, at_ms=self.now_ms)
         self.batch += 1
         self.tables.commit(self.epoch, self.batch, [c for c in commands if isinstance(c, RowCommand)])
         check_invariants(self.state)
@@ -165,7 +165,6 @@ class Run:
             parts = list(self.tables.load_plan(plan_id, slice_size=3))
             self.handle(
                 e.PlanRevised(
-                    at_ms=0,
                     request_id=1,
                     revision_id=revision_id,
                     plan_id=plan_id,
@@ -188,7 +187,7 @@ class Run:
         live = sorted(self.state.attempts)
         if what == "wait" or (what in {"end", "fail", "lose"} and not live):
             self.now_ms += self.draw.choice([100, 2_000, 20_000])
-            self.handle(e.Tick(at_ms=0))
+            self.handle(e.Tick())
         elif what == "decide" and may_decide:
             self.decide()
         elif what in {"ask", "decide"}:
@@ -196,7 +195,7 @@ class Run:
         elif what == "lose":
             token = self.draw.choice(live)
             self.tables.fate(token, may_fence=True, reason="executor lost")
-            self.handle(e.AttemptLost(at_ms=0, token=token, reason="executor lost"))
+            self.handle(e.AttemptLost(token=token, reason="executor lost"))
         else:
             self.end(self.draw.choice(live), what)
 
@@ -216,7 +215,6 @@ class Run:
         """Somebody asks something of a task."""
         self.load(1)
         request = e.Requested(
-            at_ms=0,
             request_id=1,
             kind=self.draw.choice(KINDS),
             tenant_id="local",
@@ -240,7 +238,7 @@ class Run:
             [*self._edges(), *((leaf, on) for leaf in leaves)]
         )
         request = e.Requested(
-            at_ms=0, request_id=1, kind=kind, tenant_id="local", plan_id=1, task_id=task_id, on_task=on
+            request_id=1, kind=kind, tenant_id="local", plan_id=1, task_id=task_id, on_task=on
         )
         (answer,) = (c for c in self.handle(request) if isinstance(c, Answer))
         assert bool(answer.error) == closes
@@ -278,9 +276,10 @@ class Run:
         for part in self.tables.load_plan(1):
             plan = replace(part.plan, state=self.state.plans[1].state)
             tasks, edges = part.tasks, part.edges
-            fresh.handle(e.PlanSliceLoaded(at_ms=self.now_ms, plan=plan, tasks=tasks, edges=edges))
+            slice_ = e.PlanSliceLoaded(plan=plan, tasks=tasks, edges=edges)
+            fresh.handle(slice_, at_ms=self.now_ms)
             attempts = part.attempts
-        fresh.handle(e.PlanLoaded(at_ms=self.now_ms, plan_id=1, attempts=attempts))
+        fresh.handle(e.PlanLoaded(plan_id=1, attempts=attempts), at_ms=self.now_ms)
         ours, theirs = _shape(self.state), _shape(fresh)
         assert ours == theirs
 
@@ -340,7 +339,7 @@ def finish(run: Run) -> None:
         for token in sorted(run.state.attempts):
             run.end(token, "end")
         run.now_ms += 20_000
-        run.handle(e.Tick(at_ms=0))
+        run.handle(e.Tick())
         if run.tables.plans[1].state is PlanState.DONE:
             break
     assert {run.tables.tasks[task_id].state for task_id in run.text.leaves()} == {TaskState.DONE}
@@ -348,4 +347,4 @@ def finish(run: Run) -> None:
 
 def request(run: Run, kind: str, task_id: int) -> None:
     """Ask something of a task."""
-    run.handle(e.Requested(at_ms=0, request_id=1, kind=kind, tenant_id=EVERYBODY, plan_id=1, task_id=task_id))
+    run.handle(e.Requested(request_id=1, kind=kind, tenant_id=EVERYBODY, plan_id=1, task_id=task_id))

@@ -12,7 +12,6 @@ from orchestrator.core.words import AttemptState, FailureClass
 def test_ends_arrive_as_they_were() -> None:
     ended = [
         AttemptEnded(
-            at_ms=0,
             token=7,
             state=AttemptState.SUCCEEDED,
             failure_class=None,
@@ -20,7 +19,6 @@ def test_ends_arrive_as_they_were() -> None:
             cost_micros=3,
         ),
         AttemptEnded(
-            at_ms=0,
             token=8,
             state=AttemptState.FAILED,
             failure_class=FailureClass.AGENT,
@@ -33,7 +31,6 @@ def test_ends_arrive_as_they_were() -> None:
 
 def test_only_plain_values_travel() -> None:
     end = AttemptEnded(
-        at_ms=5,
         token=7,
         state=AttemptState.TIMED_OUT,
         failure_class=FailureClass.TIMEOUT,

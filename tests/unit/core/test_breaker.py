@@ -127,7 +127,7 @@ def test_a_probe_that_says_nothing_makes_room_for_another(neutral):
     world.wait(10_000)
     first = world.running()[0]
     if neutral == "lost":
-        world.handle(e.AttemptLost(at_ms=0, token=world.task(first).token, reason="start timeout"))
+        world.handle(e.AttemptLost(token=world.task(first).token, reason="start timeout"))
     elif neutral == "cancelled":
         world.end(first, AttemptState.CANCELLED)
     else:
@@ -155,7 +155,7 @@ def test_its_moves_are_written_and_restored():
     row = e.BreakerRow(
         agent_type="coder", state=saved[0].state, failures=3, opened_at_ms=saved[0].opened_at_ms
     )
-    after.handle(e.ControlsRead(at_ms=0, is_paused=False, overrides=Overrides(), breakers=(row,)))
+    after.handle(e.ControlsRead(is_paused=False, overrides=Overrides(), breakers=(row,)))
     after.join("a")
     after.load([spec(1), spec(2)])
     assert after.running() == []

@@ -23,7 +23,7 @@ def world_of(*numbers: int, budget: int = 0, limits: Limits | None = None, **pol
     world = World(policy=Policy(backoff_ms=(0,), **policy), sessions_max=16)  # type: ignore[arg-type]
     world.now_ms = 20_000 * DAY_MS
     if limits is not None:
-        world.handle(e.LimitsSet(at_ms=0, limits=limits))
+        world.handle(e.LimitsSet(limits=limits))
     world.wait(0)
     world.join("a", slots=16)
     world.load([spec(n, backend="anthropic") for n in numbers], plan=replace(PLAN, budget_micros=budget))
@@ -141,8 +141,8 @@ def test_an_attempt_of_which_nobody_knows_what_it_spent_counts_as_all_of_it():
     for task_id in (1, 2):
         token = world.task(task_id).token
         if task_id == 1:
-            world.handle(e.AttemptStarted(at_ms=0, token=token))
-        world.handle(e.AttemptLost(at_ms=0, token=token, reason="executor lost"))
+            world.handle(e.AttemptStarted(token=token))
+        world.handle(e.AttemptLost(token=token, reason="executor lost"))
     assert world.state.plans[1].purse.spent == 5 * M  # the other never started
     assert [row.kept_micros for row in world.commands if isinstance(row, EndAttempt)] == [5 * M, 0]
 
@@ -152,7 +152,6 @@ def test_a_restart_knows_what_was_spent_and_what_is_reserved():
     world.now_ms = 20_000 * DAY_MS
     world.handle(
         e.ControlsRead(
-            at_ms=0,
             is_paused=False,
             overrides=Overrides(day_budget=12 * M),
             spent={"local": 9 * M},
@@ -207,8 +206,8 @@ def test_work_that_waits_for_its_gate_is_not_without_progress_until_the_gate_ref
 def test_what_proposals_cost_is_counted_once_and_leaves_less_for_attempts():
     world = world_of(1, 2, budget=10_000_000)
     for so_far in (4_000_000, 4_000_000, 7_000_000, 4_000_000):  # told again, and late
-        world.handle(e.ProposalsPaid(at_ms=0, plan_id=1, cost_micros=so_far))
-    world.handle(e.ProposalsPaid(at_ms=0, plan_id=9, cost_micros=1))  # of a plan that is not in memory
+        world.handle(e.ProposalsPaid(plan_id=1, cost_micros=so_far))
+    world.handle(e.ProposalsPaid(plan_id=9, cost_micros=1))  # of a plan that is not in memory
     plan = world.state.plans[1]
     assert plan.purse.spent == world.state.tenant("local").purse.spent == world.state.today.spent == 7_000_000
     again = World()
@@ -216,6 +215,6 @@ def test_what_proposals_cost_is_counted_once_and_leaves_less_for_attempts():
         [spec(1, backend="anthropic")],
         plan=replace(PLAN, budget_micros=10_000_000, spent_micros=3_000_000, proposed_micros=1_000_000),
     )
-    again.handle(e.ProposalsPaid(at_ms=0, plan_id=1, cost_micros=6_000_000))
+    again.handle(e.ProposalsPaid(plan_id=1, cost_micros=6_000_000))
     again.join("a")
     assert reserved(again) == [2_000_000]

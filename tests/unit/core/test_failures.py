@@ -121,7 +121,7 @@ def test_an_end_that_nobody_reports_is_written_with_its_reason(
     world = World()
     world.join("a")
     world.load([spec(1)])
-    commands = world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason=reason))
+    commands = world.handle(e.AttemptLost(token=world.task(1).token, reason=reason))
     (end,) = [command for command in commands if isinstance(command, EndAttempt)]
     assert (end.state, end.end_reason, end.failure_class) == (state, reason, failure)
     assert not any(isinstance(c, TakeResult) for c in commands)

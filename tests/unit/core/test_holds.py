@@ -27,15 +27,15 @@ def world_of(*, has_credentials: bool = True, **changes: Any) -> World:
 def lost(reason: str, retry_lost: RetryLost = RetryLost.PROVEN) -> World:
     world = world_of(rules=TaskRules(retry_lost=retry_lost))
     token = world.task(1).token
-    world.handle(e.AttemptStarted(at_ms=0, token=token))
-    world.handle(e.AttemptLost(at_ms=0, token=token, reason=reason))
+    world.handle(e.AttemptStarted(token=token))
+    world.handle(e.AttemptLost(token=token, reason=reason))
     return world
 
 
 def lost_three_times() -> World:
     world = world_of()
     for _ in range(3):
-        world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason=EXECUTOR_LOST))
+        world.handle(e.AttemptLost(token=world.task(1).token, reason=EXECUTOR_LOST))
         world.wait(1)
     return world
 

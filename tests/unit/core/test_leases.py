@@ -33,17 +33,17 @@ def running(**changes: object) -> tuple[World, int]:
     world.join("a")
     world.load([spec(1, **changes)])
     token = world.task(1).token
-    world.handle(e.AttemptStarted(at_ms=0, token=token))
+    world.handle(e.AttemptStarted(token=token))
     return world, token
 
 
 def lose(world: World) -> None:
-    world.handle(e.ExecutorLost(at_ms=0, executor="a"))
+    world.handle(e.ExecutorLost(executor="a"))
 
 
 def unproven(world: World, token: int, *, is_node_dead: bool = False) -> list[FenceAttempt]:
     """Answer that nothing could be proven; return the orders to fence."""
-    commands = world.handle(e.AttemptUnproven(at_ms=0, token=token, is_node_dead=is_node_dead))
+    commands = world.handle(e.AttemptUnproven(token=token, is_node_dead=is_node_dead))
     return [command for command in commands if isinstance(command, FenceAttempt)]
 
 
@@ -62,7 +62,7 @@ def test_a_start_that_is_told_late_does_not_stop_the_search_for_a_lost_end():
     world.load([spec(1)])
     token = world.task(1).token
     lose(world)
-    world.handle(e.AttemptStarted(at_ms=0, token=token))
+    world.handle(e.AttemptStarted(token=token))
     assert unproven(world, token) == []
     assert [proof.tokens for proof in proofs(world.wait(50))] == [(token,)]
 
@@ -74,7 +74,7 @@ def test_a_dead_node_is_believed_once_the_lease_is_over():
     assert unproven(world, token, is_node_dead=True) == []
     world.now_ms += 1
     assert unproven(world, token, is_node_dead=True) == [FenceAttempt(token=token, reason=EXECUTOR_LOST)]
-    world.handle(e.AttemptLost(at_ms=0, token=token, reason=EXECUTOR_LOST))
+    world.handle(e.AttemptLost(token=token, reason=EXECUTOR_LOST))
     assert (world.task(1).state, world.task(1).losses) == (TaskState.READY, 1)
 
 
@@ -86,7 +86,7 @@ def test_a_node_that_does_not_answer_is_waited_for_and_then_a_person_decides():
     world.now_ms += 1
     (fence,) = unproven(world, token)
     assert fence == FenceAttempt(token=token, reason="executor lost, unproven")
-    world.handle(e.AttemptLost(at_ms=0, token=token, reason=fence.reason))
+    world.handle(e.AttemptLost(token=token, reason=fence.reason))
     assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, "cannot-prove-dead")
     assert world.state.plans[1].state is PlanState.STALLED
     world.join("b")
@@ -97,7 +97,7 @@ def test_a_node_that_does_not_answer_is_waited_for_and_then_a_person_decides():
 def test_the_patience_begins_when_a_later_look_does():
     world, token = running()
     world.now_ms += 5_000
-    world.handle(e.BeatsRead(at_ms=0, beats={token: 0}))
+    world.handle(e.BeatsRead(beats={token: 0}))
     assert [proof.reason for proof in proofs(world.commands)] == [LEASE_EXPIRED]
     world.now_ms += 499
     assert unproven(world, token) == []
@@ -118,7 +118,7 @@ def test_the_patience_begins_when_a_later_look_does():
 def test_the_plan_says_when_a_loss_may_be_tried_again(retry_lost, reason, state, why):
     world, token = running(rules=TaskRules(retry_lost=retry_lost))
     lose(world)
-    world.handle(e.AttemptLost(at_ms=0, token=token, reason=reason))
+    world.handle(e.AttemptLost(token=token, reason=reason))
     assert (world.task(1).state, world.task(1).reason) == (state, why)
 
 
@@ -126,7 +126,7 @@ def test_what_never_started_may_be_tried_again_whatever_the_plan_says():
     world = World(policy=POLICY)
     world.join("a")
     world.load([spec(1, rules=TaskRules(retry_lost=RetryLost.NEVER))])
-    world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason="start timeout"))
+    world.handle(e.AttemptLost(token=world.task(1).token, reason="start timeout"))
     assert world.task(1).state is TaskState.READY
 
 
@@ -135,7 +135,7 @@ def test_the_wait_for_a_model_counts_against_no_timeout(backend: str, waits_ms: 
     world = World(policy=replace(POLICY, wait_max_ms=900_000))
     world.join("a")
     world.load([spec(1, backend=backend)])
-    world.handle(e.AttemptStarted(at_ms=0, token=world.task(1).token))
+    world.handle(e.AttemptStarted(token=world.task(1).token))
     assert proofs(world.wait(waits_ms + 11_999)) == []
     assert [proof.reason for proof in proofs(world.wait(1))] == [TIMED_OUT]
 
@@ -144,7 +144,7 @@ def test_an_attempt_that_its_executor_does_not_end_in_time_is_ended_by_its_node_
     world, token = running()
     assert proofs(world.wait(11_999)) == []
     assert [proof.reason for proof in proofs(world.wait(1))] == [TIMED_OUT]
-    commands = world.handle(e.AttemptLost(at_ms=0, token=token, reason=TIMED_OUT))
+    commands = world.handle(e.AttemptLost(token=token, reason=TIMED_OUT))
     (end,) = [command for command in commands if isinstance(command, EndAttempt)]
     assert (end.state, end.failure_class) == (AttemptState.TIMED_OUT, FailureClass.TIMEOUT)
     assert (world.task(1).attempts_used, world.task(1).losses) == (1, 0)
@@ -189,7 +189,7 @@ def test_time_in_which_the_database_hung_does_not_count_for_a_start():
     world.load([spec(1)])
     world.wait(5_000)
     world.now_ms += 60_000
-    world.handle(e.DatabaseHung(at_ms=0, for_ms=60_000))
+    world.handle(e.DatabaseHung(for_ms=60_000))
     assert world.wait(2_999) == []
     assert [type(command) for command in world.wait(1)] == [StartAttempt]
     assert world.wait(11_999) == []
@@ -199,17 +199,17 @@ def test_time_in_which_the_database_hung_does_not_count_for_a_start():
 def test_time_in_which_the_database_hung_does_not_count_for_a_lease():
     world, token = running()
     world.now_ms += 6_000
-    world.handle(e.DatabaseHung(at_ms=0, for_ms=5_000))
+    world.handle(e.DatabaseHung(for_ms=5_000))
     world.now_ms += 99
-    assert proofs(world.handle(e.BeatsRead(at_ms=0, beats={token: 0}))) == []
+    assert proofs(world.handle(e.BeatsRead(beats={token: 0}))) == []
     world.now_ms += 1
-    assert len(proofs(world.handle(e.BeatsRead(at_ms=0, beats={token: 0})))) == 1
+    assert len(proofs(world.handle(e.BeatsRead(beats={token: 0})))) == 1
 
 
 def test_time_in_which_the_database_hung_does_not_count_for_a_session():
     world, _ = running()
     world.now_ms += 60_000
-    world.handle(e.DatabaseHung(at_ms=0, for_ms=60_000))
+    world.handle(e.DatabaseHung(for_ms=60_000))
     assert proofs(world.wait(11_999)) == []
     assert len(proofs(world.wait(1))) == 1
 
@@ -221,7 +221,7 @@ def test_a_database_that_is_always_slow_holds_up_no_timeout_for_ever():
     world.load([spec(1)])
     for second in range(1, 41):
         world.now_ms += 1_000
-        world.handle(e.DatabaseHung(at_ms=0, for_ms=500))
+        world.handle(e.DatabaseHung(for_ms=500))
         reasons = [proof.reason for proof in proofs(world.wait(0))]
         assert reasons == ([START_TIMEOUT] if second == 40 else [])
 
@@ -229,7 +229,7 @@ def test_a_database_that_is_always_slow_holds_up_no_timeout_for_ever():
 def test_a_result_that_could_not_be_stored_while_the_database_was_away_is_waited_for():
     world, _ = running()
     world.now_ms += 60_000
-    world.handle(e.DatabaseReturned(at_ms=0))
+    world.handle(e.DatabaseReturned())
     assert proofs(world.wait(999)) == []
     assert [proof.reason for proof in proofs(world.wait(1))] == [TIMED_OUT]
 
@@ -238,7 +238,7 @@ def test_a_cancel_is_not_undone_by_a_loss():
     world, token = running()
     world.request("cancel_task", task_id=1)
     lose(world)
-    world.handle(e.AttemptLost(at_ms=0, token=token, reason="executor lost, unproven"))
+    world.handle(e.AttemptLost(token=token, reason="executor lost, unproven"))
     assert world.task(1).state is TaskState.CANCELLED
 
 
@@ -254,10 +254,10 @@ def test_losses_of_the_work_do_not_count_for_its_gate():
     world.join("g", "gate")
     for loss in range(2):
         lose(world)
-        world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason=EXECUTOR_LOST))
+        world.handle(e.AttemptLost(token=world.task(1).token, reason=EXECUTOR_LOST))
         assert world.task(1).losses == loss + 1
         world.join("a")
         world.wait(10_000)
     world.end(1)
-    world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason=EXECUTOR_LOST))
+    world.handle(e.AttemptLost(token=world.task(1).token, reason=EXECUTOR_LOST))
     assert (world.task(1).state, world.task(1).losses) == (TaskState.VERIFYING, 1)

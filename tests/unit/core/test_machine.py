@@ -52,10 +52,9 @@ def test_completion_and_next_lease_come_in_one_answer():
     world.join("a")
     world.load([spec(1), spec(2)], [(2, 1)])
     token = world.task(1).token
-    world.handle(e.AttemptStarted(at_ms=0, token=token))
+    world.handle(e.AttemptStarted(token=token))
     commands = world.handle(
         e.AttemptEnded(
-            at_ms=0,
             token=token,
             state=AttemptState.SUCCEEDED,
             failure_class=None,
@@ -212,7 +211,7 @@ def test_a_lost_gate_is_tried_again_in_verifying():
     world.join("g", "gate")
     world.load([spec(1, has_gate=True)])
     world.end(1)
-    world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason="executor lost"))
+    world.handle(e.AttemptLost(token=world.task(1).token, reason="executor lost"))
     assert world.states() == {1: "verifying"}
     world.wait(1)
     assert world.state.attempts[world.task(1).token].number == 2
@@ -223,12 +222,11 @@ def test_a_repeated_report_changes_nothing():
     world.join("a")
     world.load([spec(1)])
     token = world.task(1).token
-    first = world.handle(e.AttemptStarted(at_ms=0, token=token))
+    first = world.handle(e.AttemptStarted(token=token))
     assert [c.type for c in first if isinstance(c, RecordEvent)] == ["attempt.started"]
-    assert world.handle(e.AttemptStarted(at_ms=0, token=token)) == []
+    assert world.handle(e.AttemptStarted(token=token)) == []
     world.end(1)
     ended = e.AttemptEnded(
-        at_ms=0,
         token=token,
         state=AttemptState.FAILED,
         failure_class=FailureClass.AGENT,
@@ -245,11 +243,11 @@ def test_a_lost_executor_has_its_attempts_looked_into_once():
     world = World()
     world.join("a")
     world.load([spec(1), spec(2)])
-    commands = world.handle(e.ExecutorLost(at_ms=0, executor="a"))
+    commands = world.handle(e.ExecutorLost(executor="a"))
     assert [(p.tokens, p.reason) for p in proofs(commands)] == [((1, 2), "executor lost")]
-    assert proofs(world.handle(e.ExecutorLost(at_ms=0, executor="a"))) == []
+    assert proofs(world.handle(e.ExecutorLost(executor="a"))) == []
     world.join("b")
-    world.handle(e.AttemptLost(at_ms=0, token=1, reason="executor lost"))
+    world.handle(e.AttemptLost(token=1, reason="executor lost"))
     world.wait(60_000)
     assert world.state.attempts[world.task(1).token].executor == "b"
     lost = [c for c in world.commands if isinstance(c, RecordEvent) and c.type == "attempt.lost"]
@@ -261,7 +259,7 @@ def test_executors_that_the_pools_do_not_list_are_lost():
     world.join("a", slots=1)
     world.join("b", slots=1)
     world.load([spec(1), spec(2)])
-    commands = world.handle(e.ExecutorsListed(at_ms=0, alive=frozenset({"b"})))
+    commands = world.handle(e.ExecutorsListed(alive=frozenset({"b"})))
     assert [p.executor for p in proofs(commands)] == ["a"]
 
 
@@ -274,7 +272,7 @@ def test_an_unanswered_start_is_sent_once_more_then_looked_into():
     assert world.wait(11_999) == []
     assert [p.reason for p in proofs(world.wait(1))] == ["start timeout"]
     assert world.wait(60_000) == []
-    world.handle(e.AttemptStarted(at_ms=0, token=world.task(1).token))
+    world.handle(e.AttemptStarted(token=world.task(1).token))
     assert world.states() == {1: "running"}
 
 
@@ -283,16 +281,14 @@ def test_a_lease_expires_when_its_beat_stands_still():
     world.join("a")
     world.load([spec(1)])
     token = world.task(1).token
-    world.handle(e.AttemptStarted(at_ms=0, token=token))
+    world.handle(e.AttemptStarted(token=token))
     for beat in (1, 2):
         world.now_ms += 100_000
-        assert world.handle(e.BeatsRead(at_ms=0, beats={token: beat})) == []
+        assert world.handle(e.BeatsRead(beats={token: beat})) == []
     world.now_ms += 129_999
-    assert world.handle(e.BeatsRead(at_ms=0, beats={token: 2})) == []
+    assert world.handle(e.BeatsRead(beats={token: 2})) == []
     world.now_ms += 1
-    assert [p.reason for p in proofs(world.handle(e.BeatsRead(at_ms=0, beats={token: 2})))] == [
-        "lease expired"
-    ]
+    assert [p.reason for p in proofs(world.handle(e.BeatsRead(beats={token: 2})))] == ["lease expired"]
 
 
 def test_after_a_database_outage_leases_get_a_fresh_count():
@@ -300,11 +296,11 @@ def test_after_a_database_outage_leases_get_a_fresh_count():
     world.join("a")
     world.load([spec(1)])
     token = world.task(1).token
-    world.handle(e.AttemptStarted(at_ms=0, token=token))
+    world.handle(e.AttemptStarted(token=token))
     world.now_ms += 1_000_000
-    world.handle(e.DatabaseReturned(at_ms=0))
+    world.handle(e.DatabaseReturned())
     world.now_ms += 129_000
-    assert world.handle(e.BeatsRead(at_ms=0, beats={token: 0})) == []
+    assert world.handle(e.BeatsRead(beats={token: 0})) == []
 
 
 @pytest.mark.parametrize(("hold", "then"), [(HoldReason.APPROVAL, "running"), (HoldReason.MANUAL, "done")])
@@ -489,10 +485,10 @@ def test_retiring_an_executor_needs_it_idle():
     world = World()
     world.join("a")
     world.load([spec(1)])
-    world.handle(e.ExecutorRetired(at_ms=0, executor="a", request_id=7))
+    world.handle(e.ExecutorRetired(executor="a", request_id=7))
     assert world.answers[7].result == {"may_end": False}
     world.end(1)
-    world.handle(e.ExecutorRetired(at_ms=0, executor="a", request_id=8))
+    world.handle(e.ExecutorRetired(executor="a", request_id=8))
     assert world.answers[8].result == {"may_end": True}
     assert world.state.executors == {}
 

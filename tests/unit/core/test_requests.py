@@ -209,7 +209,7 @@ def test_pause_of_everything_starts_nothing_in_any_plan_and_is_written():
 
 def test_a_new_scheduler_stays_paused_until_somebody_resumes_it():
     world = World()
-    world.handle(e.ControlsRead(at_ms=0, is_paused=True, overrides=Overrides(sessions_max=1)))
+    world.handle(e.ControlsRead(is_paused=True, overrides=Overrides(sessions_max=1)))
     world.join("a")
     world.load([spec(1), spec(2)])
     assert world.running() == []

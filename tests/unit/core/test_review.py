@@ -55,7 +55,7 @@ def test_a_lost_review_is_reviewed_again_and_the_work_is_not_repeated():
     world = world_of(has_gate=True)
     world.end(1)
     world.end(1)
-    world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason="executor lost"))
+    world.handle(e.AttemptLost(token=world.task(1).token, reason="executor lost"))
     assert (world.task(1).state, world.task(1).losses) == (TaskState.VERIFYING, 1)
     world.wait(1)
     assert live(world)[0] is AttemptKind.REVIEW
@@ -139,7 +139,7 @@ def test_a_gate_that_was_lost_too_often_goes_on_as_a_gate_when_it_is_released():
     world.load([spec(1, has_gate=True)])
     world.end(1)
     for _ in range(3):
-        world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason="executor lost"))
+        world.handle(e.AttemptLost(token=world.task(1).token, reason="executor lost"))
         world.wait(1)
     assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, "poison")
     world.request("release_task", task_id=1)

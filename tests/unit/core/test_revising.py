@@ -25,9 +25,7 @@ def world():
 def revise(world, tasks, edges=()):
     """Hand in a revision; return its commands."""
     return world.handle(
-        e.PlanRevised(
-            at_ms=0, request_id=99, revision_id=7, plan_id=1, tasks=tuple(tasks), edges=tuple(edges)
-        )
+        e.PlanRevised(request_id=99, revision_id=7, plan_id=1, tasks=tuple(tasks), edges=tuple(edges))
     )
 
 
@@ -261,7 +259,7 @@ def test_a_tick_of_what_is_lost_meanwhile_counts_too(world):
     world.load(written(1))
     world.join("x1")
     world.request("tick_task", task_id=1)
-    world.handle(e.AttemptLost(at_ms=0, token=world.task(1).token, reason="executor lost"))
+    world.handle(e.AttemptLost(token=world.task(1).token, reason="executor lost"))
     assert (world.task(1).state, world.task(1).reason) == (TaskState.DONE, "by file")
 
 

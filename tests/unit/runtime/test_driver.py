@@ -113,7 +113,7 @@ async def test_leases_count_afresh_after_the_database_was_away() -> None:
     async with running(stage):
         token = await stage.running_attempt()
         stage.store.breaks = ["lost"]
-        stage.driver.post(e.AttemptStarted(at_ms=0, token=token))
+        stage.driver.post(e.AttemptStarted(token=token))
         await stage.store.signal.until(lambda: not stage.store.breaks)
         stage.clock.ms += 500_000
         await stage.handled(e.DatabaseReturned)
@@ -128,7 +128,7 @@ async def test_starts_count_afresh_before_any_tick_of_the_outage_is_taken() -> N
         stage.join()
         await stage.executors.signal.until(lambda: len(stage.executors.started()) == 2)
         stage.store.breaks = ["lost"]
-        stage.driver.post(e.AttemptStarted(at_ms=0, token=1))
+        stage.driver.post(e.AttemptStarted(token=1))
         await stage.store.signal.until(lambda: not stage.store.breaks)
         stage.tick(500_000)
         await stage.handled(e.Tick)
@@ -145,7 +145,7 @@ async def test_starts_count_afresh_too_when_it_was_only_tokens_that_could_not_be
         await stage.executors.signal.until(stage.executors.started)
         stage.store.may_reserve.clear()
         stage.state.tokens = [range(200_000, 200_001)]
-        stage.driver.post(e.AttemptStarted(at_ms=0, token=9))
+        stage.driver.post(e.AttemptStarted(token=9))
         await stage.store.signal.until(lambda: stage.store.reservations == 1)
         stage.store.is_away = True
         stage.store.may_reserve.set()
@@ -166,7 +166,7 @@ async def test_the_time_of_a_commit_that_hung_and_then_came_true_counts_for_no_s
         stage.join()
         await stage.executors.signal.until(lambda: len(stage.executors.started()) == 2)
         stage.store.may_commit.clear()
-        stage.driver.post(e.AttemptStarted(at_ms=0, token=1))
+        stage.driver.post(e.AttemptStarted(token=1))
         await stage.store.signal.until(lambda: has_event(stage.store.sent[-1][1], "attempt.started", 1))
         stage.clock.hang(500_000)
         stage.tick()
@@ -204,7 +204,7 @@ async def test_nothing_to_write_is_not_written_until_the_term_must_be_renewed(
         handled = len(stage.state.handled)
         for _ in range(5):
             stage.tick()
-        await stage.driver.ask(lambda n: e.ExecutorRetired(at_ms=0, executor="x", request_id=n))
+        await stage.driver.ask(lambda n: e.ExecutorRetired(executor="x", request_id=n))
         assert len(stage.state.handled) == handled + 6
         assert len(stage.store.sent) == 1
         monkeypatch.setattr(driver_module, "RENEW_S", 0.01)
@@ -250,10 +250,10 @@ async def test_what_the_state_does_not_allow_is_a_conflict() -> None:
 
 async def test_a_full_inbox_refuses_requests_and_takes_reports() -> None:
     stage = Stage(inbox_max=3)  # nobody takes anything out: the loop does not run
-    stage.driver.post(e.Tick(at_ms=0))
+    stage.driver.post(e.Tick())
     with pytest.raises(Overloaded, match="3 messages wait"):
-        await stage.driver.ask(lambda n: e.ExecutorRetired(at_ms=0, executor="x", request_id=n))
-    stage.driver.post(e.AttemptStarted(at_ms=0, token=1))
+        await stage.driver.ask(lambda n: e.ExecutorRetired(executor="x", request_id=n))
+    stage.driver.post(e.AttemptStarted(token=1))
 
 
 async def test_requests_are_refused_while_the_database_is_away() -> None:

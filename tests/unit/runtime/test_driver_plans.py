@@ -62,7 +62,7 @@ async def test_other_events_pass_between_the_slices_of_a_plan() -> None:
         load = asyncio.create_task(stage.driver.load_plan(1))
         await stage.store.signal.until(lambda: stage.store.readings)
         stage.store.may_commit.clear()
-        stage.driver.post(e.DatabaseReturned(at_ms=0))
+        stage.driver.post(e.DatabaseReturned())
         stage.store.may_commit.set()
         await load
         kinds = [type(event) for event in stage.state.handled]
@@ -76,9 +76,7 @@ async def test_a_plan_that_left_memory_is_read_after_what_was_decided_about_it_i
         await stage.driver.load_plan(1)
         stage.store.may_commit.clear()
         stage.driver.post(
-            e.Requested(
-                at_ms=0, request_id=99, kind="cancel_plan", tenant_id="local", plan_id=1, reason="enough"
-            )
+            e.Requested(request_id=99, kind="cancel_plan", tenant_id="local", plan_id=1, reason="enough")
         )
         stage.tick()
         await stage.store.signal.until(lambda: 1 not in stage.state.plans)
@@ -104,12 +102,12 @@ async def test_what_is_asked_of_a_plan_that_is_being_read_again_waits_for_it() -
         asked = asyncio.create_task(stage.driver.request("cancel_plan", {"plan_id": 1}))
         await asyncio.sleep(0)
         (part,) = stage.store.tables.load_plan(1)  # ... and is not wholly there again when that is answered
-        again = e.PlanSliceLoaded(at_ms=0, plan=part.plan, tasks=part.tasks, edges=part.edges)
+        again = e.PlanSliceLoaded(plan=part.plan, tasks=part.tasks, edges=part.edges)
         stage.driver.post(again)
         stage.store.may_commit.set()
         await paused
         await stage.handled(e.Requested, times=4)
-        stage.driver.post(e.PlanLoaded(at_ms=0, plan_id=1))
+        stage.driver.post(e.PlanLoaded(plan_id=1))
         assert (await asked)["state"] == "cancelled"
 
 
@@ -191,7 +189,7 @@ async def test_a_start_of_which_nobody_told_counts_when_its_executor_is_lost() -
         await stage.executors.signal.until(stage.executors.started)
         (token,) = stage.executors.started()
         stage.store.tables.start([token], executor="x1", incarnation="i1")
-        stage.driver.post(e.ExecutorLost(at_ms=0, executor="x1"))
+        stage.driver.post(e.ExecutorLost(executor="x1"))
         await stage.handled(e.AttemptLost)
         assert stage.state.tasks[1].reason == HoldReason.LOST.value
 
@@ -202,14 +200,14 @@ async def test_what_started_is_lost_only_when_it_is_proven_gone(reason: str) -> 
     stage.executors.proofs = [Proof.UNPROVEN, Proof.UNPROVEN, Proof.GONE]
     async with running(stage):
         token = await stage.running_attempt()
-        stage.driver.post(e.AttemptStarted(at_ms=0, token=token))
+        stage.driver.post(e.AttemptStarted(token=token))
         stage.store.tables.start([token], executor="x1", incarnation="i1", node_id="n1")
         if reason == "executor lost":
-            stage.driver.post(e.ExecutorLost(at_ms=0, executor="x1"))
+            stage.driver.post(e.ExecutorLost(executor="x1"))
         else:
             await stage.handled(e.AttemptStarted)
             stage.clock.ms += 130_000
-            stage.driver.post(e.BeatsRead(at_ms=0, beats={token: 0}))
+            stage.driver.post(e.BeatsRead(beats={token: 0}))
         for times in (1, 2):
             await stage.handled(e.AttemptUnproven, times=times)
             stage.tick(1_000)
@@ -228,6 +226,6 @@ async def test_a_stored_result_wins_over_the_loss_of_its_executor() -> None:
     async with running(stage):
         token = await stage.running_attempt()
         worked(stage.store.tables, token)
-        stage.driver.post(e.ExecutorLost(at_ms=0, executor="x1"))
+        stage.driver.post(e.ExecutorLost(executor="x1"))
         await stage.store.signal.until(lambda: stage.store.states().get(1) == "done")
         assert stage.executors.kills == []

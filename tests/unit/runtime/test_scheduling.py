@@ -25,7 +25,7 @@ from tests.support.rows import lease, save
 
 X1 = ExecutorInfo(executor="x1", agent_type="coder", slots=2)
 X2 = ExecutorInfo(executor="x2", agent_type="coder", slots=2)
-LIMITS = e.LimitsSet(at_ms=0, limits=Limits(sessions_max=16, agent_default_max=16))
+LIMITS = e.LimitsSet(limits=Limits(sessions_max=16, agent_default_max=16))
 SETTINGS = SchedulingSettings(
     policy=Policy(),
     limits=LIMITS,

@@ -20,17 +20,17 @@ from tests.support.core import PLAN
 def _state() -> SchedulerState:
     state = SchedulerState(policy=Policy())
     limits = Limits(sessions_max=9, agent_sessions_max={"tester": 1})
-    state.handle(e.LimitsSet(at_ms=0, limits=limits))
+    state.handle(e.LimitsSet(limits=limits), at_ms=0)
     overrides = Overrides(
         sessions_max=5, agents={"coder": 2}, tenants={"x": 4, "y": 1}, plans={6: 1, 7: 3, 8: 2}
     )
     opened = e.BreakerRow(agent_type="coder", state=BreakerState.OPEN, failures=5, opened_at_ms=0)
-    state.handle(e.ControlsRead(at_ms=0, is_paused=True, overrides=overrides, breakers=(opened,)))
+    state.handle(e.ControlsRead(is_paused=True, overrides=overrides, breakers=(opened,)), at_ms=0)
     for agent_type in ("coder", "tester"):
-        state.handle(e.ExecutorJoined(at_ms=0, executor=f"{agent_type}-1", agent_type=agent_type, slots=4))
+        state.handle(e.ExecutorJoined(executor=f"{agent_type}-1", agent_type=agent_type, slots=4), at_ms=0)
     for plan_id, tenant_id in ((7, "x"), (8, "y")):
         plan = replace(PLAN, plan_id=plan_id, tenant_id=tenant_id)
-        state.handle(e.PlanSliceLoaded(at_ms=0, plan=plan, tasks=(), edges=()))
+        state.handle(e.PlanSliceLoaded(plan=plan, tasks=(), edges=()), at_ms=0)
     return state
 
 
