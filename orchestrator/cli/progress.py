@@ -172,6 +172,8 @@ class Progress:
                 task.failure = str(event.payload.get("summary", ""))
 
     def _take_live(self, task_id: int, attempt: AttemptView) -> None:
+        if attempt.started_at is None:  # its start is an event to come
+            return
         task = self.tasks[task_id]
         self.sessions[task_id] = Session(
             task_key=task.key,
@@ -179,7 +181,7 @@ class Progress:
             agent_type=attempt.agent_type,
             kind=attempt.kind,
             number=attempt.number,
-            since=attempt.started_at or attempt.leased_at,
+            since=attempt.started_at,
         )
 
 

@@ -98,7 +98,7 @@ async def _plan_rows(
 ) -> Sequence[RowMapping]:
     a = attempts.c
     is_sample = (a.kind == AttemptKind.WORK) & (a.state == AttemptState.SUCCEEDED)
-    duration_ms = func.extract("epoch", a.ended_at - a.leased_at) * literal(1000.0)
+    duration_ms = func.extract("epoch", a.ended_at - a.started_at) * literal(1000.0)
     used = (
         select(
             func.count().label("attempts"),

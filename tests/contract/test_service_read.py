@@ -39,7 +39,7 @@ def attempt(urls, key, *, token, state="succeeded", kind="work", cost=0):
         " cluster_id, epoch, state, input_tokens, output_tokens, cost_micros, leased_at, started_at,"
         " ended_at)"
         " SELECT %s, plan_id, id, %s, %s, agent_type, 'command', 'executor-1', 'c', 1, %s, 10, 5, %s,"
-        " now() - interval '10 s', now() - interval '10 s', CASE WHEN %s IN ('leased', 'started') THEN NULL"
+        " now() - interval '30 s', now() - interval '10 s', CASE WHEN %s IN ('leased', 'started') THEN NULL"
         " ELSE now() END FROM tasks WHERE key = %s",
         *(token, token, kind, state, cost, state, key),
     )
@@ -55,7 +55,7 @@ async def test_a_plan_rolls_its_leaves_up(service, database, plan_id):
     assert (plan.attempts, plan.input_tokens, plan.output_tokens, plan.cost_micros) == (2, 20, 10, 700)
     (backend,) = [part for part in plan.agent_types if part.agent_type == "backend-development"]
     assert (backend.tasks, backend.running) == (1, 1)
-    assert plan.eta_s == pytest.approx(40, abs=2)  # 4 open leaves of 10 s each, one at a time
+    assert plan.eta_s == pytest.approx(40, abs=2)  # 4 open leaves of 10 s each, from start to end, one at a time
 
 
 async def test_eta_is_unknown_while_nothing_runs_and_zero_at_the_end(service, database, plan_id):

@@ -174,6 +174,9 @@ def test_durations_are_those_of_the_plan_however_late_it_is_followed() -> None:
         "input_tokens": 0, "output_tokens": 0, "cost_micros": 0, "leased_at": AT, "ended_at": None,
         "started_at": "2026-01-01T12:08:00+00:00",
     }  # fmt: skip
+    leased = AttemptView.model_validate({**attempt, "state": "leased", "started_at": None})
+    progress.take(LiveRead(task_id=1, attempt=leased))
+    assert progress.sessions == {}  # its start is still to come
     progress.take(LiveRead(task_id=1, attempt=AttemptView.model_validate(attempt)))
     session = progress.sessions[1]
     assert (session.kind, session.number, session.agent_type) == ("work", 3, "poet")
