@@ -120,11 +120,17 @@ def settle(s: State, plan: Plan, attempt: Attempt, cost_micros: int | None) -> i
 
 
 def on_proposals_paid(s: State, event: ProposalsPaid) -> None:
-    """Count what proposals have cost, as far as it is not counted; a plan that is read later knows it."""
+    """Count what the proposals of a plan have cost; until the plan is in memory it is only remembered."""
     plan = s.plans.get(event.plan_id)
-    more = 0 if plan is None else event.cost_micros - plan.proposed_micros
-    if plan is None or more <= 0:
-        return
+    if plan is None:
+        s.early_proposals[event.plan_id] = event.cost_micros
+    else:
+        count_proposals(s, plan, event.cost_micros)
+
+
+def count_proposals(s: State, plan: Plan, cost_micros: int) -> None:
+    """Count what all proposals of a plan have cost, as far as it is not counted."""
+    more = max(0, cost_micros - plan.proposed_micros)
     plan.proposed_micros += more
     for purse in _purses(s, plan):
         purse.spent += more

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.core import fairness
+from orchestrator.core import budget, fairness
 from orchestrator.core.assign import register
 from orchestrator.core.commands import StartAttempt
 from orchestrator.core.events import AttemptLost, LiveAttempt, PlanLoaded, PlanSliceLoaded, PlanSpec
@@ -44,6 +44,7 @@ def on_slice_loaded(s: State, event: PlanSliceLoaded) -> None:
     plan = s.plans.get(event.plan.plan_id)
     if plan is None:
         plan = s.plans[event.plan.plan_id] = _plan_of(event.plan)
+        budget.count_proposals(s, plan, s.early_proposals.pop(plan.plan_id, 0))  # stored since it was read
     take_tasks(s, plan, event.tasks, event.edges)
     for task in event.tasks:
         if task.state is TaskState.READY and plan.until_task == 0 and reason_to_hold(s, task) is None:

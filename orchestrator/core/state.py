@@ -244,6 +244,7 @@ class State:
     is_short: bool = False
     timers: list[tuple[int, int]] = field(default_factory=list)
     early_edges: dict[int, list[int]] = field(default_factory=dict)  #: dependents of tasks not loaded yet
+    early_proposals: dict[int, int] = field(default_factory=dict)  #: what those of plans not loaded yet cost
     ended: dict[int, AttemptState] = field(default_factory=dict)
     tokens: list[range] = field(default_factory=list)
     is_reserving: bool = False

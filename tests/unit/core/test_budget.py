@@ -218,3 +218,14 @@ def test_what_proposals_cost_is_counted_once_and_leaves_less_for_attempts():
     again.handle(e.ProposalsPaid(plan_id=1, cost_micros=6_000_000))
     again.join("a")
     assert reserved(again) == [2_000_000]
+
+
+def test_a_proposal_that_is_told_while_its_plan_is_being_read_counts_at_once():
+    world = World()
+    for plan_id, told in ((1, 3_000_000), (2, 1_000_000)):  # after the plan was read, and before
+        world.handle(e.ProposalsPaid(plan_id=plan_id, cost_micros=told))
+        read = replace(PLAN, plan_id=plan_id, spent_micros=1_000_000, proposed_micros=1_000_000)
+        world.load([spec(plan_id, backend="anthropic")], plan=read)
+    assert [world.state.plans[plan_id].purse.spent for plan_id in (1, 2)] == [3_000_000, 1_000_000]
+    assert world.state.tenant("local").purse.spent == world.state.today.spent == 2_000_000
+    assert world.state.early_proposals == {}
