@@ -62,6 +62,8 @@ def list_(plan: options.OfPlan = "", json: options.Json = False) -> None:
 def show(name: Name, json: options.Json = False) -> None:
     """Show an agent type: each field with where it comes from, and how it stands.
 
+    Exit code: 0 shown, 1 its file cannot be read, 4 no file defines it.
+
     Example: orchestrator agents show devops-engineer
     """
     output = Output(is_json=json)
@@ -75,6 +77,8 @@ def show(name: Name, json: options.Json = False) -> None:
     for line in _standing(found):
         output.say(line)
     output.result(found, f"\n{found.prompt}")
+    if found.fault:
+        raise typer.Exit(_FOUND)
 
 
 @agents.command()
@@ -93,9 +97,11 @@ def check(paths: Paths = None, json: options.Json = False) -> None:
     types, findings = _read(paths or [])
     for finding in findings:
         output.say(finding_line(finding))
-    good = sum(not agent_type.fault for agent_type in types)
-    text = f"{count(good, 'agent type')} can be read, {count(len(findings), 'finding')}"
-    output.result({"agent_types": [agent_type.name for agent_type in types], "findings": findings}, text)
+    good = [agent_type.name for agent_type in types if not agent_type.fault]
+    unreadable = [agent_type.file for agent_type in types if agent_type.fault]
+    lost = f"{count(len(unreadable), 'file')} cannot, " if unreadable else ""
+    text = f"{count(len(good), 'agent type')} can be read, {lost}{count(len(findings), 'finding')}"
+    output.result({"agent_types": good, "unreadable": unreadable, "findings": findings}, text)
     if findings:
         raise typer.Exit(_FOUND)
 

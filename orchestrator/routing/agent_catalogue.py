@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Self
 
 from orchestrator.agent_types import AgentType
 from orchestrator.errors import Finding, NotFound
+from orchestrator.plan.findings import Code
 from orchestrator.routing.agent_files import ReadFile, decoded, read_agent_type, read_fields, unreadable
 from orchestrator.routing.tables import load_tables
 from orchestrator.settings import Settings
@@ -93,7 +95,9 @@ def read_path(path: Path, *, models: Mapping[str, str]) -> list[ReadFile]:
 
 def read_texts(texts: Mapping[str, str], *, models: Mapping[str, str]) -> list[ReadFile]:
     """Read agent type files that came as text, by their paths."""
-    return [read_agent_type(text, file=file, models=models) for file, text in sorted(texts.items())]
+    return _of_one_folder(
+        read_agent_type(text, file=file, models=models) for file, text in sorted(texts.items())
+    )
 
 
 def texts_beside(plan: Path) -> dict[str, str]:
@@ -113,7 +117,30 @@ def texts_beside(plan: Path) -> dict[str, str]:
 
 
 def _read_all(folder: Traversable, *, label: str, models: Mapping[str, str]) -> list[ReadFile]:
-    return [_read(file, name=f"{label}/{file.name}", models=models) for file in agent_type_files(folder)]
+    return _of_one_folder(
+        _read(file, name=f"{label}/{file.name}", models=models) for file in agent_type_files(folder)
+    )
+
+
+def _of_one_folder(files: Iterable[ReadFile]) -> list[ReadFile]:
+    """Remark on each file that has no effect, because a later one defines an agent type of the same name."""
+    files = list(files)
+    effective = {file.agent_type.name: file for file in files}
+    return [_remarked(file, effective[file.agent_type.name]) for file in files]
+
+
+def _remarked(file: ReadFile, effective: ReadFile) -> ReadFile:
+    if file is effective:
+        return file
+    agent_type, other = file.agent_type, effective.agent_type.file
+    message = f"The file has no effect: {other} defines `{agent_type.name}` too, and comes later."
+    remark = Code.AGENT_FILE_REMARK.at(
+        agent_type.lines.get("name", 1),
+        message,
+        remedy="Give one of them another name, or remove it.",
+        source=agent_type.file,
+    )
+    return replace(file, findings=(*file.findings, remark))
 
 
 def _read(file: Traversable, *, name: str, models: Mapping[str, str]) -> ReadFile:

@@ -18,7 +18,7 @@ from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding
 from orchestrator.plan.model import Plan, PlanTask
 from orchestrator.routing.agent_catalogue import Catalogue, load_catalogue, read_texts
-from orchestrator.routing.agent_files import NAME_CHARS_MAX
+from orchestrator.routing.agent_fields import NAME_CHARS_MAX
 from orchestrator.routing.tables import Tables, load_tables
 from orchestrator.settings import Settings
 

@@ -61,3 +61,20 @@ def test_check_finds_what_is_wrong_and_says_so_by_its_exit_code(
     assert run(["agents", "check", str(bad)]) == 1
     assert f"{bad}:4: error: `turns: many` is no number" in capsys.readouterr().out
     assert data(capsys, "check", "nowhere", code=4)["code"] == "NotFound"
+
+
+def test_a_file_that_cannot_be_read_is_listed_and_shown_by_its_name_and_its_fault(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = home / "agents" / "bad.md"
+    bad.write_text("---\nname: bad\ntools: []\nlimits: none\n---\n", encoding="utf-8")
+    checked = data(capsys, "check", code=1)
+    assert checked["unreadable"] == [str(bad)]
+    assert "poet" in checked["agent_types"]
+    assert "bad" not in checked["agent_types"]
+    assert [finding["line"] for finding in checked["findings"]] == [3, 4]
+    listed = {view["name"]: view["fault"] for view in data(capsys, "list")}
+    assert listed["bad"].startswith(f"{bad}:3: `tools` is empty")
+    assert data(capsys, "show", "bad", code=1)["fault"] == listed["bad"]
+    assert run(["agents", "show", "bad"]) == 1
+    assert f"The file cannot be read: {bad}:3:" in capsys.readouterr().out

@@ -72,12 +72,20 @@ def test_dropped_file_adds_a_type_in_the_shape_found_in_the_wild(tmp_path: Path)
     assert found.route_task(title).agent_type == "game-designer"
 
 
-def test_a_file_that_lists_no_tools_has_all_and_an_empty_list_none(tmp_path: Path) -> None:
+def test_a_file_that_lists_no_tools_has_all(tmp_path: Path) -> None:
     drop(tmp_path, "silent", "---\nname: silent\n---\n")
-    drop(tmp_path, "bare", "---\nname: bare\ntools: []\n---\n")
     found = routing(tmp_path)
     assert kind(found, "silent").tools == kind(found, "general-purpose").tools == TOOLS
-    assert kind(found, "bare").tools == ()
+
+
+def test_of_two_files_of_one_name_the_earlier_one_is_told_to_have_no_effect(tmp_path: Path) -> None:
+    drop(tmp_path, "a", "---\nmodel: x\nname: poet\n---\n")
+    drop(tmp_path, "b", "---\nname: poet\nmodel: y\n---\n")
+    drop(tmp_path, "devops", "---\nname: devops-engineer\n---\n")  # replaces one of another folder
+    (found,) = catalogue(tmp_path).findings
+    assert (found.source, found.line, found.severity) == (f"{tmp_path}/agents/a.md", 3, "warning")
+    assert f"{tmp_path}/agents/b.md defines `poet` too" in found.message
+    assert kind(routing(tmp_path), "poet").model == "y"
 
 
 def test_dropped_file_replaces_one_of_ours(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_tools_that_there_are_not_are_told_with_their_line() -> None:
     [
         (("name: a",), TOOLS),
         (("name: a", "tools:"), TOOLS),
-        (("name: a", "tools: []"), ()),
+        (("name: a", "tools: ''"), TOOLS),
         (("name: a", "tools: '*'"), TOOLS),
         (("name: a", "tools: Write,Read"), ("Read", "Write")),
         (("name: a", "tools:", "  - Write", "  - Read"), ("Read", "Write")),
@@ -141,9 +141,15 @@ def test_a_slip_in_a_key_of_ours_is_told_and_a_key_of_others_is_not() -> None:
         (head("name: a", "tools: {a: b}"), 3, "A list is expected", "Write `[a, b]`"),
         (head("name: a", "limits: 3"), 3, "`limits` has no fields", "indented"),
         (head("name: a", "limits:", "  session: 1"), 4, "no limit `session`", "There are sessions"),
-        (head("name: a", "limits:", "  sessions: 0"), 4, "no number from 1 on", "Write `sessions: 2`"),
+        (head("name: a", "limits:", "  sessions: 0"), 4, "no number from 1 to 1,000,000", "Write"),
+        (head("name: a", "limits:", "  turns: -3"), 4, "no number from 1 to", "Write `turns: 2`"),
         (head("name: a", "limits:", "  timeout: soon"), 4, "is no time", "Write `timeout: 30m`"),
-        (head("name: a", "limits:", "  cost: much"), 4, "no sum of US dollars", "Write `cost: 2.50`"),
+        (head("name: a", "limits:", "  timeout: -5m"), 4, "is no time", "Write `timeout: 30m`"),
+        (head("name: a", "limits:", "  idle timeout: 169h"), 4, "longer than a session may be: 168 h", "2h"),
+        (head("name: a", "limits:", "  cost: much"), 4, "no sum above zero", "Write `cost: 2.50`"),
+        (head("name: a", "limits:", "  cost: -2"), 4, "no sum above zero", "Write `cost: 2.50`"),
+        (head("name: a", "limits:", "  cost: $1000.01"), 4, "up to $1,000", "Write `cost: 2.50`"),
+        (head("name: a", "", "tools: []"), 4, "`tools` is empty", "Leave `tools` out"),
         (b"---\nname: caf\xe9\n---\n", 2, "is not UTF-8", "Save it as UTF-8."),
     ],
 )
@@ -155,6 +161,28 @@ def test_a_bad_file_is_told_with_line_and_remedy(
     assert message in told.message
     assert remedy in told.remedy
     assert read(text).fault.startswith(f"agents/it.md:{line}: ")
+
+
+def test_all_that_is_wrong_with_a_file_is_told_at_once() -> None:
+    text = head(
+        "backend: gpt",
+        "name: My Poet",
+        "tools: []",
+        "keywords: [[x]]",
+        "color: red",
+        "turns: 3",
+        "limits:",
+        "  sessions: 0",
+        "  timeout: soon",
+        "  speed: 3",
+    )
+    told = findings(text)
+    errors = [found.line for found in told if found.severity == "error"]
+    assert errors == [2, 3, 4, 5, 9, 10, 11]
+    assert [(found.line, found.remedy) for found in told if found.severity == "warning"] == [
+        (7, "Write it below `limits:`.")
+    ]
+    assert "(and 6 more; `orchestrator agents check` tells them)" in read(text).fault
 
 
 def test_what_a_bad_file_is_for_is_told_by_its_name_or_its_field() -> None:
