@@ -39,8 +39,8 @@ log = structlog.get_logger(__name__)
 #: Pause before the database is asked again.
 RETRY_S = 0.5
 
-#: Tokens remembered, so that one that comes twice runs once.
-SEEN_REMEMBERED = 20_000
+#: Tokens remembered, so that one that comes twice runs once, and a cancel may come before its start.
+TOKENS_REMEMBERED = 20_000
 
 #: Transcripts are written this often.
 FLUSH_S = 1.0
@@ -186,7 +186,7 @@ class Executing:
         self._sessions: dict[int, _Session] = {}
         self._to_start: list[int] = []
         self._starting: list[int] = []
-        self._wishes: dict[int, str] = {}  #: reasons to cancel what is not open yet
+        self._wishes: dict[int, str] = {}  #: reasons to cancel what is not open yet, oldest first
         self._is_draining = False
         self._ended: list[_Session] = []
         self._untold: list[int] = []  #: starts that the scheduler has not been told of
@@ -206,8 +206,7 @@ class Executing:
             return
         new = [token for token in dict.fromkeys(tokens) if token not in self._seen]
         self._seen.update(dict.fromkeys(new))
-        while len(self._seen) > SEEN_REMEMBERED:
-            del self._seen[next(iter(self._seen))]
+        _forget_oldest(self._seen)
         self._to_start += new
         self._work.set()
 
@@ -216,6 +215,7 @@ class Executing:
         session = self._sessions.get(token)
         if token not in self._seen or token in self._to_start or token in self._starting:
             self._wishes[token] = reason  # it may have overtaken the start, which travels another way
+            _forget_oldest(self._wishes)  # or the start never comes
         if session is not None and session.task is not None and not session.cancel_reason:
             session.cancel_reason = reason
             session.task.cancel()
@@ -370,6 +370,11 @@ class Executing:
     async def _save_chunks(self, chunks: Sequence[TranscriptChunk]) -> None:
         if chunks:
             await _patiently(lambda: self._store.save_chunks(chunks))
+
+
+def _forget_oldest(tokens: dict[int, Any]) -> None:
+    while len(tokens) > TOKENS_REMEMBERED:
+        del tokens[next(iter(tokens))]
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:

@@ -310,6 +310,17 @@ async def test_a_cancel_that_overtakes_its_start_is_not_forgotten(stage: Stage) 
     assert stage.backend.ran == [1]
 
 
+async def test_cancels_whose_starts_never_come_are_forgotten_in_the_end(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executing_module, "TOKENS_REMEMBERED", 2)
+    for token in (1, 2, 3):
+        stage.executing.cancel(token, "by request")
+    stage.executing.start([1, 3])
+    await stage.stored(3)
+    await stage.has(1)
+
+
 async def test_a_cancel_that_comes_before_the_start_is_stored_is_not_forgotten(stage: Stage) -> None:
     stage.store.may_start.clear()
     stage.executing.start([1])
