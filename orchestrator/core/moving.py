@@ -147,15 +147,16 @@ def reason_to_hold(s: State, task: Task) -> HoldReason | None:
 
 def go_on(s: State, task: Task) -> None:
     """Queue a task for what it wants next; a step that its author has taken back counts as passed."""
-    is_asked_for = {
-        AttemptKind.WORK: True,
-        AttemptKind.GATE: task.has_gate,
-        AttemptKind.REVIEW: task.rules.review_agent != "",
-    }
-    if is_asked_for[task.wants]:
+    if _is_asked_for(task, task.wants):
         enqueue(s, task)
     else:
         verify_task(s, task, passed=task.wants)
+
+
+def _is_asked_for(task: Task, kind: AttemptKind) -> bool:
+    if kind is AttemptKind.WORK:
+        return True
+    return task.has_gate if kind is AttemptKind.GATE else task.rules.review_agent != ""
 
 
 def enqueue(s: State, task: Task) -> None:

@@ -88,7 +88,7 @@ def _record_end(
     check_move(ATTEMPT_MOVES, what=f"attempt {attempt.token}", old=attempt.state, new=state)
     s.ended[attempt.token] = state
     while len(s.ended) > ENDED_REMEMBERED:
-        del s.ended[next(iter(s.ended))]
+        s.ended.popitem(last=False)
     told = {**attempt_payload(attempt), "state": state.value, "failure_class": failure, **payload}
     kind = "attempt.lost" if state is AttemptState.LOST else "attempt.ended"
     s.record(kind, s.plans[attempt.plan_id], task_id=attempt.task_id, token=attempt.token, payload=told)

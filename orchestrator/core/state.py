@@ -5,7 +5,7 @@ Only `machine.py` and its helpers change it, and only while handling an event.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -245,7 +245,8 @@ class State:
     timers: list[tuple[int, int]] = field(default_factory=list)
     early_edges: dict[int, list[int]] = field(default_factory=dict)  #: dependents of tasks not loaded yet
     early_proposals: dict[int, int] = field(default_factory=dict)  #: what those of plans not loaded yet cost
-    ended: dict[int, AttemptState] = field(default_factory=dict)
+    #: Oldest first; a plain dict looks ever longer for the oldest of its keys.
+    ended: OrderedDict[int, AttemptState] = field(default_factory=OrderedDict)
     tokens: list[range] = field(default_factory=list)
     is_reserving: bool = False
     ticket: int = 0
@@ -257,7 +258,7 @@ class State:
     @property
     def tokens_left(self) -> int:
         """How many tokens may still be given out."""
-        return sum(len(block) for block in self.tokens)
+        return sum(map(len, self.tokens))
 
     def take_token(self) -> int:
         """Take the next token; there must be one."""

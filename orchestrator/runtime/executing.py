@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -182,11 +183,11 @@ class Executing:
         self._workspaces = workspaces
         self._report = report
         self._redaction = redaction or Redaction()
-        self._seen: dict[int, None] = {}  #: oldest first
+        self._seen: OrderedDict[int, None] = OrderedDict()  #: oldest first; see core/state.py
         self._sessions: dict[int, _Session] = {}
         self._to_start: list[int] = []
         self._starting: list[int] = []
-        self._wishes: dict[int, str] = {}  #: reasons to cancel what is not open yet, oldest first
+        self._wishes: OrderedDict[int, str] = OrderedDict()  #: reasons to cancel what is not open yet
         self._is_draining = False
         self._ended: list[_Session] = []
         self._untold: list[int] = []  #: starts that the scheduler has not been told of
@@ -372,9 +373,9 @@ class Executing:
             await _patiently(lambda: self._store.save_chunks(chunks))
 
 
-def _forget_oldest(tokens: dict[int, Any]) -> None:
+def _forget_oldest(tokens: OrderedDict[int, Any]) -> None:
     while len(tokens) > TOKENS_REMEMBERED:
-        del tokens[next(iter(tokens))]
+        tokens.popitem(last=False)
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
