@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
 from typing import TypeAlias
 
 #: Model → US dollars per million tokens: input, output, cache read, cache write.
 ListPrices: TypeAlias = Mapping[str, tuple[float, float, float, float]]
+
+_RELEASE_DAY = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2})$")
 
 #: Year and month of the lists below.
 PRICES_AS_OF = "2026-11"
@@ -48,3 +51,11 @@ OPENAI_LIST_PRICES: ListPrices = {
     "gpt-5.4": (2.5, 15.0, 0.25, 2.5),
     "gpt-5.4-mini": (0.75, 4.5, 0.075, 0.75),
 }
+
+
+def listed_name(model: str, prices: Container[str]) -> str:
+    """Return the name by which a price list has a model; empty if it does not.
+
+    One named with the day of its release, such as `claude-haiku-4-5-20251001`, is the one without.
+    """
+    return next((name for name in (model, _RELEASE_DAY.sub("", model)) if name in prices), "")

@@ -85,7 +85,8 @@ def show(name: Name, json: options.Json = False) -> None:
 def check(paths: Paths = None, json: options.Json = False) -> None:
     """Tell what is wrong with agent type files, each with its line and the remedy.
 
-    A file with an error defines no agent type; a warning tells what has no effect.
+    A file that cannot be read defines no agent type. Tasks of one whose model its provider does not have are
+    refused with their plan. A warning tells what has no effect.
 
     Exit code: 0 nothing was found, 1 something was.
 
@@ -122,20 +123,17 @@ def _agent_types(plan: str) -> tuple[AgentTypeView, ...]:
 
 def _read(paths: list[Path]) -> tuple[tuple[AgentType, ...], tuple[Finding, ...]]:
     """Read agent type files: those named, or else those of the package and of the home."""
-    from orchestrator.routing.agent_catalogue import load_catalogue, read_path
+    from orchestrator.routing.agent_catalogue import Catalogue, load_catalogue, read_path
+    from orchestrator.routing.models import wrong_models_of
     from orchestrator.routing.tables import load_tables
     from orchestrator.settings import load_settings
 
     settings = load_settings()
-    if not paths:
-        catalogue = load_catalogue(settings)
-        return catalogue.all, catalogue.findings
-    models = load_tables(settings.routing).models
-    files = [file for path in paths for file in read_path(path, models=models)]
-    return (
-        tuple(file.agent_type for file in files),
-        tuple(finding for file in files for finding in file.findings),
-    )
+    catalogue = load_catalogue(settings)
+    if paths:
+        models = load_tables(settings.routing).models
+        catalogue = Catalogue([]).extended(file for path in paths for file in read_path(path, models=models))
+    return catalogue.all, (*catalogue.findings, *wrong_models_of(catalogue, settings=settings))
 
 
 def _live(view: AgentTypeView) -> tuple[str, str, str]:

@@ -81,6 +81,8 @@ class Code(Enum):
     RESERVED_AGENT = ("P605", "error", "An agent type has the name under which gates run.")
     AGENT_FILE = ("P606", "error", "The file of an agent type cannot be read, so there is no such type.")
     AGENT_FILE_REMARK = ("P607", "warning", "The file of an agent type says something that has no effect.")
+    FOREIGN_MODEL = ("P608", "error", "An agent type names a model that the provider it asks does not have.")
+    UNLISTED_MODEL = ("P609", "warning", "An agent type names a model that no price list has.")
 
     def __init__(self, number: str, severity: Severity, meaning: str) -> None:
         self.number = number

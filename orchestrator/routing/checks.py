@@ -13,6 +13,7 @@ from orchestrator.errors import Finding, PlanError
 from orchestrator.plan.findings import Code
 from orchestrator.plan.model import Mark, Plan, PlanTask
 from orchestrator.routing.backends import AUTO, COMMAND, wanted_backend
+from orchestrator.routing.models import wrong_models_in
 from orchestrator.routing.rules import Routing
 from orchestrator.settings import Settings
 
@@ -25,7 +26,7 @@ def checked_plan(plan: Plan, *, routing: Routing, settings: Settings, asked: str
     Args:
         asked: the backend that whoever runs the plan asks for.
     """
-    backend_faults = islice(_backend_faults(plan, asked=asked, settings=settings), _BACKEND_FAULTS_SHOWN_MAX)
+    backend_faults = _backend_faults(plan, routing=routing, asked=asked, settings=settings)
     found = (*plan.findings, *routing.own_findings, *_unknown_agents(plan, routing), *backend_faults)
     return replace(plan, findings=tuple(sorted(found, key=lambda finding: (finding.source, finding.line))))
 
@@ -61,14 +62,18 @@ def _of_broken_file(task: PlanTask, broken: AgentType) -> Finding:
     return Code.AGENT_FILE.at(task.line, message, remedy=f"Mend it: {broken.fault}", source=task.source)
 
 
-def _backend_faults(plan: Plan, *, asked: str, settings: Settings) -> Iterator[Finding]:
+def _backend_faults(plan: Plan, *, routing: Routing, asked: str, settings: Settings) -> Iterator[Finding]:
     try:
         wanted = wanted_backend(asked, plan=plan, settings=settings)
     except PlanError as error:
         yield Code.UNKNOWN_BACKEND.at(0, error.message, remedy=error.remedy)
         return
-    if wanted != COMMAND:
-        return
+    yield from wrong_models_in(plan, routing=routing, wanted=wanted, settings=settings)
+    if wanted == COMMAND:
+        yield from islice(_not_for_commands(plan), _BACKEND_FAULTS_SHOWN_MAX)
+
+
+def _not_for_commands(plan: Plan) -> Iterator[Finding]:
     for task in plan.tasks:
         if task.kind is not TaskKind.LEAF or task.mark is not Mark.OPEN or task.manual:
             continue

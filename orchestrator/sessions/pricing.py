@@ -7,15 +7,14 @@ holds too late.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from orchestrator.list_prices import listed_name
 from orchestrator.ports import Usage
 
 _TOKENS = 1_000_000
-_RELEASE_DAY = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2})$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +35,9 @@ class PriceFound(NamedTuple):
 
 
 def price_of(model: str, prices: Mapping[str, Price]) -> PriceFound:
-    """Return the price of `model`, or the dearest of the list for a model that is not in it.
-
-    One named with the day of its release, such as `claude-haiku-4-5-20251001`, costs what it does without.
-    """
-    for name in (model, _RELEASE_DAY.sub("", model)):
-        if name in prices:
-            return PriceFound(prices[name], is_known=True)
+    """Return the price of `model`, or the dearest of the list for a model that is not in it."""
+    if name := listed_name(model, prices):
+        return PriceFound(prices[name], is_known=True)
     dearest = max(prices.values(), key=lambda price: (price.output, price.input, price.cache_read))
     return PriceFound(dearest, is_known=False)
 

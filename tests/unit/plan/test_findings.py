@@ -82,6 +82,20 @@ EXAMPLES: dict[Code, tuple[int, str | dict[str, str]]] = {
     Code.RESERVED_AGENT: (1, "- [ ] a\n  - agent: Gate\n"),
     Code.AGENT_FILE: (3, {"plan.md": "- [ ] a\n", "agents/a.md": "---\nname: a\nbackend: b\n---\n"}),
     Code.AGENT_FILE_REMARK: (3, {"plan.md": "- [ ] a\n", "agents/a.md": "---\nname: a\ntools: Fly\n---\n"}),
+    Code.FOREIGN_MODEL: (
+        1,
+        {
+            "plan.md": "- [ ] a\n  - agent: poet\n",
+            "agents/poet.md": "---\nname: poet\nbackend: openai\nmodel: opus\n---\n",
+        },
+    ),
+    Code.UNLISTED_MODEL: (
+        1,
+        {
+            "plan.md": "- [ ] a\n  - agent: poet\n",
+            "agents/poet.md": "---\nname: poet\nbackend: openai\nmodel: gpt-5.55\n---\n",
+        },
+    ),
     Code.UNKNOWN_BACKEND: (0, "---\nbackend: banana\n---\n- [ ] a\n"),
     Code.NO_COMMAND: (4, "---\nbackend: command\n---\n- [ ] a\n"),
     Code.COMMAND_REVIEW: (
