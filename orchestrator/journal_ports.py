@@ -16,8 +16,8 @@ class JournalEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LostSession:
-    """What is left of a session whose attempt was lost.
+class CutSession:
+    """What is left of a session whose attempt was cut short: lost, or interrupted.
 
     Attributes:
         number: of the attempt.
@@ -29,7 +29,7 @@ class LostSession:
 
 
 class Journals(Protocol):
-    """Keeps exact records of conversations, so that one can be continued after the loss of its executor.
+    """Keeps exact records of conversations, so that one can be continued when its executor is gone.
 
     An outage of the database is waited out: the lease of an attempt that waits too long ends it.
     """
@@ -40,8 +40,8 @@ class Journals(Protocol):
     async def store(self, entry: JournalEntry) -> None:
         """Add an entry, and return once it is stored with all before it, or refused: the attempt is over."""
 
-    async def lost_before(self, token: int) -> LostSession | None:
-        """Return what is left of the session before this attempt; None if that was not lost.
+    async def cut_before(self, token: int) -> CutSession | None:
+        """Return what is left of the session before this attempt; None if that was not cut short.
 
         Raises:
             EnvironmentFault: its journal cannot be read.

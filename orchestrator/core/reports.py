@@ -150,7 +150,9 @@ def _has_more(task: Task, attempt: Attempt) -> bool:
 
 def _interrupted(s: State, task: Task, attempt: Attempt) -> None:
     """The executor was stopped in good order: nobody is charged, the task starts again at once."""
-    if attempt.kind is AttemptKind.WORK:
+    if task.rules.retry_lost is RetryLost.NEVER:
+        move_task(s, task, TaskState.HELD, reason=HoldReason.LOST.value)
+    elif attempt.kind is AttemptKind.WORK:
         start_or_wait(s, task)
     else:
         go_on(s, task)

@@ -41,7 +41,7 @@ TASK_MOVES: dict[TaskState, frozenset[TaskState]] = {
     _T.SKIPPED: frozenset({_T.READY, _T.WAITING, _T.HELD}),
 }
 
-_ENDS = frozenset({_A.SUCCEEDED, _A.FAILED, _A.TIMED_OUT, _A.CANCELLED, _A.LOST})
+_ENDS = frozenset({_A.SUCCEEDED, _A.FAILED, _A.TIMED_OUT, _A.CANCELLED, _A.INTERRUPTED, _A.LOST})
 
 ATTEMPT_MOVES: dict[AttemptState, frozenset[AttemptState]] = {
     _A.LEASED: _ENDS | {_A.STARTED},
@@ -50,6 +50,7 @@ ATTEMPT_MOVES: dict[AttemptState, frozenset[AttemptState]] = {
     _A.FAILED: frozenset(),
     _A.TIMED_OUT: frozenset(),
     _A.CANCELLED: frozenset(),
+    _A.INTERRUPTED: frozenset(),
     _A.LOST: frozenset(),
 }
 

@@ -111,12 +111,16 @@ class AttemptState(StrEnum):
     SUCCEEDED = "succeeded"  #: its result says so
     FAILED = "failed"  #: its result says so, with a failure class
     TIMED_OUT = "timed_out"  #: it was ended after its longest time
-    CANCELLED = "cancelled"  #: by request, or its executor stopped in good order
+    CANCELLED = "cancelled"  #: by request
+    INTERRUPTED = "interrupted"  #: its executor stopped in good order
     LOST = "lost"  #: it will never report; its token was taken away
 
 
 #: At most one attempt of a task is in one of these; the database enforces it.
 LIVE = frozenset({AttemptState.LEASED, AttemptState.STARTED})
+
+#: The session of such an attempt had no say in its end; the next attempt goes on where it stood, if it can.
+CUT_SHORT = frozenset({AttemptState.LOST, AttemptState.INTERRUPTED})
 
 
 class FailureClass(StrEnum):

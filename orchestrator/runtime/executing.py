@@ -263,7 +263,7 @@ class Executing:
             self._spawn(self._report(started=started, ended=ended))
 
     async def drain(self, *, timeout_s: float) -> None:
-        """Take nothing more, end every session in good order and store what came of it."""
+        """Take nothing more, end every session in good order and store how far it came."""
         self._is_draining = True
         self._to_start.clear()
         for token in self.tokens:
@@ -392,9 +392,10 @@ def _outcome_of(session: _Session) -> Outcome:
     """Turn however the session ended into its outcome."""
     assert session.task is not None
     if session.task.cancelled():
+        reason = session.cancel_reason or STOPS
         return Outcome(
-            state=AttemptState.CANCELLED,
-            summary=session.cancel_reason or STOPS,
+            state=AttemptState.INTERRUPTED if reason == STOPS else AttemptState.CANCELLED,
+            summary=reason,
             usage=session.cancelled_usage,
         )
     if (error := session.task.exception()) is not None:

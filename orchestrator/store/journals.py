@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 import structlog
 
-from orchestrator.core.words import LIVE, SETTLED, AttemptState
+from orchestrator.core.words import CUT_SHORT, LIVE, SETTLED
 from orchestrator.errors import DatabaseUnavailable, EnvironmentFault, InvariantViolation
-from orchestrator.journal_ports import JournalEntry, LostSession
+from orchestrator.journal_ports import CutSession, JournalEntry
 from orchestrator.store.arrays import array, words
 from orchestrator.store.crypto import KEYS_FILE, FieldKeys
 from orchestrator.store.hot import PLAN_ONCE, HotConnection
@@ -50,8 +50,8 @@ WHERE l.state IN ('leased', 'started')
 ON CONFLICT (token, seq) DO NOTHING
 """
 
-#: The attempts of the task, of the same kind, that were lost one after the other until this one.
-_LOST_SQL = """
+#: The attempts of the task, of the same kind, that were cut short one after the other until this one.
+_CUT_SHORT_SQL = """
 WITH mine AS (
     SELECT token, task_id, kind FROM attempts WHERE token = %(token)s
 ), before AS (
@@ -59,12 +59,12 @@ WITH mine AS (
     WHERE a.token < m.token
 )
 SELECT b.token, b.number, e.key_id, e.bytes FROM before AS b LEFT JOIN journal_entries AS e USING (token)
-WHERE b.token > coalesce((SELECT max(token) FROM before WHERE state <> %(lost)s), 0)
+WHERE b.token > coalesce((SELECT max(token) FROM before WHERE state <> ALL(%(cut_short)s::text[])), 0)
 ORDER BY b.token DESC, e.seq
 """
 
-#: One look into the index for each journal. A journal is kept while its attempt is live, and after a loss
-#: until the task is settled or a later attempt has either a journal of its own or another end.
+#: One look into the index for each journal. A journal is kept while its attempt is live, and once that
+#: is cut short until the task is settled or a later attempt has either a journal of its own or another end.
 _SWEEP_SQL = """
 WITH RECURSIVE journals AS (
     (SELECT token FROM journal_entries ORDER BY token LIMIT 1)
@@ -93,7 +93,7 @@ SELECT count(*) FROM needless
 
 _SWEEP_VALUES = {
     "settled": words(sorted(SETTLED)),
-    "kept": words(sorted({*LIVE, AttemptState.LOST})),
+    "kept": words(sorted(LIVE | CUT_SHORT)),
     "max": SWEPT_MAX,
 }
 
@@ -134,16 +134,16 @@ class PostgresJournals:
         batch.hurry.set()
         await asyncio.shield(batch.stored)
 
-    async def lost_before(self, token: int) -> LostSession | None:
+    async def cut_before(self, token: int) -> CutSession | None:
         """Return what is left of the session before this attempt; see journal_ports.Journals."""
-        values = {"token": token, "lost": AttemptState.LOST.value}
-        rows = await _patiently(lambda: self._rows(_LOST_SQL, values))
+        values = {"token": token, "cut_short": words(sorted(CUT_SHORT))}
+        rows = await _patiently(lambda: self._rows(_CUT_SHORT_SQL, values))
         if not rows:
             return None
         token, number = next(((row[0], row[1]) for row in rows if row[3] is not None), rows[0][:2])
         sealed = [row[2:] for row in rows if row[0] == token and row[3] is not None]
         entries = await asyncio.to_thread(self._unsealed, number, sealed)
-        return LostSession(number=number, entries=entries)
+        return CutSession(number=number, entries=entries)
 
     async def sweep(self) -> int:
         """Delete journals that nobody needs any more; return their number.

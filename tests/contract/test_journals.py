@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.core.words import AttemptState, TaskState
 from orchestrator.errors import EnvironmentFault, InvariantViolation
-from orchestrator.journal_ports import JournalEntry, LostSession
+from orchestrator.journal_ports import CutSession, JournalEntry
 from orchestrator.store.crypto import NO_KEYS, FieldKeys, new_key
 from orchestrator.store.journals import SWEPT_MAX, PostgresJournals
 from orchestrator.store.roles import connect
@@ -61,7 +61,7 @@ async def test_what_goes_in_comes_out_byte_by_byte_and_is_not_what_is_stored(
     assert not any(WORDS in found for found in desk.rows.column("SELECT bytes FROM journal_entries"))
     await desk.lose(1)
     await desk.lease(2)
-    assert await journals.lost_before(2) == LostSession(number=1, entries=contents)
+    assert await journals.cut_before(2) == CutSession(number=1, entries=contents)
 
 
 async def test_what_nobody_waits_for_is_stored_within_a_second_with_what_others_wrote(
@@ -120,36 +120,49 @@ async def test_nothing_is_added_once_the_attempt_was_declared_lost(
     assert desk.stored() == [(1, 1)]
 
 
-async def test_the_next_attempt_reads_the_newest_journal_of_those_lost_before_it(
+async def test_the_next_attempt_reads_the_newest_journal_of_those_cut_before_it(
     desk: Desk, journals: PostgresJournals
 ) -> None:
-    assert await journals.lost_before(1) is None
+    assert await journals.cut_before(1) is None
     await journals.store(entry(1))
     await desk.lose(1)
     await desk.lease(2)
     await desk.lose(2)  # before it had written anything
     await desk.lease(3)
-    assert await journals.lost_before(3) == LostSession(number=1, entries=(WORDS,))
+    assert await journals.cut_before(3) == CutSession(number=1, entries=(WORDS,))
     await journals.store(entry(1, b"later", token=3))
     await desk.lose(3)
     await desk.lease(4)
-    assert await journals.lost_before(4) == LostSession(number=3, entries=(b"later",))
+    assert await journals.cut_before(4) == CutSession(number=3, entries=(b"later",))
+
+
+async def test_the_next_attempt_reads_the_journal_of_one_whose_executor_was_stopped(
+    desk: Desk, journals: PostgresJournals
+) -> None:
+    await journals.store(entry(1))
+    await desk.end(1, AttemptState.INTERRUPTED)
+    desk.move(TaskState.READY)
+    assert await journals.sweep() == 0
+    await desk.lease(2)
+    assert await journals.cut_before(2) == CutSession(number=1, entries=(WORDS,))
 
 
 async def test_a_lost_attempt_without_a_journal_is_told_of(desk: Desk, journals: PostgresJournals) -> None:
     await desk.lose(1)
     await desk.lease(2)
-    assert await journals.lost_before(2) == LostSession(number=1, entries=())
+    assert await journals.cut_before(2) == CutSession(number=1, entries=())
 
 
-async def test_a_session_that_was_not_lost_is_not_continued(desk: Desk, journals: PostgresJournals) -> None:
+async def test_a_session_that_was_not_cut_short_is_not_continued(
+    desk: Desk, journals: PostgresJournals
+) -> None:
     await journals.store(entry(1))
     await desk.lose(1)
     await desk.lease(2)
     await journals.store(entry(1, token=2))
     await desk.end(2, AttemptState.FAILED)
     await desk.lease(3)
-    assert await journals.lost_before(3) is None  # neither the failed one nor the lost one before it
+    assert await journals.cut_before(3) is None  # neither the failed one nor the lost one before it
 
 
 @pytest.mark.parametrize("trouble", ["another key", "no key", "changed", "changed and plain"])
@@ -163,7 +176,7 @@ async def test_a_journal_that_cannot_be_read_says_which_and_why(desk: Desk, trou
     keys = {"another key": FieldKeys([new_key()]), "no key": NO_KEYS}.get(trouble, KEYS)
     async with journals_at(desk.urls.service, keys) as journals:
         with pytest.raises(EnvironmentFault, match=r"journal of attempt 1 cannot be read.*encryption"):
-            await journals.lost_before(2)
+            await journals.cut_before(2)
 
 
 async def test_a_rotation_takes_journals_along(desk: Desk, journals: PostgresJournals) -> None:
@@ -175,7 +188,7 @@ async def test_a_rotation_takes_journals_along(desk: Desk, journals: PostgresJou
     await desk.lose(1)
     await desk.lease(2)
     async with journals_at(desk.urls.service, FieldKeys(newer.keys[:1])) as later:
-        assert await later.lost_before(2) == LostSession(number=1, entries=(WORDS,))
+        assert await later.cut_before(2) == CutSession(number=1, entries=(WORDS,))
 
 
 # -- the sweep: nothing but rows decides, whichever process has died -----------------------------------------

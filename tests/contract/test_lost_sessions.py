@@ -134,7 +134,7 @@ async def lost(office: Office) -> AsyncIterator[Office]:
 
 async def test_killed_while_a_tool_ran_it_goes_on_and_is_told_that_nobody_knows(lost: Office) -> None:
     notes = await lost.finish(2)
-    assert "session of attempt 1, which was lost, goes on after 5 answers" in notes
+    assert "session of attempt 1, which was cut short, goes on after 5 answers" in notes
     *before, last = lost.messages(LOST_IN)
     assert before[:-1] == lost.messages(LOST_IN - 1)
     assert [block["type"] for block in last["content"]] == ["tool_result", "text"]
@@ -170,7 +170,7 @@ async def test_lost_twice_it_goes_on_twice(lost: Office) -> None:
     process = await lost.start(2)
     await lost.lose(process, 2, when=lambda: len(lost.log) == LOST_IN + 2)
     notes = await lost.finish(3)
-    assert "session of attempt 2, which was lost, goes on after 7 answers" in notes
+    assert "session of attempt 2, which was cut short, goes on after 7 answers" in notes
     assert lost.log == [str(turn) for turn in range(1, TURNS)]
     assert lost.result(3) == (AttemptState.SUCCEEDED, TURNS - LOST_IN - 2)
     assert len(lost.api.requests) == TURNS

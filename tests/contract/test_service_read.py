@@ -55,7 +55,7 @@ async def test_a_plan_rolls_its_leaves_up(service, database, plan_id):
     assert (plan.attempts, plan.input_tokens, plan.output_tokens, plan.cost_micros) == (2, 20, 10, 700)
     (backend,) = [part for part in plan.agent_types if part.agent_type == "backend-development"]
     assert (backend.tasks, backend.running) == (1, 1)
-    assert plan.eta_s == pytest.approx(40, abs=2)  # 4 open leaves of 10 s each, from start to end, one at a time
+    assert plan.eta_s == pytest.approx(40, abs=2)  # 4 open leaves of 10 s each since their starts, in turn
 
 
 async def test_eta_is_unknown_while_nothing_runs_and_zero_at_the_end(service, database, plan_id):

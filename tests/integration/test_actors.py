@@ -230,7 +230,7 @@ def test_stopping_and_draining_records_what_ran_and_ends_the_term_for_good(
     )
     stack.do("call", "pools", "stop", 60.0)
     stack.do("call", "scheduler", "drain")
-    assert {row[1] for row in _attempts(rows, plan_id)} == {"cancelled"}
+    assert {row[1] for row in _attempts(rows, plan_id)} == {"interrupted"}
     assert [pid for pid in _pids(workdir) if _lives(pid)] == []
     assert set(rows.column("SELECT state FROM task_states WHERE plan_id = %s", plan_id)) == {"ready"}
     (term,) = rows.all("SELECT epoch, is_released FROM scheduler_term")

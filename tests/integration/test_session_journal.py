@@ -58,7 +58,7 @@ async def test_calls_are_stored_before_they_are_carried_out_and_results_after(se
 async def test_the_next_attempt_goes_on_and_pays_for_its_own_requests_alone(session: ModelSession) -> None:
     session.api.scenario = lambda request: Reply([call("bash", command=f"echo {request.turn} >> log")])
     first = await session.run(limits={"turns_max": 3})
-    session.journals.lost.add(BASE.token)
+    session.journals.cut.add(BASE.token)
     again = await session.run(
         Reply([call("bash", command="wc -l < log")]), Reply([done()]), token=BASE.token + 1, number=2
     )

@@ -13,7 +13,7 @@ from orchestrator.ports import Outcome
 OUTCOMES = {
     "succeeds": Outcome(state=AttemptState.SUCCEEDED),
     "fails": Outcome(state=AttemptState.FAILED, failure_class=FailureClass.AGENT),
-    "stops": Outcome(state=AttemptState.CANCELLED),
+    "stops": Outcome(state=AttemptState.INTERRUPTED),
 }
 
 

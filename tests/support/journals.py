@@ -1,23 +1,23 @@
-"""Journals in memory. Attempts are lost when a test says so; which one comes before which is their token."""
+"""Journals in memory. Attempts are cut short when a test says so; their tokens tell which comes first."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
 from orchestrator.errors import EnvironmentFault
-from orchestrator.journal_ports import JournalEntry, LostSession
+from orchestrator.journal_ports import CutSession, JournalEntry
 
 
 class MemoryJournals:
     """Implements journal_ports.Journals for the attempts of one task.
 
     Attributes:
-        lost: tokens of lost attempts.
+        cut: tokens of attempts that were cut short.
         fault: raised instead of reading.
     """
 
     def __init__(self) -> None:
-        self.lost: set[int] = set()
+        self.cut: set[int] = set()
         self.fault: EnvironmentFault | None = None
         self._entries: dict[int, dict[int, bytes]] = defaultdict(dict)
 
@@ -29,12 +29,12 @@ class MemoryJournals:
         """Keep an entry."""
         self.write(entry)
 
-    async def lost_before(self, token: int) -> LostSession | None:
-        """Return what the attempt before has left, if it was lost."""
+    async def cut_before(self, token: int) -> CutSession | None:
+        """Return what the attempt before has left, if it was cut short."""
         if self.fault is not None:
             raise self.fault
         before = token - 1
-        return LostSession(number=1, entries=self.entries(before)) if before in self.lost else None
+        return CutSession(number=1, entries=self.entries(before)) if before in self.cut else None
 
     def entries(self, token: int) -> tuple[bytes, ...]:
         """Return what an attempt has written."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentFault
-from orchestrator.journal_ports import JournalEntry, Journals, LostSession
+from orchestrator.journal_ports import CutSession, JournalEntry, Journals
 from orchestrator.ports import Assignment, Transcript
 from orchestrator.sessions.models.answer import Block
 from orchestrator.sessions.models.api import Message, Request
@@ -93,36 +93,37 @@ class Journal:
         self._told: list[tuple[Message, int]] = []  #: what is written: each message, and its blocks by then
 
     async def take_up(self, transcript: Transcript) -> Standing | None:
-        """Return how the conversation stands that was lost before this attempt; None: begin anew.
+        """Return how the conversation stands that was cut short before this attempt; None: begin anew.
 
         The transcript is told if it is continued, and why not if there was one.
         """
         if self._is_first_attempt:
             return None
         try:
-            lost = await self._journals.lost_before(self._token)
+            cut = await self._journals.cut_before(self._token)
         except EnvironmentFault as fault:
             transcript.write("note", f"The session begins anew. {fault}\n")
             return None
-        if lost is None:
+        if cut is None:
             return None
-        if reason := self._reason_against(lost):
-            transcript.write("note", f"Attempt {lost.number} was lost; the session begins anew: {reason}.\n")
+        if reason := self._reason_against(cut):
+            begins_anew = f"Attempt {cut.number} was cut short; the session begins anew: {reason}.\n"
+            transcript.write("note", begins_anew)
             return None
-        standing = _restored(lost)
+        standing = _restored(cut)
         answers = sum(message["role"] == "assistant" for message in standing.messages)
         transcript.write(
             "note",
-            f"The session of attempt {lost.number}, which was lost, goes on after {answers} answers.\n",
+            f"The session of attempt {cut.number}, which was cut short, goes on after {answers} answers.\n",
         )
         _mend(standing)
         return standing
 
-    def _reason_against(self, lost: LostSession) -> str:
+    def _reason_against(self, cut: CutSession) -> str:
         """Return why a session cannot be continued; empty if it can."""
-        if not lost.entries:
+        if not cut.entries:
             return "it had written nothing yet"
-        origin = json.loads(lost.entries[0])
+        origin = json.loads(cut.entries[0])
         if origin.get("format") != _FORMAT:
             return "its journal was written by another version"
         if origin["digest"] != self._origin["digest"]:
@@ -159,10 +160,10 @@ class Journal:
         return count
 
 
-def _restored(lost: LostSession) -> Standing:
+def _restored(cut: CutSession) -> Standing:
     """Return the conversation as it stood with the last entry."""
     standing = Standing([])
-    for entry in map(json.loads, lost.entries):
+    for entry in map(json.loads, cut.entries):
         messages = [*standing.messages[: entry["kept"]], *entry["messages"]]
         standing = Standing(**{field.name: entry[field.name] for field in fields(Standing)})
         standing.messages = messages

@@ -49,7 +49,7 @@ ENDS = {
     "success": AttemptState.SUCCEEDED,
     "failure": AttemptState.FAILED,
     "timeout": AttemptState.TIMED_OUT,
-    "stop": AttemptState.CANCELLED,
+    "stop": AttemptState.INTERRUPTED,
 }
 LEAVES = st.fixed_dictionaries(
     {

@@ -90,7 +90,8 @@ ENDS = {
     AttemptState.SUCCEEDED: "done",
     AttemptState.FAILED: "ready",
     AttemptState.TIMED_OUT: "ready",
-    AttemptState.CANCELLED: "running",  # nobody had asked for it: it starts again at once
+    AttemptState.INTERRUPTED: "running",  # it starts again at once
+    AttemptState.CANCELLED: "running",  # nobody had asked for it
 }
 
 

@@ -17,7 +17,16 @@ from orchestrator.core.commands import (
 )
 from orchestrator.core.moving import move_task
 from orchestrator.core.state import Policy
-from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, HoldReason, PlanState, TaskState
+from orchestrator.core.task import TaskRules
+from orchestrator.core.words import (
+    AttemptKind,
+    AttemptState,
+    FailureClass,
+    HoldReason,
+    PlanState,
+    RetryLost,
+    TaskState,
+)
 from orchestrator.errors import InvariantViolation
 from tests.support.core import PLAN, World, proofs, saves, spec
 
@@ -365,9 +374,17 @@ def test_a_session_that_was_interrupted_starts_again_uncharged():
     world = World()
     world.join("a")
     world.load([spec(1)])
-    world.end(1, AttemptState.CANCELLED)
+    world.end(1, AttemptState.INTERRUPTED)
     assert world.running() == [1]
     assert (world.task(1).attempts_used, world.task(1).losses) == (0, 0)
+
+
+def test_an_interrupted_task_whose_work_must_not_be_done_twice_waits_for_a_person():
+    world = World()
+    world.join("a")
+    world.load([spec(1, rules=TaskRules(retry_lost=RetryLost.NEVER))])
+    world.end(1, AttemptState.INTERRUPTED)
+    assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, HoldReason.LOST.value)
 
 
 def test_retry_of_a_dead_letter_wakes_the_plan():

@@ -149,6 +149,6 @@ def test_a_gate_that_was_lost_too_often_goes_on_as_a_gate_when_it_is_released():
 def test_an_interrupted_review_starts_again_uncharged():
     world = world_of()
     world.end(1)
-    world.end(1, AttemptState.CANCELLED)
+    world.end(1, AttemptState.INTERRUPTED)
     assert live(world)[0] is AttemptKind.REVIEW
     assert world.task(1).attempts_used == 0

@@ -370,7 +370,7 @@ async def test_draining_takes_nothing_more_and_stores_what_came_of_every_session
     await drain
     assert stage.executing.tokens == []
     states = {token: outcome.state for token, outcome in stage.store.results.items()}
-    assert states == {1: AttemptState.CANCELLED, 2: AttemptState.CANCELLED}
+    assert states == {1: AttemptState.INTERRUPTED, 2: AttemptState.INTERRUPTED}
     assert stage.store.asked == [[1], [2]]
 
 

@@ -41,7 +41,7 @@ class Case:
         self.transcript = Recorder()
         self.standing = Standing.of_task("Do it.")
         self._first = journal_of(self.journals, assignment(token=1), folder)
-        self.journals.lost.add(1)
+        self.journals.cut.add(1)
 
     def says(self, *blocks: dict[str, Any]) -> None:
         self.standing.messages.append({"role": "assistant", "content": list(blocks)})
@@ -79,7 +79,7 @@ STEPS = st.lists(
 def test_however_a_conversation_went_the_last_entry_gives_it_back(steps: list[tuple[str, str, bool]]) -> None:
     journals, standing = MemoryJournals(), Standing.of_task("Do it.")
     journal = journal_of(journals, assignment(token=1), Path("/"))
-    journals.lost.add(1)
+    journals.cut.add(1)
     journal.write(standing)
     for step, text, is_written in steps:
         match step:
@@ -95,7 +95,7 @@ def test_however_a_conversation_went_the_last_entry_gives_it_back(steps: list[tu
                 standing.size, standing.is_long, standing.continuations = len(text), is_written, 3
         if is_written:
             journal.write(standing)
-            lost = asyncio.run(journals.lost_before(2))
+            lost = asyncio.run(journals.cut_before(2))
             assert lost is not None
             assert _restored(lost) == standing
 
@@ -190,7 +190,7 @@ async def test_a_journal_that_cannot_be_read_begins_anew_and_says_why(case: Case
 
 
 async def test_a_first_attempt_and_one_after_a_failure_have_nothing_to_say(case: Case) -> None:
-    case.journals.lost.clear()
+    case.journals.cut.clear()
     assert await case.take_up() is None
     assert await case.take_up(token=1, number=1) is None
     assert case.transcript.entries == []
