@@ -14,7 +14,7 @@ import psycopg
 from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
-from orchestrator.agent_types import GENERAL, AgentType, name_and_plan, own_name
+from orchestrator.agent_types import AgentType, name_and_plan, own_name
 from orchestrator.store.arrays import words
 from orchestrator.store.engine import Connection
 from orchestrator.store.hot import unavailable
@@ -32,21 +32,6 @@ WHERE (coalesce(excluded.definition, known.definition), excluded.fault)
 """
 
 _FORGET_SQL = "DELETE FROM agent_types WHERE plan_id IS NULL AND name <> ALL(%(names)s::text[])"
-
-#: By which an agent type works: its own definition, that of its name, or the general one.
-DEFINITION_SQL = """
-SELECT definition FROM agent_types WHERE name = ANY(%(names)s::text[]) AND definition IS NOT NULL
-ORDER BY array_position(%(names)s::text[], name) LIMIT 1
-"""
-
-#: What the scheduler must know of agent types: everybody's, those of unfinished plans, and those of one plan.
-SCHEDULED_SQL = """
-SELECT name, plan_id, definition->>'backend' AS backend, (definition->'limits'->>'sessions')::int AS sessions
-FROM agent_types WHERE definition IS NOT NULL AND (
-    plan_id IS NULL OR plan_id = %(plan)s
-    OR plan_id IN (SELECT id FROM plans WHERE state NOT IN ('done', 'cancelled'))
-)
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +98,6 @@ async def stored_names(connection: Connection, names: Iterable[str]) -> frozense
     """Return those of the names under which an agent type is stored."""
     query = select(_c.name).where(_c.name.in_(list(names)))
     return frozenset((await connection.execute(query)).scalars())
-
-
-def lookup_names(pool: str) -> list[str]:
-    """Return the names under which DEFINITION_SQL looks for the agent type of a pool."""
-    return [pool, name_and_plan(pool)[0], GENERAL]
 
 
 def _row(agent_type: AgentType) -> dict[str, Any]:

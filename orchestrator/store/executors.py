@@ -25,7 +25,7 @@ from orchestrator.backends import PROVIDERS
 from orchestrator.core.words import AttemptKind
 from orchestrator.plan.amounts import duration_ms
 from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
-from orchestrator.store.agent_types import DEFINITION_SQL, lookup_names
+from orchestrator.store.agent_type_sql import DEFINITION_SQL, lookup_names
 from orchestrator.store.arrays import array, words
 from orchestrator.store.crypto import NO_KEYS, FieldKeys
 from orchestrator.store.hot import PLAN_ONCE, UNACKNOWLEDGED_MS, HotConnection, hang_up, unavailable

@@ -29,7 +29,7 @@ from orchestrator.core.limits import Overrides
 from orchestrator.core.words import BreakerState
 from orchestrator.errors import NotFound
 from orchestrator.ports import Fate, PlanSlice, Revision, StoredAnswer, Term
-from orchestrator.store.agent_types import SCHEDULED_SQL
+from orchestrator.store.agent_type_sql import SCHEDULED_SQL
 from orchestrator.store.arrays import array
 from orchestrator.store.batches import CONTROLS
 from orchestrator.store.committer import Committer
