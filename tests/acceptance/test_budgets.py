@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
+from orchestrator.views import TaskDetail
 from tests.support.command_line import CommandLine, own_command_line
 from tests.support.host import wait_until
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, Request, call, done
@@ -42,14 +42,14 @@ class Stack:
         head = f"---\nname: {name}\nworkdir: {name}\n{budget}---\n# {name}\n\n- [ ] **A.1** Write much\n"
         self.cli.run("submit", str(self.cli.plan(head, f"{name}.md")))
 
-    def show(self, name: str) -> dict[str, Any]:
+    def task(self, name: str) -> TaskDetail:
         """Return the task of a plan."""
-        return dict(self.cli.data("show", "A.1", "--plan", name))
+        return self.cli.task("A.1", plan=name)
 
     def stopped(self, name: str) -> bool:
         """Whether an attempt of the plan was ended by a budget."""
-        attempts = self.show(name)["attempts"]
-        return bool(attempts) and attempts[-1]["failure_class"] == "budget"
+        attempts = self.task(name).attempts
+        return bool(attempts) and attempts[-1].failure_class == "budget"
 
     def parts(self, name: str) -> list[str]:
         """Return what its sessions have written."""
@@ -61,9 +61,9 @@ class Stack:
 
     def goes_on(self, name: str) -> None:
         """See that the plan is done now, in a further attempt that charges nothing to the first."""
-        wait_until(lambda: self.show(name)["state"] == "done", timeout_s=PATIENCE_S, what="it is done")
-        task = self.show(name)
-        assert [attempt["state"] for attempt in task["attempts"]] == ["failed", "succeeded"]
+        wait_until(lambda: self.task(name).state == "done", timeout_s=PATIENCE_S, what="it is done")
+        task = self.task(name)
+        assert [attempt.state for attempt in task.attempts] == ["failed", "succeeded"]
         assert self.parts(name) == [f"part-{turn}.txt" for turn in range(TURNS)]
 
 
@@ -80,13 +80,13 @@ def stack() -> Iterator[Stack]:
 
 def test_a_plan_beyond_its_budget_is_held_keeps_what_it_has_and_goes_on_with_more(stack: Stack) -> None:
     stack.plan("small", f"budget: {SMALL_USD}\n")
-    wait_until(lambda: stack.show("small")["state"] == "held", timeout_s=PATIENCE_S, what="it is held")
-    task = stack.show("small")
-    assert (task["reason"], task["attempts_used"]) == ("budget", 0)
-    [attempt] = task["attempts"]
-    assert (attempt["failure_class"], attempt["state"]) == ("budget", "failed")
-    assert SMALL_USD * 1e6 <= attempt["cost_micros"] <= SMALL_USD * 1e6 + TURN_MICROS
-    assert "reached its cap of $0.05" in attempt["summary"]
+    wait_until(lambda: stack.task("small").state == "held", timeout_s=PATIENCE_S, what="it is held")
+    task = stack.task("small")
+    assert (task.reason, task.attempts_used) == ("budget", 0)
+    [attempt] = task.attempts
+    assert (attempt.failure_class, attempt.state) == ("budget", "failed")
+    assert SMALL_USD * 1e6 <= attempt.cost_micros <= SMALL_USD * 1e6 + TURN_MICROS
+    assert "reached its cap of $0.05" in attempt.summary
     assert 0 < len(stack.parts("small")) < TURNS
     told = stack.cli.run("show", "A.1", "--plan", "small")
     assert "`orchestrator budget small USD`" in told
@@ -103,8 +103,8 @@ def test_a_budget_that_plans_share_lets_tasks_wait_until_there_is_more(stack: St
     allow(stack.spent() / 1e6 + SMALL_USD)
     stack.plan(scope)
     wait_until(lambda: stack.stopped(scope), timeout_s=PATIENCE_S, what="its session has spent its share")
-    wait_until(lambda: stack.show(scope)["state"] == "ready", timeout_s=PATIENCE_S, what="it waits")
-    assert stack.show(scope)["attempts_used"] == 0
+    wait_until(lambda: stack.task(scope).state == "ready", timeout_s=PATIENCE_S, what="it waits")
+    assert stack.task(scope).attempts_used == 0
     assert 0 < len(stack.parts(scope)) < TURNS
     assert f"the budget of the {scope}" in stack.cli.run("show", "A.1", "--plan", scope)
     [budget] = stack.cli.data("status")["status"]["budgets"]

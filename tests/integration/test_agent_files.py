@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.client import Client
 from tests.support.command_line import CommandLine, running_stack
+from tests.support.host import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(900)]
 
@@ -32,13 +33,15 @@ def drop(folder: Path, text: str) -> Path:
 
 def seen(cli: CommandLine, is_so: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     """Wait until the stack says so of `poet`; nobody tells when it has looked at the files."""
-    deadline_s = time.monotonic() + 120
-    while True:
-        listed = {found["pool"]: found for found in cli.data("agents", "list")}
-        found = listed.get("poet", {})
-        if is_so(found):
-            return found
-        assert time.monotonic() < deadline_s, found
+    with Client.of_home(cli.home) as client:
+
+        def told() -> dict[str, Any]:
+            listed = {view.pool: view.model_dump() for view in client.agent_types()}
+            return listed.get("poet", {})
+
+        wait_until(lambda: bool(is_so(told())), timeout_s=120, what="the stack has looked at the files")
+    listed = {found["pool"]: found for found in cli.data("agents", "list")}
+    return listed.get("poet", {})
 
 
 def attempt(cli: CommandLine, plan: str) -> dict[str, Any]:

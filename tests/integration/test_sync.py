@@ -73,7 +73,7 @@ def until_state(cli: CommandLine, plan: str, key: str, state: str) -> None:
     """Wait until a task is in a state."""
 
     def found() -> str:
-        return str(cli.data("show", key, "--plan", plan)["state"])
+        return cli.task(key, plan=plan).state
 
     until(lambda: found() == state, found)
 

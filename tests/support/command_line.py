@@ -18,8 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.client import Client
 from orchestrator.stack import read_stack
 from orchestrator.store.embedded import purge
+from orchestrator.views import TaskDetail
 from tests.support.ports import free_port
 
 TIMEOUT_S = 240.0
@@ -84,6 +86,11 @@ class CommandLine:
         found = json.loads(self.run(*arguments, "--json", code=code))
         assert found["schema_version"] == 1
         return found["data"] if "data" in found else found["error"]
+
+    def task(self, key: str, *, plan: str) -> TaskDetail:
+        """Return a task as the server tells it: no command is started, so a test may ask again and again."""
+        with Client.of_home(self.home) as client:
+            return client.task(key, plan_id=client.plan(plan).id)
 
     def log(self) -> str:
         """The end of the Host's log."""
