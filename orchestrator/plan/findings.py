@@ -65,6 +65,7 @@ class Code(Enum):
     UNKNOWN_VALUE = ("P401", "warning", "The value of a field cannot be read; the field is left out.")
     UNREADABLE_OPTION = ("P402", "error", "How a task is to be run cannot be read, and is not guessed.")
     OUT_OF_BOUNDS = ("P403", "error", "A time or number is one that cannot be meant.")
+    NO_FIELD = ("P404", "warning", "A line looks like a field and is none; it is text, and nothing reads it.")
 
     UNKNOWN_DEPENDENCY = ("P501", "error", "A task depends on an id that no task has.")
     OUTSIDE_DEPENDENCY = ("P502", "warning", "A task depends on something outside the plan; nothing waits.")

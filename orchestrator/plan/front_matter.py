@@ -12,6 +12,7 @@ import yaml
 
 from orchestrator.errors import Finding
 from orchestrator.plan.findings import Code
+from orchestrator.plan.slips import slips_in_head
 
 _LINES_MAX = 1000
 _CHARS_MAX = 65_536
@@ -36,7 +37,7 @@ def read_front_matter(text_lines: Iterable[str]) -> tuple[dict[str, object], int
         reason = " ".join(str(error).split())[:200]
         message = f"The front matter is no YAML mapping and is ignored ({reason})."
         return {}, end + 1, [Code.FRONT_MATTER.at(1, message, remedy="Write `name: value` lines.")]
-    return values, end + 1, []
+    return values, end + 1, list(slips_in_head(lines[:end], values))
 
 
 def _yaml(text: str) -> dict[str, object]:

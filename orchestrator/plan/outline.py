@@ -27,6 +27,7 @@ from orchestrator.plan.keys import FoundKey, alias_of, find_key, split_hidden_ke
 from orchestrator.plan.markdown import Block, Document, Fence, Heading, Item, Rule, Table, Text
 from orchestrator.plan.nodes import node_of, node_of_row
 from orchestrator.plan.settle import settle
+from orchestrator.plan.slips import slip_in_task
 from orchestrator.plan.states import BOX_MARKS, LEGEND_MARKS, leading_verdict, split_verdict
 from orchestrator.plan.tables import row_key, task_columns
 
@@ -218,7 +219,7 @@ class _Outline:
         if field := split_field(block.text):
             self._field(owner, field, block=block, by_item=True)
         else:
-            owner.body.append((block.line, block.raw.strip()))
+            self._words(owner, block, block.raw.strip())
 
     def _collects(self, collecting: _Collecting, block: Item) -> bool:
         """Boxes are values of criteria only; the deliverables of a section without an id are its tasks."""
@@ -271,7 +272,12 @@ class _Outline:
             owner = self._headings[-1][1] if field[0] == "checkpoint" else owner
             self._field(owner, field, block=block, by_item=False)
         else:
-            owner.body.append((block.line, block.text))
+            self._words(owner, block, block.text)
+
+    def _words(self, owner: Node, block: Item | Text, words: str) -> None:
+        owner.body.append((block.line, words))
+        if owner is not self._root and (finding := slip_in_task(block.text, block.line)):
+            self.findings.append(finding)
 
     def _fence(self, block: Fence) -> None:
         collecting = self._collecting

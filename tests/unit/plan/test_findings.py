@@ -68,6 +68,7 @@ EXAMPLES: dict[Code, tuple[int, str | dict[str, str]]] = {
     Code.UNKNOWN_VALUE: (2, "- [ ] a\n  - priority: soon\n"),
     Code.UNREADABLE_OPTION: (2, "- [ ] a\n  - timeout: banana\n"),
     Code.OUT_OF_BOUNDS: (2, "- [ ] a\n  - attempts: 0\n"),
+    Code.NO_FIELD: (2, "- [ ] a\n  - buget: $3\n"),
     Code.UNKNOWN_DEPENDENCY: (2, "- [ ] A.1 a\n  - depends: A.7\n"),
     Code.OUTSIDE_DEPENDENCY: (2, "- [ ] A.1 a\n  - depends: the office key\n"),
     Code.SELF_DEPENDENCY: (2, "- [ ] A.1 a\n  - depends: A.1\n"),
