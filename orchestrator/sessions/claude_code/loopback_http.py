@@ -1,7 +1,7 @@
 """A small HTTP/1.1 server on 127.0.0.1 for the children of this process.
 
-A request is read whole, its answer is sent piece by piece as it comes. Rule: when the child hangs up, the
-work on its answer ends at once.
+A request is read whole, its answer is sent piece by piece as it comes. Rules: when the child hangs up, the
+work on its answer ends at once; when ours fails, it is logged and the child hears of it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import h11
+import structlog
+
+log = structlog.get_logger(__name__)
 
 HOST = "127.0.0.1"
 _READ_BYTES = 65_536
@@ -114,7 +117,7 @@ class LoopbackServer:
         http = h11.Connection(h11.SERVER)
         try:
             while exchange := await _next_exchange(http, reader, writer):
-                await _unless_hung_up(self._handle(exchange), reader, http)
+                await _unless_hung_up(self._answer(exchange), reader, http)
                 if http.our_state is not h11.DONE:
                     break
                 http.start_next_cycle()
@@ -122,6 +125,18 @@ class LoopbackServer:
             pass  # nothing more can be said on this connection
         finally:
             writer.close()
+
+    async def _answer(self, exchange: Exchange) -> None:
+        """Have it answered; a defect of ours is answered with 500, or cuts off what has begun."""
+        try:
+            await self._handle(exchange)
+        except (CutOff, ConnectionError):
+            raise
+        except Exception:
+            log.exception("a request of a child could not be answered", target=exchange.target)
+            if exchange.has_begun:
+                raise CutOff from None
+            await exchange.answer(500, [("content-type", "text/plain")], b"The orchestrator's proxy failed.")
 
 
 async def _next_exchange(
