@@ -192,6 +192,10 @@ class Orchestrator:
         """Set the most that a plan may spend, what it has spent included; 0 = no limit."""
         return self._loop.run(self._async.set_budget(plan, usd))
 
+    def set_task_budget(self, task_id: int, usd: float) -> Mapping[str, object]:
+        """Set the most that all attempts of a task may spend together; 0 = as its author says."""
+        return self._loop.run(self._async.set_task_budget(task_id, usd))
+
     def pause_all(self, *, reason: str = "") -> Mapping[str, object]:
         """Start nothing more in any plan, also after a restart; what runs may end."""
         return self._loop.run(self._async.pause_all(reason=reason))

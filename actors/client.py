@@ -25,9 +25,9 @@ from orchestrator.agent_types import AgentTypeView
 from orchestrator.core.words import AT_REST, PlanState
 from orchestrator.errors import EnvironmentFault
 from orchestrator.money import MICROS
+from orchestrator.plan.files import agents_beside
 from orchestrator.plan.read import read_path
 from orchestrator.routing import Routing
-from orchestrator.routing.agent_catalogue import texts_beside
 from orchestrator.runtime.service import Service
 from orchestrator.settings import Settings, load_settings
 from orchestrator.stack import require_stack
@@ -292,6 +292,12 @@ class AsyncOrchestrator:
             "set_budget", plan_id=plan_id, budget_micros=math.ceil(usd * MICROS)
         )
 
+    async def set_task_budget(self, task_id: int, usd: float) -> Mapping[str, object]:
+        """Set the most that all attempts of a task may spend together; 0 = as its author says."""
+        return await self.service.request(
+            "set_task_budget", task_id=task_id, budget_micros=math.ceil(usd * MICROS)
+        )
+
     async def pause_all(self, *, reason: str = "") -> Mapping[str, object]:
         """Start nothing more in any plan, also after a restart; what runs may end."""
         return await self.service.request("pause_all", reason=reason)
@@ -328,7 +334,7 @@ def _request(plan: str | Path) -> SubmitRequest:
     name = "" if found.name or found.title else path.stem
     return SubmitRequest(
         text=found.source,
-        agents=texts_beside(path),
+        agents=agents_beside(path),
         source=str(plan),
         base_dir=str(base_dir),
         name=name,

@@ -107,6 +107,7 @@ def _failure_rows() -> Iterator[tuple[str, ...]]:
 def _hold_rows() -> Iterator[tuple[str, ...]]:
     by_itself = {
         HoldReason.BUDGET: "a budget that is set for the plan",
+        HoldReason.TASK_BUDGET: "a budget that is set for the task",
         HoldReason.NO_PROGRESS: "a budget that is set for the plan",
         HoldReason.NO_CREDENTIALS: "a start of the stack with a key",
         HoldReason.NOT_INSTALLED: "a start of the stack with the program",

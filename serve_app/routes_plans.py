@@ -120,7 +120,10 @@ async def resume(
 async def budget(
     service: Served, ref: PlanRef, new: NewBudget, idempotency_key: IdempotencyKey = ""
 ) -> Mapping[str, Any]:
-    """Set the most that a plan may spend; tasks that are held for the budget go on if it suffices."""
+    """Set the most that a plan may spend; tasks that are held for the budget go on if it suffices.
+
+    Sessions that it does not bear are ended, with what they have done, and start again with what is left.
+    """
     return await service.request(
         "set_budget",
         plan_id=await service.plan_id(ref),

@@ -11,7 +11,7 @@ from orchestrator.proposals import Proposal
 from orchestrator.views import LogView, Page, TaskDetail, TaskView
 from serve_app.openapi import problems
 from serve_app.parameters import IdempotencyKey, InPlan, Limit, Served, TaskRef, plan_of
-from serve_app.schemas import Change, NewDependency
+from serve_app.schemas import Change, NewBudget, NewDependency
 
 router = APIRouter(tags=["tasks"])
 
@@ -72,6 +72,23 @@ async def drop_dependency(
 ) -> Mapping[str, Any]:
     """Say that a task has nothing to do with another one, whatever the plan says."""
     return await _relink(service, "drop_dependency", await _task(service, ref, plan), new, idempotency_key)
+
+
+@router.post("/tasks/{ref:path}/budget", summary="Set the budget of a task", responses=problems(404, 409))
+async def budget(
+    service: Served, ref: TaskRef, new: NewBudget, plan: InPlan = "", idempotency_key: IdempotencyKey = ""
+) -> Mapping[str, Any]:
+    """Set the most that all attempts of a task may spend together; 0 = as its author says.
+
+    If it is held for that budget, it goes on from what it has, as far as the new one suffices.
+    """
+    task = await _task(service, ref, plan)
+    return await service.request(
+        "set_task_budget",
+        task_id=task.id,
+        budget_micros=new.budget_micros,
+        idempotency_key=idempotency_key,
+    )
 
 
 async def _relink(

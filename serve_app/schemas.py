@@ -76,7 +76,7 @@ class NewDependency(BaseModel):
 
 
 class NewBudget(BaseModel):
-    """Most that a plan may spend from now on, what it has spent included; 0 = no limit."""
+    """Most that a plan or a task may spend, what it has spent included; 0 = no limit of its own."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from orchestrator.status_views import StatusView
     from orchestrator.views import NewLimits
 
+#: How a budget stands, of the answer to a request that sets it.
+_SUMS = ("spent_micros", "reserved_micros", "budget_micros")
+
 _Plan = Annotated[str, typer.Argument(metavar="PLAN", help="Name or id of the plan.")]
 
 
@@ -111,21 +114,31 @@ def budget(
             metavar="USD", min=0.0, max=1_000_000.0, help="Most it may spend in all; 0 = no limit."
         ),
     ],
+    task: Annotated[
+        str, typer.Option("--task", metavar="KEY", help="Of this task alone; 0 = as the plan says.")
+    ] = "",
     json: options.Json = False,
 ) -> None:
-    """Set the most that a plan may spend.
+    """Set the most that a plan may spend, or one of its tasks.
 
-    What is held for its budget goes on if the new one suffices.
+    What is held for that budget goes on if the new one suffices. Sessions that a lower one does not bear are
+    ended, with what they have done, and start again with what is left.
 
     Example: orchestrator budget first-light 20
     """
     from orchestrator.cli.home import connect
-    from orchestrator.cli.text import money
+    from orchestrator.cli.text import count, spending
 
     with connect() as client:
-        answer = client.request("set_budget", plan_id=client.plan(plan).id, budget_micros=micros(usd))
-    spent, most = money(answer["spent_micros"]), answer["budget_micros"]
-    text = f"{plan}: {spent} spent of {money(most) if most else 'any sum'}"
+        plan_id = client.plan(plan).id
+        if task:
+            task_id = client.task(task, plan_id=plan_id).id
+            answer = client.request("set_task_budget", task_id=task_id, budget_micros=micros(usd))
+        else:
+            answer = client.request("set_budget", plan_id=plan_id, budget_micros=micros(usd))
+    text = f"{task or plan}: {spending(**{name: answer[name] for name in _SUMS})}"
+    if answer["ending"]:
+        text += f"; that is too little for {count(answer['ending'], 'session')}, which must end"
     Output(is_json=json).result(answer, text)
 
 

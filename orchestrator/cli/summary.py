@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from shlex import quote
 
 from orchestrator.cli.output import Output
@@ -19,7 +19,7 @@ LOG_LINES_MAX = 10
 _TASKS_SHOWN_MAX = 20
 
 #: Why a task is held → what its person can do.
-_REMEDIES = {
+_REMEDIES: Mapping[str, str] = {
     HoldReason.NO_CREDENTIALS: (
         "set ANTHROPIC_API_KEY and run the plan again (OPENAI_API_KEY for `openai`);"
         " without a key a task needs `run:` lines and no `review:`"
@@ -27,7 +27,15 @@ _REMEDIES = {
     HoldReason.NOT_INSTALLED: (
         "install Claude Code, `pip install 'coditect-orchestrator[claude-code]'`, and run the plan again"
     ),
-    HoldReason.BUDGET: "allow it more: `orchestrator budget {plan} USD`",
+    HoldReason.BUDGET: "allow its plan more: `orchestrator budget {plan} USD`",
+    HoldReason.TASK_BUDGET: (
+        "allow it more: `orchestrator budget {plan} USD --task {key}`,"
+        " or write a larger `budget:` into the plan and `orchestrator import` it"
+    ),
+    HoldReason.ATTEMPT_BUDGET: (
+        "let it spend as much again: `orchestrator release {key} --plan {plan}`;"
+        " how much that is say `sessions.cost_usd_max` and its agent type"
+    ),
     HoldReason.NO_PROGRESS: (
         "see `orchestrator tasks {plan}` and the logs, then let it spend on: `orchestrator budget {plan} USD`"
     ),
@@ -117,7 +125,7 @@ def _held(progress: Progress, plan: str) -> Iterator[str]:
 
 def remedy_of(reason: str, *, key: str, plan: str) -> str:
     """Return what a person can do about a held task; empty for a reason that is not ours."""
-    known = next((remedy for word, remedy in _REMEDIES.items() if reason.startswith(word)), "")
+    known = _REMEDIES.get(reason.partition(": ")[0], "")  # what was said with a hold follows
     return known.format(key=quote(key), plan=quote(plan))
 
 

@@ -26,6 +26,13 @@ def money(micros: int) -> str:
     return f"${micros / MICROS:.2f}" if micros >= 10_000 or not micros else f"${micros / MICROS:.4f}"
 
 
+def spending(*, spent_micros: int, reserved_micros: int, budget_micros: int, sessions: str = "") -> str:
+    """Return such as `$0.40 of $20.00 spent, $5.00 set aside for 1 session`; without a budget, of none."""
+    most = f" of {money(budget_micros)}" if budget_micros else ""
+    aside = f", {money(reserved_micros)} set aside for {sessions or 'sessions'}" if reserved_micros else ""
+    return f"{money(spent_micros)}{most} spent{aside}"
+
+
 def micros(usd: float) -> int:
     """Return dollars as millionths, rounded up: a budget too small to count is not "no limit"."""
     return math.ceil(usd * MICROS)

@@ -56,6 +56,7 @@ ROUTES: Mapping[str, str] = {
     "release_task": "/tasks/{task_id}/release",
     "approve_task": "/tasks/{task_id}/approve",
     "reject_task": "/tasks/{task_id}/reject",
+    "set_task_budget": "/tasks/{task_id}/budget",
     "add_dependency": "/tasks/{task_id}/dependencies/add",
     "drop_dependency": "/tasks/{task_id}/dependencies/drop",
     "cancel_plan": "/plans/{plan_id}/cancel",
@@ -239,7 +240,7 @@ def request(
             f"There is no request {kind!r}.", remedy=f"Use one of {', '.join(sorted(ROUTES))}."
         )
     body: dict[str, Any] = {"reason": reason, "until_key": until_key}
-    if kind == "set_budget":
+    if kind in {"set_budget", "set_task_budget"}:
         body["budget_micros"] = budget_micros
     if limits is not None:
         body |= limits.model_dump(mode="json")

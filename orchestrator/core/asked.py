@@ -9,6 +9,7 @@ from orchestrator.core.moving import cancel_task
 from orchestrator.core.state import Plan, State
 from orchestrator.core.task import Task
 from orchestrator.core.words import CLOSED, PlanState
+from orchestrator.money import BUDGET_MICROS_MAX
 
 #: What is answered, as plain values.
 Result = dict[str, object]
@@ -68,6 +69,15 @@ def refuse_if_cancelled(plan: Plan) -> None:
     if plan.state is PlanState.CANCELLED:
         raise Refusal(
             f"Plan {plan.plan_id} was cancelled.", remedy="Hand it in with --fresh to start it over."
+        )
+
+
+def refuse_out_of_bounds(budget_micros: int) -> None:
+    """A budget is a sum that somebody may have."""
+    if not 0 <= budget_micros <= BUDGET_MICROS_MAX:
+        raise Refusal(
+            f"A budget of {budget_micros} millionths of a dollar is out of bounds.",
+            remedy=f"Give one from 0 (none) to {BUDGET_MICROS_MAX}.",
         )
 
 

@@ -12,11 +12,11 @@ from heapq import heappop, heappush
 from orchestrator.core import breaker, budget, fairness
 from orchestrator.core.commands import LeaseAttempt, ReserveTokens, StartAttempt
 from orchestrator.core.limits import UNBOUNDED
-from orchestrator.core.moving import move_task
+from orchestrator.core.moving import end_beyond, move_task
 from orchestrator.core.ready import Entry
 from orchestrator.core.state import Attempt, Executor, Plan, Pool, State
 from orchestrator.core.task import Task
-from orchestrator.core.words import AttemptKind, AttemptState, TaskState
+from orchestrator.core.words import BUDGET_LOWERED, AttemptKind, AttemptState, TaskState
 
 
 def assign(s: State, *, at_ms: int) -> None:
@@ -28,7 +28,7 @@ def assign(s: State, *, at_ms: int) -> None:
         plan, entry, executor = found
         task = entry[3]
         if not budget.is_affordable(s, plan, task):
-            move_task(s, task, TaskState.HELD, reason=budget.reason_to_hold(s, plan).value)
+            move_task(s, task, TaskState.HELD, reason=budget.reason_to_hold(s, plan, task).value)
             continue
         plan.queue.discard(task)
         _lease(s, plan, task, executor, at_ms=at_ms)
@@ -147,6 +147,8 @@ def unregister(s: State, attempt: Attempt, *, cost_micros: int | None) -> int:
     s.touched.add(plan.plan_id)
     tenant = s.tenant(plan.tenant_id)
     tenant.live -= 1
+    if attempt.cancel_reason == BUDGET_LOWERED:  # it may have spent more than was left
+        end_beyond(s)
     if plan.is_parked:
         fairness.offer_all(s, plan)
     if tenant.is_parked:

@@ -4,6 +4,8 @@ Five budgets bear an attempt, and the tightest one holds: its own cap, that of i
 and that of everybody's day. What is reserved is the cap, or what is left where that is less and nobody else
 can give anything back. A session stops at its reservation, so that no budget is exceeded by more than the
 last answer of each session. An attempt of which nobody knows what it spent counts as all that it reserved.
+Where a budget is lowered below what is spent and reserved, attempts are ended, and their tasks start again
+with what is left.
 
 A plan that cannot afford its next attempt waits while its own attempts may give something back; then its
 tasks are held. What its tenant or the day cannot afford stays ready until that budget, or the day, changes.
@@ -11,7 +13,8 @@ tasks are held. What its tenant or the day cannot afford stays ready until that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from orchestrator.core.events import ProposalsPaid
 from orchestrator.core.limits import UNBOUNDED
@@ -58,9 +61,15 @@ def bears(s: State, purse: Purse, most: int) -> int | None:
     return left if not purse.reserved and left >= min(cap, LEAST_MICROS) else None
 
 
+def of_task(s: State, task: Task) -> int:
+    """Return what all attempts of a task may spend; 0 = no bound."""
+    return task.budget_micros or task.rules.budget_micros or s.policy.task_budget_micros
+
+
 def _own(s: State, task: Task) -> Iterator[tuple[Purse, int]]:
-    if most := task.rules.budget_micros or s.policy.task_budget_micros:
-        yield Purse(spent=task.spent_micros), most
+    if most := of_task(s, task):
+        attempt = s.attempts.get(task.token)
+        yield Purse(spent=task.spent_micros, reserved=attempt.reserved_micros if attempt else 0), most
 
 
 def _of_plan(plan: Plan) -> Iterator[tuple[Purse, int]]:
@@ -78,12 +87,43 @@ def shared(s: State, tenant_id: str) -> Iterator[tuple[Purse, int]]:
 
 def is_short_of_shared(s: State, plan: Plan) -> bool:
     """Tell whether the tenant of a plan, or the day, cannot bear an attempt now."""
-    return any(bears(s, purse, most) is None for purse, most in shared(s, plan.tenant_id))
+    return _is_short(s, shared(s, plan.tenant_id))
+
+
+def is_short_of_own(s: State, task: Task) -> bool:
+    """Tell whether the budget of a task cannot bear another attempt of it."""
+    return _is_short(s, _own(s, task))
+
+
+def _is_short(s: State, budgets: Iterable[tuple[Purse, int]]) -> bool:
+    return any(bears(s, purse, most) is None for purse, most in budgets)
+
+
+def beyond(s: State) -> list[Attempt]:
+    """Return the live attempts that the budgets of now do not bear: the newest of them, as few as suffice.
+
+    One without a reservation could spend without end: no budget bears it.
+    """
+    found: list[Attempt] = []
+    coming_back: Counter[int] = Counter()  #: by id of a purse: what those reserved of it that end
+    for attempt in sorted(s.attempts.values(), key=lambda each: (not each.cancel_reason, -each.token)):
+        plan, task = s.plans[attempt.plan_id], s.tasks[attempt.task_id]
+        if not attempt.cancel_reason:
+            budgets = (*_own(s, task), *_of_plan(plan), *shared(s, plan.tenant_id))
+            if attempt.backend not in MODEL_BACKENDS or not any(
+                not attempt.reserved_micros or purse.spent + purse.reserved - coming_back[id(purse)] > most
+                for purse, most in budgets
+            ):
+                continue
+            found.append(attempt)
+        for purse in _purses(s, plan):
+            coming_back[id(purse)] += attempt.reserved_micros
+    return found
 
 
 def may_settle(s: State, plan: Plan, task: Task) -> bool:
     """Tell whether an attempt that is not affordable may be so later by itself: its task need not be held."""
-    if any(bears(s, purse, most) is None for purse, most in _own(s, task)):
+    if is_short_of_own(s, task):
         return False
     return plan.purse.reserved > 0 or is_short_of_shared(s, plan)
 
@@ -93,9 +133,13 @@ def is_blown(s: State, plan: Plan) -> bool:
     return 0 < s.policy.fuse_micros <= plan.fruitless_micros
 
 
-def reason_to_hold(s: State, plan: Plan) -> HoldReason:
-    """Return why a task of a plan that cannot afford it is held."""
-    return HoldReason.NO_PROGRESS if is_blown(s, plan) else HoldReason.BUDGET
+def reason_to_hold(s: State, plan: Plan, task: Task) -> HoldReason:
+    """Return why a task is held that cannot afford an attempt, or whose last one spent all that it may."""
+    if is_blown(s, plan):
+        return HoldReason.NO_PROGRESS
+    if is_short_of_own(s, task):
+        return HoldReason.TASK_BUDGET
+    return HoldReason.BUDGET if _is_short(s, _of_plan(plan)) else HoldReason.ATTEMPT_BUDGET
 
 
 def reserve(s: State, plan: Plan, attempt: Attempt) -> None:

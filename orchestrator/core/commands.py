@@ -48,6 +48,14 @@ class ReleaseTask(Command):
 
 
 @value
+class SaveTaskBudget(Command):
+    """Write what a person lets all attempts of a task spend; 0 = as its author says."""
+
+    task_id: int
+    budget_micros: int
+
+
+@value
 class SavePlan(Command):
     """Write the state of a plan, its scope, its budget and what it has spent without progress."""
 
@@ -175,6 +183,7 @@ class RecordNote(Command):
 RowCommand = (
     SaveTask
     | ReleaseTask
+    | SaveTaskBudget
     | SavePlan
     | EndRevision
     | LeaseAttempt

@@ -276,7 +276,7 @@ class Requested(Event):
         task_id: 0 for requests about a plan.
         on_task: of `add_dependency` and `drop_dependency`: what the task waits for, or is not to wait for.
         until_task: of `resume_plan`: the task to work up to; 0 = the whole plan.
-        budget_micros: of `set_budget`; 0 = no budget.
+        budget_micros: of `set_budget`, 0 = no budget; of `set_task_budget`, 0 = as its author says.
         overrides: of `set_limits`.
         tenant_id: of whoever asks; only plans of this tenant are changed.
         key, digest: name the answer, so that the same request of a tenant asked again gets the same one; an

@@ -12,6 +12,7 @@ from orchestrator.core.task import Task
 from orchestrator.core.transitions import PLAN_MOVES, TASK_MOVES, check_move
 from orchestrator.core.words import (
     AT_WORK,
+    BUDGET_LOWERED,
     CLOSED,
     SATISFIED,
     AttemptKind,
@@ -82,7 +83,7 @@ def cancel_task(s: State, task: Task, reason: str) -> None:
     attempt = s.attempts.get(task.token)
     if attempt is None:
         move_task(s, task, TaskState.CANCELLED, reason=reason)
-    elif not attempt.cancel_reason:
+    elif not attempt.is_given_up:
         ask_cancel(s, attempt, reason)
 
 
@@ -91,6 +92,12 @@ def ask_cancel(s: State, attempt: Attempt, reason: str) -> None:
     attempt.cancel_reason = reason
     s.out.append(AskCancel(token=attempt.token, reason=reason))
     s.out.append(CancelAttempt(token=attempt.token, executor=attempt.executor, reason=reason))
+
+
+def end_beyond(s: State) -> None:
+    """Ask the attempts to end that a lowered budget does not bear; their tasks go back to the queue."""
+    for attempt in budget.beyond(s):
+        ask_cancel(s, attempt, BUDGET_LOWERED)
 
 
 def _release_dependents(s: State, task: Task) -> None:
@@ -136,7 +143,7 @@ def _stage(task: Task) -> str:
 
 
 def reason_to_hold(s: State, task: Task) -> HoldReason | None:
-    """Return why a task that could start may not."""
+    """Return why a task that could start may not, money aside."""
     if task.hold_when_ready is not None and not task.is_released:
         return task.hold_when_ready
     backends = {task.backend, task.rules.review_backend}
@@ -200,7 +207,8 @@ def apply_failure(s: State, task: Task, failure: FailureClass, *, summary: str, 
     if task.losses >= s.policy.losses_max:
         move_task(s, task, TaskState.HELD, reason=HoldReason.POISON.value)
     elif failure is FailureClass.BUDGET and not budget.is_short_of_shared(s, s.plans[task.plan_id]):
-        move_task(s, task, TaskState.HELD, reason=HoldReason.BUDGET.value)
+        reason = budget.reason_to_hold(s, s.plans[task.plan_id], task)
+        move_task(s, task, TaskState.HELD, reason=reason.value)
     elif not policy.is_retryable or task.attempts_used >= task.rules.attempts_max:
         move_task(s, task, TaskState.FAILED, reason=summary)
     else:
@@ -291,18 +299,29 @@ def start_afresh(s: State, task: Task) -> None:
 
 
 def release_what_works(s: State, plan: Plan) -> None:
-    """Let those tasks of a plan start whose backend could not work and can now."""
-    for reason in (HoldReason.NO_CREDENTIALS, HoldReason.NOT_INSTALLED):
+    """Let those tasks of a plan start that could not work, or had no money of their own left, and can now."""
+    for reason in (HoldReason.NO_CREDENTIALS, HoldReason.NOT_INSTALLED, HoldReason.TASK_BUDGET):
         release_holds(s, plan, reason)
 
 
 def release_holds(s: State, plan: Plan, reason: HoldReason) -> None:
     """What the tasks of a plan were held for has gone away: they may start."""
-    tasks = [s.tasks[task_id] for task_id in plan.task_ids]
-    held = [task for task in tasks if task.state is TaskState.HELD and task.reason == reason.value]
-    held = [task for task in held if reason_to_hold(s, task) is not reason]
+    tasks = [task for task_id in plan.task_ids if is_held_for(task := s.tasks[task_id], reason)]
+    held = [task for task in tasks if not _is_lacking(s, task, reason)]
     if held:
         wake(s, plan, reason=f"no longer held: {reason.value}")
     for task in held:
         task.not_before_ms = 0
         start_or_wait(s, task)
+
+
+def is_held_for(task: Task, reason: HoldReason) -> bool:
+    """Tell whether a task is held for a reason, with or without words of whoever asked for it."""
+    return task.state is TaskState.HELD and task.reason.partition(": ")[0] == reason.value
+
+
+def _is_lacking(s: State, task: Task, reason: HoldReason) -> bool:
+    """Tell whether a task still lacks what it was held for."""
+    if reason is HoldReason.TASK_BUDGET:
+        return budget.is_short_of_own(s, task)
+    return reason_to_hold(s, task) is reason

@@ -8,14 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from orchestrator.core import fairness, fuse
-from orchestrator.core.asked import Refusal, Result, cancel_leaves, plan_of, refuse_if_cancelled
+from orchestrator.core.asked import (
+    Refusal,
+    Result,
+    cancel_leaves,
+    plan_of,
+    refuse_if_cancelled,
+    refuse_out_of_bounds,
+)
 from orchestrator.core.commands import SaveControls
 from orchestrator.core.events import Requested
 from orchestrator.core.loading import set_scope
-from orchestrator.core.moving import enqueue, move_plan, release_holds, save_plan, start_afresh
+from orchestrator.core.moving import end_beyond, enqueue, move_plan, release_holds, save_plan, start_afresh
 from orchestrator.core.state import State
-from orchestrator.core.words import PLAN_CANCELLED, HoldReason, PlanState, TaskState
-from orchestrator.money import BUDGET_MICROS_MAX
+from orchestrator.core.words import BUDGET_LOWERED, PLAN_CANCELLED, HoldReason, PlanState, TaskState
 
 # --- plans
 
@@ -73,16 +79,22 @@ def _on_resume_plan(s: State, event: Requested) -> Result:
 
 
 def _on_set_budget(s: State, event: Requested) -> Result:
+    """Change what a plan may spend; the sessions end that a lower budget does not bear."""
     plan = plan_of(s, event)
-    if not 0 <= event.budget_micros <= BUDGET_MICROS_MAX:
-        raise Refusal(
-            f"A budget of {event.budget_micros} millionths of a dollar is out of bounds.",
-            remedy=f"Give one from 0 (none) to {BUDGET_MICROS_MAX}.",
-        )
+    refuse_out_of_bounds(event.budget_micros)
     plan.budget_micros = event.budget_micros
     fuse.mend(s, plan)
     save_plan(s, plan)
-    told: Result = {"budget_micros": plan.budget_micros, "spent_micros": plan.purse.spent}
+    end_beyond(s)
+    told: Result = {
+        "budget_micros": plan.budget_micros,
+        "spent_micros": plan.purse.spent,
+        "reserved_micros": plan.purse.reserved,
+        "ending": sum(
+            attempt.plan_id == plan.plan_id and attempt.cancel_reason == BUDGET_LOWERED
+            for attempt in s.attempts.values()
+        ),
+    }
     s.record("plan.budget", plan, payload=told)
     if plan.state not in {PlanState.DONE, PlanState.CANCELLED}:
         release_holds(s, plan, HoldReason.BUDGET)
@@ -117,7 +129,7 @@ def _on_resume_all(s: State, event: Requested) -> Result:
 
 
 def _on_set_limits(s: State, event: Requested) -> Result:
-    """Change limits while running; a limit that is lowered ends nothing that is live.
+    """Change limits while running; one on sessions that is lowered ends nothing that is live, a budget may.
 
     The answer is what was set: those of before may name other tenants.
     """
@@ -127,6 +139,7 @@ def _on_set_limits(s: State, event: Requested) -> Result:
             "A limit is missing or below zero.", remedy="Give a number from 1; 0 goes back to the settings."
         )
     s.bounds.overrides = s.bounds.overrides.merged(newer)
+    end_beyond(s)
     fairness.offer_everybody(s)
     _save_controls(s)
     s.record_globally("scheduler.limits", s.bounds.overrides.as_json())

@@ -122,10 +122,9 @@ def _follow(
     *,
     at_ms: int,
 ) -> None:
-    is_cancelled = attempt.cancel_reason != ""
-    if event.state is AttemptState.SUCCEEDED and not (is_cancelled and _has_more(task, attempt)):
+    if event.state is AttemptState.SUCCEEDED and not (attempt.is_given_up and _has_more(task, attempt)):
         verify_task(s, task, passed=attempt.kind)
-    elif is_cancelled:
+    elif attempt.is_given_up:
         _end_as_asked(s, task, attempt)
     elif failure is None:
         _interrupted(s, task, attempt)
@@ -149,7 +148,7 @@ def _has_more(task: Task, attempt: Attempt) -> bool:
 
 
 def _interrupted(s: State, task: Task, attempt: Attempt) -> None:
-    """The executor was stopped in good order: nobody is charged, the task starts again at once."""
+    """Its executor was stopped in good order, or its budget lowered: the task starts again, uncharged."""
     if task.rules.retry_lost is RetryLost.NEVER:
         move_task(s, task, TaskState.HELD, reason=HoldReason.LOST.value)
     elif attempt.kind is AttemptKind.WORK:
@@ -173,7 +172,7 @@ def on_attempt_lost(s: State, event: AttemptLost, *, at_ms: int) -> None:
     failure = FailureClass.INFRASTRUCTURE
     _end_without_result(s, attempt, AttemptState.LOST, failure, reason=event.reason, policy=hold or policy)
     breaker.note_outcome(s, attempt, BreakerEffect.NEUTRAL, at_ms=at_ms)
-    if attempt.cancel_reason:
+    if attempt.is_given_up:
         _end_as_asked(s, task, attempt)
     elif hold is not None:
         task.losses += 1
@@ -196,7 +195,7 @@ def _time_out(s: State, attempt: Attempt, *, at_ms: int) -> None:
     failure, reason = FailureClass.TIMEOUT, TIMED_OUT
     task = _end_without_result(s, attempt, AttemptState.TIMED_OUT, failure, reason=reason)
     breaker.note_outcome(s, attempt, POLICIES[failure].breaker, at_ms=at_ms)
-    if attempt.cancel_reason:
+    if attempt.is_given_up:
         _end_as_asked(s, task, attempt)
     else:
         apply_failure(s, task, failure, summary=reason, at_ms=at_ms)

@@ -6,19 +6,16 @@ their slots and back-offs go on. So it does no harm to take the same revision tw
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from orchestrator.core import fairness
 from orchestrator.core.asked import is_loaded, not_loaded
-from orchestrator.core.commands import Answer, EndRevision
+from orchestrator.core.commands import Answer, EndRevision, SaveTaskBudget
 from orchestrator.core.events import PlanRevised
-from orchestrator.core.limits import UNBOUNDED
 from orchestrator.core.loading import resume_tasks, set_scope, take_tasks
-from orchestrator.core.moving import start_or_wait, wake
+from orchestrator.core.moving import end_beyond, release_holds, wake
 from orchestrator.core.ready import PlanQueue
 from orchestrator.core.state import Plan, State
 from orchestrator.core.task import Task
-from orchestrator.core.words import CLOSED, HoldReason, PlanState, TaskState
+from orchestrator.core.words import CLOSED, HoldReason, PlanState
 
 #: What the author has written of a task, or what follows from that; all else is its history.
 WRITTEN = (
@@ -34,7 +31,8 @@ def on_plan_revised(s: State, event: PlanRevised) -> None:
         s.out.append(Answer(request_id=event.request_id, result={}, error=refusal.message, is_absent=True))
         return
     plan = s.plans[event.plan_id]
-    allowed_more = _allowed_more(s, event.tasks)
+    known = [s.tasks[task.task_id] for task in event.tasks if task.task_id in s.tasks]
+    budgets = {task.task_id: task.rules.budget_micros for task in known}
     tasks = [_with_history(s, task) for task in event.tasks]
     _clear(plan, tasks)
     take_tasks(s, plan, tasks, event.edges)
@@ -43,28 +41,16 @@ def on_plan_revised(s: State, event: PlanRevised) -> None:
     s.record("plan.revised", plan, payload={"revision": event.revision_id, "tasks": len(tasks)})
     _wake_for_new(s, plan)
     resume_tasks(s, plan)
-    for task in filter(_is_held_for_budget, allowed_more):
-        start_or_wait(s, task)
+    for task in known:
+        if task.budget_micros and task.rules.budget_micros != budgets[task.task_id]:
+            task.budget_micros = 0  # its author has the last word
+            s.out.append(SaveTaskBudget(task_id=task.task_id, budget_micros=0))
+    end_beyond(s)
+    release_holds(s, plan, HoldReason.TASK_BUDGET)
     fairness.offer_all(s, plan)
     s.touched.add(plan.plan_id)
     s.out.append(EndRevision(revision_id=event.revision_id))
     s.out.append(Answer(request_id=event.request_id, result={"revision": event.revision_id}))
-
-
-def _allowed_more(s: State, written: Iterable[Task]) -> list[Task]:
-    """Return the tasks that are held for their budget and whose author has written a larger one."""
-    known = ((task, s.tasks[task.task_id]) for task in written if task.task_id in s.tasks)
-    return [
-        old for new, old in known if _is_held_for_budget(old) and _own_budget(s, new) > _own_budget(s, old)
-    ]
-
-
-def _is_held_for_budget(task: Task) -> bool:
-    return (task.state, task.reason) == (TaskState.HELD, HoldReason.BUDGET.value)
-
-
-def _own_budget(s: State, task: Task) -> int:
-    return task.rules.budget_micros or s.policy.task_budget_micros or UNBOUNDED
 
 
 def _with_history(s: State, written: Task) -> Task:

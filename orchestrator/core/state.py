@@ -15,6 +15,7 @@ from orchestrator.core.limits import Bounds
 from orchestrator.core.ready import PlanQueue
 from orchestrator.core.task import Task
 from orchestrator.core.words import (
+    BUDGET_LOWERED,
     AttemptKind,
     AttemptState,
     BreakerState,
@@ -95,6 +96,11 @@ class Attempt:
     prove_reason: str = ""
     prove_at_ms: int = 0
     prove_since_ms: int = 0
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether its task is to end with it, because somebody has cancelled or ticked that."""
+        return self.cancel_reason not in {"", BUDGET_LOWERED}
 
 
 @dataclass(slots=True, kw_only=True)

@@ -57,6 +57,7 @@ class Task:
             those that are done or skipped.
         dependents: tasks that wait for this one.
         spent_micros: by its attempts that have ended; `unjudged_micros`: of that, what waits for its verdict.
+        budget_micros: what all its attempts may spend, as a person has set it; 0 = as its author says.
         rate_limits: in a row; a new scheduler begins anew.
         token: its live attempt, or 0.
         is_overtaken: it is at work, and meanwhile a dependency of it was opened again, or added.
@@ -95,6 +96,7 @@ class Task:
     dependents: Sequence[int] = ()
     spent_micros: int = 0
     unjudged_micros: int = 0
+    budget_micros: int = 0
     rate_limits: int = 0
     token: int = 0
     ticket: int = 0

@@ -7,23 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from orchestrator.core import fuse
+from orchestrator.core import budget, fuse
 from orchestrator.core.asked import (
     Refusal,
     Result,
     cancel_leaves,
     leaves_of,
     refuse_if_cancelled,
+    refuse_out_of_bounds,
     task_of,
 )
-from orchestrator.core.commands import ReleaseTask
+from orchestrator.core.commands import ReleaseTask, SaveTaskBudget
 from orchestrator.core.events import Requested
-from orchestrator.core.moving import ask_cancel, finish_task, move_task, reason_to_hold, start_afresh, wake
+from orchestrator.core.moving import (
+    ask_cancel,
+    end_beyond,
+    finish_task,
+    is_held_for,
+    move_task,
+    reason_to_hold,
+    release_holds,
+    start_afresh,
+    wake,
+)
 from orchestrator.core.relinking import add_dependency, drop_dependency, rescope, ring
 from orchestrator.core.state import State
 from orchestrator.core.task import Task
 from orchestrator.core.words import (
     AT_WORK,
+    BUDGET_LOWERED,
     BY_FILE,
     CLOSED,
     SATISFIED,
@@ -184,7 +196,7 @@ def _on_untick_task(s: State, event: Requested) -> Result:
 # --- holding and releasing
 
 #: Reasons that a request to hold may give: the author has marked the task so in the file.
-_HOLDS = {reason.value for reason in (HoldReason.ELSEWHERE, HoldReason.BLOCKED_IN_PLAN)}
+_HOLDS = {r.value for r in (HoldReason.BY_REQUEST, HoldReason.ELSEWHERE, HoldReason.BLOCKED_IN_PLAN)}
 
 
 def _on_hold_task(s: State, event: Requested) -> Result:
@@ -196,8 +208,10 @@ def _on_hold_task(s: State, event: Requested) -> Result:
             f"Task {task.task_id} is {task.state.value}; only one that waits or is ready can be held.",
             remedy="Cancel it if it is not to go on.",
         )
+    by_request = HoldReason.BY_REQUEST.value
+    said = event.reason or by_request
+    reason = said if said in _HOLDS else f"{by_request}: {said}"
     for leaf in leaves:
-        reason = event.reason if event.reason in _HOLDS else HoldReason.BY_REQUEST.value
         move_task(s, leaf, TaskState.HELD, reason=reason)
     return {"held": len(leaves)}
 
@@ -246,8 +260,7 @@ def _on_release_task(s: State, event: Requested) -> Result:
 
 
 def _release_all_in(s: State, box: Task) -> Result:
-    by_request = (TaskState.HELD, HoldReason.BY_REQUEST.value)
-    held = [leaf for leaf in leaves_of(s, box) if (leaf.state, leaf.reason) == by_request]
+    held = [leaf for leaf in leaves_of(s, box) if is_held_for(leaf, HoldReason.BY_REQUEST)]
     if not held:
         raise Refusal(
             f"Nothing in task {box.task_id} is held by request.",
@@ -280,6 +293,33 @@ def _on_reject_task(s: State, event: Requested) -> Result:
     wake(s, s.plans[task.plan_id])
     move_task(s, task, TaskState.FAILED, reason=f"rejected: {event.reason or 'by request'}")
     return {"state": task.state.value}
+
+
+# --- budgets
+
+
+def _on_set_task_budget(s: State, event: Requested) -> Result:
+    """Change what all attempts of a task may spend; 0 = as its author says, or the settings."""
+    task = task_of(s, event)
+    refuse_out_of_bounds(event.budget_micros)
+    if task.is_container:
+        raise Refusal(
+            f"Task {task.task_id} only contains others, which have budgets of their own.",
+            remedy="Name one of these.",
+        )
+    task.budget_micros = event.budget_micros
+    s.out.append(SaveTaskBudget(task_id=task.task_id, budget_micros=event.budget_micros))
+    end_beyond(s)
+    plan, attempt = s.plans[task.plan_id], s.attempts.get(task.token)
+    told: Result = {
+        "budget_micros": budget.of_task(s, task),
+        "spent_micros": task.spent_micros,
+        "reserved_micros": attempt.reserved_micros if attempt else 0,
+        "ending": int(attempt is not None and attempt.cancel_reason == BUDGET_LOWERED),
+    }
+    s.record("task.budget", plan, task_id=task.task_id, payload=told)
+    release_holds(s, plan, HoldReason.TASK_BUDGET)
+    return told
 
 
 # --- dependencies
@@ -340,6 +380,7 @@ TASK_HANDLERS: Mapping[str, Callable[[State, Requested], Result]] = {
     "release_task": _on_release_task,
     "approve_task": _on_approve_task,
     "reject_task": _on_reject_task,
+    "set_task_budget": _on_set_task_budget,
     "add_dependency": _on_add_dependency,
     "drop_dependency": _on_drop_dependency,
 }

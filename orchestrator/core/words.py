@@ -71,7 +71,9 @@ class DependencyDecision(StrEnum):
 class HoldReason(StrEnum):
     """Why a task is held."""
 
-    BUDGET = "budget"  #: all that it may spend is spent
+    BUDGET = "budget"  #: its plan has spent all that it may
+    TASK_BUDGET = "task budget"  #: its attempts have spent all that they may together
+    ATTEMPT_BUDGET = "attempt budget"  #: its last attempt has spent all that one may
     NO_PROGRESS = "no progress"  #: its plan has spent what it may without a task being done
     APPROVAL = "approval"  #: a person must approve it before it starts
     MANUAL = "manual"  #: a person does it
@@ -87,6 +89,9 @@ class HoldReason(StrEnum):
 
 #: Reason of a task that its author has ticked in the plan's file.
 BY_FILE = "by file"
+
+#: Why an attempt is to end that a lowered budget no longer bears; its task goes back to the queue.
+BUDGET_LOWERED = "its budget was lowered"
 
 #: Reason of a task that its author has taken out of the plan.
 REMOVED = "removed from plan"
@@ -112,7 +117,7 @@ class AttemptState(StrEnum):
     FAILED = "failed"  #: its result says so, with a failure class
     TIMED_OUT = "timed_out"  #: it was ended after its longest time
     CANCELLED = "cancelled"  #: by request
-    INTERRUPTED = "interrupted"  #: its executor stopped in good order
+    INTERRUPTED = "interrupted"  #: its executor stopped in good order, or its budget was lowered
     LOST = "lost"  #: it will never report; its token was taken away
 
 

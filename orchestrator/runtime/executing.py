@@ -19,7 +19,7 @@ import structlog
 
 from orchestrator.core.events import AttemptEnded
 from orchestrator.core.retry import failure_of
-from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.core.words import BUDGET_LOWERED, AttemptState, FailureClass
 from orchestrator.errors import DatabaseUnavailable, EnvironmentFault
 from orchestrator.ports import (
     Assignment,
@@ -67,6 +67,9 @@ GATHER_MAX_S = 0.05
 
 #: Why a session ends that nobody asked to end.
 STOPS = "the executor stops"
+
+#: Why a session ends whose task does not: the next one goes on where it stood.
+_INTERRUPTING = frozenset({STOPS, BUDGET_LOWERED})
 
 T = TypeVar("T")
 
@@ -394,7 +397,7 @@ def _outcome_of(session: _Session) -> Outcome:
     if session.task.cancelled():
         reason = session.cancel_reason or STOPS
         return Outcome(
-            state=AttemptState.INTERRUPTED if reason == STOPS else AttemptState.CANCELLED,
+            state=AttemptState.INTERRUPTED if reason in _INTERRUPTING else AttemptState.CANCELLED,
             summary=reason,
             usage=session.cancelled_usage,
         )

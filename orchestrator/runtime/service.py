@@ -154,7 +154,7 @@ class Service:
 
         Args:
             until_key: of `resume_plan`: key of the task to work up to; empty = the whole plan.
-            budget_micros: of `set_budget`; 0 = no budget.
+            budget_micros: of `set_budget`, 0 = no budget; of `set_task_budget`, 0 = as its author says.
             limits: of `set_limits`.
 
         Raises:

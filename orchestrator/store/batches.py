@@ -27,6 +27,7 @@ from orchestrator.core.commands import (
     SaveDependency,
     SavePlan,
     SaveTask,
+    SaveTaskBudget,
     TakeResult,
 )
 from orchestrator.core.words import FINISHED
@@ -66,6 +67,17 @@ _RELEASED = Table(
     ReleaseTask,
     "UPDATE task_states AS t SET is_released = true FROM unnest({columns}) AS u(id) WHERE t.task_id = u.id",
     (("bigint", lambda r: r.task_id),),
+    is_guarded=True,
+)
+
+_BUDGETS = Table(
+    "task_states with a budget",
+    SaveTaskBudget,
+    """
+UPDATE task_states AS t SET budget_micros = u.budget FROM unnest({columns}) AS u(id, budget)
+WHERE t.task_id = u.id
+""",
+    (("bigint", attrgetter("task_id")), ("bigint", attrgetter("budget_micros"))),
     is_guarded=True,
 )
 
@@ -312,7 +324,7 @@ FROM numbered, counted
 
 #: In the order of the transaction.
 TABLES = (
-    *(_SAVED, _RELEASED, _TAKEN, _ENDED, _LEASED, _CANCELS),
+    *(_SAVED, _RELEASED, _BUDGETS, _TAKEN, _ENDED, _LEASED, _CANCELS),
     *(_PLANS, _REVISIONS, _DEPENDENCIES, _BREAKERS, _CONTROLS, _ANSWERS, _EVENTS, _NOTES),
 )
 
@@ -329,6 +341,7 @@ def rows_by_kind(rows: Iterable[RowCommand]) -> dict[type[Any], list[Any]]:
         by_kind[type(row)].append(row)
     by_kind[SaveTask] = _last_saves(by_kind[SaveTask])
     by_kind[SavePlan] = list({save.plan_id: save for save in by_kind[SavePlan]}.values())
+    by_kind[SaveTaskBudget] = list({save.task_id: save for save in by_kind[SaveTaskBudget]}.values())
     by_kind[SaveDependency] = list(
         {(save.task_id, save.on_task_id): save for save in by_kind[SaveDependency]}.values()
     )

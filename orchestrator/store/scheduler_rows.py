@@ -27,7 +27,8 @@ TASKS_SQL = """
 SELECT t.ordinal, t.id, coalesce(t.parent_id, 0), t.kind, t.agent_type, t.task_type, t.domain,
        t.run <> '[]'::jsonb, t.verify <> '[]'::jsonb, t.manual <> '', t.approve <> '',
        nullif(t.options, '{}'::jsonb), s.state, s.reason, s.not_before, s.attempts_used, s.losses,
-       t.priority, t.rank, s.version, s.wants, s.is_released, t.is_removed
+       t.priority, t.rank, s.version, s.wants, s.is_released, t.is_removed,
+       s.budget_micros
 FROM tasks AS t JOIN task_states AS s ON s.task_id = t.id
 WHERE t.plan_id = %(plan)s AND t.ordinal > %(after)s ORDER BY t.ordinal LIMIT %(limit)s
 """
@@ -69,7 +70,7 @@ class Tasks:
         (
             _, task_id, parent_id, kind, agent_type, task_type, domain, has_run, has_gate, is_manual,
             needs_approval, options, state, reason, not_before, used, losses, priority, rank, version, wants,
-            is_released, is_removed,
+            is_released, is_removed, budget_micros,
         ) = row  # fmt: skip
         is_container = kind == TaskKind.CONTAINER.value
         word, number = self._words.setdefault, self._numbers.get
@@ -99,6 +100,7 @@ class Tasks:
             spent_micros=self._spent.get(task_id, 0),
             is_released=is_released,
             is_removed=is_removed,
+            budget_micros=budget_micros,
             rules=self._rules_of(options or {}),
         )
 

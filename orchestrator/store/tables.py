@@ -230,6 +230,7 @@ task_states = Table(
     Column("wants", Text, nullable=False, server_default="work"),  # kind of its next attempt
     # A person has let it through, though its author wanted it held (`approve:`, `manual:`).
     Column("is_released", Boolean, nullable=False, server_default=text("false")),
+    _count("budget_micros"),  # of all its attempts, as a person has set it; 0 = as its author says
     _count("version", Integer),  # guard of every update
     _now("updated_at"),
     # No index names what changes, so that every update stays within its page (docs/adr/0013).

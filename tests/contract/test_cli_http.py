@@ -159,7 +159,8 @@ def test_changes_reach_the_scheduler(
     plan_file: str, scheduler: RememberingScheduler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(["submit", plan_file])
-    for kind in sorted(TASK_REQUESTS - {"tick_task", "untick_task"}):  # those are what sync says
+    # What sync says, and what takes a sum instead of a reason:
+    for kind in sorted(TASK_REQUESTS - {"tick_task", "untick_task", "set_task_budget"}):
         assert run([kind.removesuffix("_task"), "A.5", "--plan", "Ship it", "--reason", "because"]) == 0
         asked, arguments, key = scheduler.requests[-1]
         assert (asked, arguments["reason"], arguments["tenant_id"]) == (kind, "because", "local")
@@ -222,11 +223,20 @@ def test_a_budget_is_set_in_dollars(
     plan_file: str, scheduler: RememberingScheduler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(["submit", plan_file])
-    scheduler.answer = {"budget_micros": 2_500_000, "spent_micros": 1_000_000}
+    standing = {"budget_micros": 2_500_000, "spent_micros": 1_000_000}
+    scheduler.answer = {**standing, "reserved_micros": 0, "ending": 0}
     capsys.readouterr()
     assert run(["budget", "Ship it", "2.5"]) == 0
     assert scheduler.requests[-1][1]["budget_micros"] == 2_500_000
-    assert capsys.readouterr().out == "Ship it: $1.00 spent of $2.50\n"
+    assert capsys.readouterr().out == "Ship it: $1.00 of $2.50 spent\n"
+    scheduler.answer = {**standing, "reserved_micros": 5_000_000, "ending": 1}
+    assert run(["budget", "Ship it", "2.5"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("Ship it: $1.00 of $2.50 spent, $5.00 set aside for sessions; that is too little")
+    assert run(["budget", "Ship it", "3", "--task", "A.1"]) == 0
+    kind, asked, _ = scheduler.requests[-1]
+    assert (kind, asked["budget_micros"]) == ("set_task_budget", 3_000_000)
+    assert capsys.readouterr().out.startswith("A.1: ")
     assert run(["submit", plan_file, "--budget", "7"]) == 0  # a known plan takes the budget it comes with
     assert (scheduler.requests[-1][0], scheduler.requests[-1][1]["budget_micros"]) == (
         "set_budget",

@@ -156,7 +156,9 @@ def test_changes_of_a_plan_go_to_the_scheduler(http, plan, scheduler, action):
     assert (kind, args["plan_id"], args["reason"], key) == (f"{action}_plan", plan.plan_id, "because", "k")
 
 
-@pytest.mark.parametrize("action", sorted(kind.removesuffix("_task") for kind in TASK_REQUESTS))
+@pytest.mark.parametrize(
+    "action", sorted(kind.removesuffix("_task") for kind in TASK_REQUESTS - {"set_task_budget"})
+)
 def test_changes_of_a_task_go_to_the_scheduler(http, plan, scheduler, action):
     task = http.get(f"/tasks/A.3?plan={plan.plan_id}").json()
     assert http.post(f"/tasks/{task['id']}/{action}").status_code == 200
@@ -185,6 +187,12 @@ def test_changes_of_a_task_go_to_the_scheduler(http, plan, scheduler, action):
             },
         ),
         ("/plans/Ship it/budget", {"budget_micros": 7}, "set_budget", {"plan_id": 1, "budget_micros": 7}),
+        (
+            "/tasks/A.1/budget",
+            {"budget_micros": 7},
+            "set_task_budget",
+            {"plan_id": 1, "task_id": 2, "budget_micros": 7},
+        ),
     ],
 )
 def test_changes_of_everything_and_of_a_budget_go_to_the_scheduler(

@@ -28,6 +28,7 @@ from orchestrator.core.commands import (
     SaveDependency,
     SavePlan,
     SaveTask,
+    SaveTaskBudget,
     TakeResult,
 )
 from orchestrator.core.events import (
@@ -283,8 +284,7 @@ class MemoryTables:
     def _write(self, term: TermRow, rows: Sequence[RowCommand]) -> None:
         """In the order of the real committer: what ends makes room for what is leased."""
         self._save_tasks(_of(rows, SaveTask))
-        for release in _of(rows, ReleaseTask):
-            self.tasks[release.task_id] = replace(self.tasks[release.task_id], is_released=True)
+        self._save_wishes(rows)
         for taken in _of(rows, TakeResult):
             self._take_result(taken.token)
         for end in _of(rows, EndAttempt):
@@ -305,6 +305,14 @@ class MemoryTables:
         for event in _of(rows, RecordEvent):
             seq, at_ms = len(self.events) + 1, self.clock_ms()
             self.events.append(EventRow(seq=seq, epoch=term.epoch, at_ms=at_ms, event=event))
+
+    def _save_wishes(self, rows: Sequence[RowCommand]) -> None:
+        """Write what people want of tasks, beside their states."""
+        for release in _of(rows, ReleaseTask):
+            self.tasks[release.task_id] = replace(self.tasks[release.task_id], is_released=True)
+        for budget in _of(rows, SaveTaskBudget):
+            task = self.tasks[budget.task_id]
+            self.tasks[budget.task_id] = replace(task, budget_micros=budget.budget_micros)
 
     def _save_dependencies(self, rows: Sequence[RowCommand]) -> None:
         for row in _of(rows, SaveDependency):

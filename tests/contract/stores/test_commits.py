@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.core.commands import AskCancel, ReleaseTask, RowCommand, SavePlan, TakeResult
+from orchestrator.core.commands import (
+    AskCancel,
+    ReleaseTask,
+    RowCommand,
+    SavePlan,
+    SaveTaskBudget,
+    TakeResult,
+)
 from orchestrator.core.words import PlanState, TaskState
 from orchestrator.errors import DatabaseUnavailable, InvariantViolation
 from orchestrator.ports import SchedulerStore
@@ -61,6 +68,14 @@ async def test_what_a_person_lets_through_stays_so(stores: Stores, scheduler: Sc
     await scheduler.commit(2, [save(first, expected=1, version=2), save(second)])
     ((one, other),) = [part.tasks for part in await loaded(scheduler, plan_id)]
     assert (one.is_released, one.version, other.is_released) == (True, 2, False)
+
+
+async def test_what_a_person_lets_a_task_spend_stays_so(stores: Stores, scheduler: SchedulerStore) -> None:
+    plan_id, (first, _) = stores.plan(2)
+    await scheduler.commit(1, [SaveTaskBudget(task_id=first, budget_micros=n) for n in (9, 7)])
+    await scheduler.commit(2, [save(first)])
+    ((one, other),) = [part.tasks for part in await loaded(scheduler, plan_id)]
+    assert (one.budget_micros, other.budget_micros) == (7, 0)
 
 
 async def test_what_ends_makes_room_in_its_own_batch(stores: Stores, scheduler: SchedulerStore) -> None:

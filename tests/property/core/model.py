@@ -182,13 +182,15 @@ class Model:
 
     def share(self, node: Node) -> int | None:
         """What the attempt may spend: its cap, or what is left if nobody else gives anything back."""
-        budget, cap = node.plan.budget, self.policy.attempt_cost_micros
         if not node.is_model_task or node.state is T.VERIFYING:
             return 0
-        left = budget - node.plan.spent - self.reserved(node.plan)
-        if not budget or left >= cap:
+        return self._bears(node.plan)
+
+    def _bears(self, plan: Plan) -> int | None:
+        cap, left = self.policy.attempt_cost_micros, plan.budget - plan.spent - self.reserved(plan)
+        if not plan.budget or left >= cap:
             return cap
-        return left if left >= LEAST_MICROS and not self.reserved(node.plan) else None
+        return left if left >= LEAST_MICROS and not self.reserved(plan) else None
 
     def _is_shut(self, pool: str) -> bool:
         breaker = self.breakers.get(pool, Breaker())
@@ -359,7 +361,8 @@ class Model:
         if node.losses >= self.policy.losses_max:
             node.move(T.HELD, HoldReason.POISON.value)
         elif failure is F.BUDGET:
-            node.move(T.HELD, HoldReason.BUDGET.value)
+            is_its_own = self._bears(node.plan) is not None
+            node.move(T.HELD, (HoldReason.ATTEMPT_BUDGET if is_its_own else HoldReason.BUDGET).value)
         elif failure is F.PLAN_DEFECT or node.charged >= node.spec.rules.attempts_max:
             node.move(T.FAILED, "said so")
         else:

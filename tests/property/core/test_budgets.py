@@ -1,7 +1,7 @@
 """Whatever happens, no budget is exceeded by more than the last answer of each session.
 
-Sessions spend answer by answer until their reservation is used up, end as they like or are lost; schedulers
-die and come back; days pass. What is really spent is counted beside.
+Sessions spend answer by answer until their reservation is used up, end as they like or are lost, or because a
+budget was lowered; schedulers die and come back; days pass. What is really spent is counted beside.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DAY_MS = 86_400_000
 ANSWER_MAX = 2 * M
 
 BUDGETS = (0, 3 * M, 7 * M, 20 * M)
-WHAT = {"answer": 12, "done": 1, "fail": 2, "lose": 1, "start": 2, "day": 1, "restart": 1}
+WHAT = {"answer": 12, "done": 1, "fail": 2, "lose": 1, "start": 2, "day": 1, "restart": 1, "set": 1}
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Sessions:
     of_token: Counter[int] = field(default_factory=Counter)
     reserved: dict[int, int] = field(default_factory=dict)
     excess: Counter[int] = field(default_factory=Counter)
+    before: Counter[int] = field(default_factory=Counter)  #: by plan: spent when its budget was last set
 
     def purses(self, token: int) -> list[tuple[str, Any]]:
         attempt = self.world.state.attempts[token]
@@ -61,6 +62,18 @@ class Sessions:
         for kind, name in self.purses(token):
             self.spent[kind][name] += micros
             self.last[kind][name] += beyond
+
+    def set_budget(self, plan_id: int, micros: int, dice: random.Random) -> None:
+        """A person sets the budget of a plan; who is asked to end for that gets the answer it waits for."""
+        self.before[plan_id] = self.spent["plan"][plan_id]
+        self.world.request("set_budget", plan_id=plan_id, budget_micros=micros)
+        while asked := [each for each in self.world.state.attempts.values() if each.cancel_reason]:
+            token, in_flight = asked[0].token, dice.randint(0, ANSWER_MAX)
+            self.of_token[token] += in_flight
+            for kind, name in self.purses(token):
+                self.spent[kind][name] += in_flight
+                self.last[kind][name] += in_flight
+            self.end(token, AttemptState.INTERRUPTED)
 
     def end(self, token: int, state: AttemptState, failure: FailureClass | None = None) -> None:
         self.world.handle(e.AttemptStarted(token=token))
@@ -124,6 +137,10 @@ def test_no_budget_is_exceeded_by_more_than_the_last_answers(seed: int) -> None:
             sessions.world.wait(DAY_MS)
         elif what == "restart":
             restarted(sessions.world, policy, limits, sessions)
+        elif what == "set" and sessions.world.state.plans:
+            plan_id = dice.choice(sorted(sessions.world.state.plans))
+            budgets[plan_id - 1] = dice.choice(BUDGETS)
+            sessions.set_budget(plan_id, budgets[plan_id - 1], dice)
         elif live := sorted(sessions.world.state.attempts):
             befall(sessions, what, dice.choice(live), dice.randint(1, ANSWER_MAX))
         sessions.world.wait(1)
@@ -131,7 +148,8 @@ def test_no_budget_is_exceeded_by_more_than_the_last_answers(seed: int) -> None:
             for name, spent in sessions.spent[kind].items():
                 assert not most or spent <= most + sessions.last[kind][name], f"{kind} {name}"
         for number, budget in enumerate(budgets, start=1):
-            assert not budget or sessions.spent["plan"][number] <= budget + sessions.last["plan"][number]
+            borne = max(budget, sessions.before[number]) + sessions.last["plan"][number]
+            assert not budget or sessions.spent["plan"][number] <= borne
         check_days(sessions, day)
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import EndAttempt, LeaseAttempt, SavePlan
+from orchestrator.core.commands import AskCancel, EndAttempt, LeaseAttempt, SavePlan, SaveTaskBudget
 from orchestrator.core.limits import Limits, Overrides
 from orchestrator.core.state import Policy
 from orchestrator.core.task import TaskRules
-from orchestrator.core.words import AttemptState, FailureClass, PlanState, TaskState
+from orchestrator.core.words import BUDGET_LOWERED, AttemptState, FailureClass, PlanState, TaskState
 from tests.support.core import PLAN, World, spec
 
 M = 1_000_000
@@ -75,14 +75,14 @@ def test_the_attempts_of_a_task_share_its_own_budget():
     assert reserved(world) == [5 * M, 2 * M]
     world.end(7, AttemptState.FAILED, FailureClass.AGENT, cost_micros=2 * M)
     world.wait(1)
-    assert standing(world, 7) == ("held", "budget")
+    assert standing(world, 7) == ("held", "task budget")
 
 
 def test_a_task_beyond_its_own_budget_is_held_at_once_and_holds_nobody_up():
     world = world_of(task_budget_micros=6 * M)
     tasks = [spec(n, backend="anthropic", priority=n, spent_micros=6 * M if n == 7 else 0) for n in (7, 8, 9)]
     world.load(tasks, plan=replace(PLAN, plan_id=2, budget_micros=100 * M))
-    assert standing(world, 7) == ("held", "budget")
+    assert standing(world, 7) == ("held", "task budget")
     assert world.running() == [8, 9]
 
 
@@ -117,7 +117,7 @@ def test_who_is_stopped_by_a_shared_budget_waits_for_it_and_is_not_held(limits: 
     world.request("set_limits", overrides=budget)
     assert reserved(world) == [3 * M, 5 * M]
     world.end(1, AttemptState.FAILED, FailureClass.BUDGET, cost_micros=5 * M)
-    assert standing(world, 1) == ("held", "budget")  # its own cap, not what others share
+    assert standing(world, 1) == ("held", "attempt budget")  # its own cap, not what others share
 
 
 def test_a_new_day_has_a_budget_of_its_own():
@@ -229,3 +229,105 @@ def test_a_proposal_that_is_told_while_its_plan_is_being_read_counts_at_once():
     assert [world.state.plans[plan_id].purse.spent for plan_id in (1, 2)] == [3_000_000, 1_000_000]
     assert world.state.tenant("local").purse.spent == world.state.today.spent == 2_000_000
     assert world.state.early_proposals == {}
+
+
+def ending(world: World) -> dict[int, str]:
+    """Return why live attempts are asked to end, by their tasks."""
+    return {each.task_id: each.cancel_reason for each in world.state.attempts.values() if each.cancel_reason}
+
+
+def stopped(world: World, task_id: int, *, cost_micros: int) -> None:
+    """An executor ends a session because it was asked to."""
+    world.end(task_id, AttemptState.INTERRUPTED, cost_micros=cost_micros)
+
+
+def test_a_plan_whose_budget_is_lowered_ends_the_newest_sessions_and_they_start_with_what_is_left():
+    world = world_of(1, 2, 3, budget=20 * M)
+    answer = world.request("set_budget", budget_micros=12 * M)
+    told = {"budget_micros": 12 * M, "spent_micros": 0, "reserved_micros": 15 * M, "ending": 1}
+    assert answer.result == told
+    assert ending(world) == {3: BUDGET_LOWERED}
+    assert AskCancel(token=world.task(3).token, reason=BUDGET_LOWERED) in world.commands
+    stopped(world, 3, cost_micros=1 * M)
+    assert (standing(world, 3), world.task(3).attempts_used) == (("ready", ""), 0)
+    world.end(1, cost_micros=1 * M)
+    assert world.running() == [2, 3]
+    assert reserved(world)[3:] == [5 * M]
+
+
+def test_what_a_session_had_spent_when_its_budget_was_lowered_may_end_others_too():
+    world = world_of(1, 2, budget=20 * M)
+    world.request("set_budget", budget_micros=7 * M)
+    assert ending(world) == {2: BUDGET_LOWERED}
+    stopped(world, 2, cost_micros=4 * M)
+    assert ending(world) == {1: BUDGET_LOWERED}
+    stopped(world, 1, cost_micros=4 * M)
+    assert (standing(world, 1), standing(world, 2)) == (("held", "budget"), ("held", "budget"))
+    assert world.state.plans[1].state is PlanState.STALLED
+
+
+@pytest.mark.parametrize("reason", ["set_budget", "set_task_budget", "set_limits"])
+def test_a_session_without_a_cap_starts_again_with_one_when_a_budget_is_set(reason: str):
+    world = world_of(1, attempt_cost_micros=0)
+    assert reserved(world) == [0]
+    more = {"overrides": Overrides(tenant_budgets={"local": 9 * M})} if reason == "set_limits" else {}
+    task = {"task_id": 1} if reason == "set_task_budget" else {}
+    world.request(reason, budget_micros=9 * M, **more, **task)
+    assert ending(world) == {1: BUDGET_LOWERED}
+    stopped(world, 1, cost_micros=2 * M)
+    assert reserved(world) == [0, 7 * M]
+
+
+def test_a_budget_that_is_lowered_leaves_alone_what_it_does_not_pay_for():
+    world = world_of(1, budget=20 * M)
+    world.load([spec(7), spec(8, backend="anthropic")], plan=replace(PLAN, plan_id=2, tenant_id="other"))
+    world.request("set_limits", overrides=Overrides(tenant_budgets={"other": 1 * M}))
+    assert ending(world) == {8: BUDGET_LOWERED}
+    world.request("set_limits", overrides=Overrides(day_budget=6 * M))
+    assert ending(world) == {8: BUDGET_LOWERED}  # what it gives back suffices
+    world.request("set_limits", overrides=Overrides(day_budget=1 * M))
+    assert ending(world) == {1: BUDGET_LOWERED, 8: BUDGET_LOWERED}
+
+
+def test_what_a_session_came_to_before_it_heard_of_a_lower_budget_counts():
+    world = world_of(budget=20 * M)
+    world.join("g", "gate")
+    world.load([spec(7, backend="anthropic", has_gate=True)], plan=replace(PLAN, plan_id=2))
+    world.request("set_budget", plan_id=2, budget_micros=1 * M)
+    world.end(7, cost_micros=2 * M)
+    assert standing(world, 7) == ("verifying", "")
+    world.end(7)
+    assert world.states() == {7: "done"}
+
+
+def test_who_cancels_a_task_while_its_session_ends_for_a_lower_budget_gets_it_cancelled():
+    world = world_of(1, budget=20 * M)
+    world.request("set_budget", budget_micros=1 * M)
+    world.request("cancel_task", task_id=1, reason="not needed")
+    stopped(world, 1, cost_micros=1 * M)
+    assert standing(world, 1) == ("cancelled", "not needed")
+
+
+def test_a_person_lets_the_attempts_of_a_task_spend_more_and_takes_it_back():
+    world = world_of()
+    rules = TaskRules(budget_micros=6 * M)
+    world.load([spec(7, backend="anthropic", rules=rules, spent_micros=6 * M)], plan=replace(PLAN, plan_id=2))
+    assert standing(world, 7) == ("held", "task budget")
+    world.request("set_budget", plan_id=2, budget_micros=100 * M)
+    assert standing(world, 7) == ("held", "task budget")  # that is the plan's
+    answer = world.request("set_task_budget", plan_id=2, task_id=7, budget_micros=8 * M)
+    told = {"budget_micros": 8 * M, "spent_micros": 6 * M, "reserved_micros": 0, "ending": 0}
+    assert answer.result == told
+    assert SaveTaskBudget(task_id=7, budget_micros=8 * M) in world.commands
+    assert (world.running(), reserved(world)) == ([7], [2 * M])
+    answer = world.request("set_task_budget", plan_id=2, task_id=7)
+    assert answer.result == {**told, "budget_micros": 6 * M, "reserved_micros": 2 * M, "ending": 1}
+    stopped(world, 7, cost_micros=0)
+    assert standing(world, 7) == ("held", "task budget")
+
+
+def test_a_restart_knows_what_a_person_lets_a_task_spend():
+    world = world_of()
+    held = spec(7, backend="anthropic", state=TaskState.HELD, reason="task budget", spent_micros=6 * M)
+    world.load([replace(held, budget_micros=8 * M)], plan=replace(PLAN, state=PlanState.STALLED))
+    assert (world.running(), reserved(world)) == ([7], [2 * M])

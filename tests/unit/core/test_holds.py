@@ -13,7 +13,7 @@ from orchestrator.core.leases import EXECUTOR_LOST, UNPROVEN
 from orchestrator.core.state import Policy
 from orchestrator.core.task import TaskRules
 from orchestrator.core.words import AttemptState, FailureClass, HoldReason, PlanState, RetryLost, TaskState
-from tests.support.core import World, spec
+from tests.support.core import PLAN, World, spec
 
 
 def world_of(*, has_credentials: bool = True, **changes: Any) -> World:
@@ -43,6 +43,15 @@ def lost_three_times() -> World:
 def beyond_its_cap() -> World:
     world = world_of()
     world.fail(1, FailureClass.BUDGET)
+    return world
+
+
+def beyond_the_budget(of: str) -> World:
+    world = World(policy=Policy(backoff_ms=(0,)))
+    world.join("a")
+    rules = TaskRules(budget_micros=9 if of == "task" else 0)
+    plan = replace(PLAN, budget_micros=9 if of == "plan" else 0)
+    world.load([spec(1, backend="anthropic", rules=rules)], plan=plan)
     return world
 
 
@@ -91,8 +100,14 @@ class Hold:
 
 HOLDS = {
     HoldReason.BUDGET: Hold(
-        begin=beyond_its_cap, end=lambda world: world.request("set_budget", budget_micros=10**9)
+        begin=lambda: beyond_the_budget("plan"),
+        end=lambda world: world.request("set_budget", budget_micros=10**9),
     ),
+    HoldReason.TASK_BUDGET: Hold(
+        begin=lambda: beyond_the_budget("task"),
+        end=lambda world: world.request("set_task_budget", task_id=1, budget_micros=10**9),
+    ),
+    HoldReason.ATTEMPT_BUDGET: Hold(begin=beyond_its_cap),
     HoldReason.NO_PROGRESS: Hold(begin=without_progress),
     HoldReason.APPROVAL: Hold(
         begin=lambda: world_of(hold_when_ready=HoldReason.APPROVAL), end=ask("approve_task")

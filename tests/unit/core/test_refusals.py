@@ -70,6 +70,8 @@ CASES = [
     Case(kind="resume_plan", args={"until_task": 9}),
     Case(kind="set_budget", args={"budget_micros": -1}),
     Case(kind="set_budget", args={"budget_micros": BUDGET_MICROS_MAX + 1}),
+    Case(kind="set_task_budget", task_id=3, args={"budget_micros": 1}),
+    Case(kind="set_task_budget", task_id=2, args={"budget_micros": -1}),
     Case(kind="set_limits", args={"overrides": Overrides(sessions_max=-1)}),
 ]
 

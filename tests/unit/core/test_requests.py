@@ -12,7 +12,7 @@ from orchestrator.core import events as e
 from orchestrator.core.commands import ReleaseTask, SaveAnswer, SaveControls, SavePlan
 from orchestrator.core.limits import Overrides
 from orchestrator.core.task import Task
-from orchestrator.core.words import FailureClass, HoldReason, PlanState, TaskState
+from orchestrator.core.words import AttemptState, FailureClass, HoldReason, PlanState, TaskState
 from tests.support.core import PLAN, World, spec
 
 
@@ -111,7 +111,8 @@ def test_a_person_holds_a_task_and_lets_it_go():
     world.load([spec(1), spec(2)], [(2, 1)])
     assert world.request("hold_task", task_id=1).result == {"held": 1}
     assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, "by request")
-    world.request("hold_task", task_id=2)
+    world.request("hold_task", task_id=2, reason="the key: who has it?")
+    assert world.task(2).reason == "by request: the key: who has it?"
     world.request("release_task", task_id=2)
     world.request("release_task", task_id=1)
     assert world.states() == {1: "ready", 2: "waiting"}
@@ -122,7 +123,7 @@ def test_what_a_hold_of_a_container_holds_its_release_lets_go_and_nothing_else()
     approval = HoldReason.APPROVAL
     tasks = [spec(1, is_container=True), *(spec(i, parent_id=1) for i in (2, 3)), spec(4)]
     world.load([*tasks, spec(5, parent_id=1, hold_when_ready=approval)], [(3, 2)])
-    assert world.request("hold_task", task_id=1).result == {"held": 2}
+    assert world.request("hold_task", task_id=1, reason="a freeze").result == {"held": 2}
     assert world.request("release_task", task_id=1).result == {"state": "waiting", "released": 2}
     assert world.states() == {1: "waiting", 2: "ready", 3: "waiting", 4: "ready", 5: "held"}
     assert "held by request" in world.request("release_task", task_id=1).error
@@ -179,14 +180,15 @@ def test_a_larger_budget_releases_what_the_smaller_one_held():
     world = world_of(spec(1, backend="anthropic"), budget_micros=40_000)
     assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, "budget")
     answer = world.request("set_budget", budget_micros=9_000_000)
-    assert answer.result == {"budget_micros": 9_000_000, "spent_micros": 0}
+    nothing_yet = {"spent_micros": 0, "reserved_micros": 0, "ending": 0}
+    assert answer.result == {"budget_micros": 9_000_000, **nothing_yet}
     assert world.states() == {1: "running"}
     assert [row.budget_micros for row in world.commands if isinstance(row, SavePlan)][-1] == 9_000_000
 
 
 def test_a_budget_that_a_session_has_used_up_holds_its_task():
-    world = world_of(spec(1, backend="anthropic"))
-    world.fail(1, FailureClass.BUDGET)
+    world = world_of(spec(1, backend="anthropic"), budget_micros=5_000_000)
+    world.end(1, AttemptState.FAILED, FailureClass.BUDGET, cost_micros=5_000_000)
     assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, "budget")
 
 

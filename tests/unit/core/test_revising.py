@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.commands import AskCancel, CancelAttempt, EndRevision
+from orchestrator.core.budget import of_task
+from orchestrator.core.commands import AskCancel, CancelAttempt, EndRevision, SaveTaskBudget
 from orchestrator.core.task import TaskRules
 from orchestrator.core.words import (
     AttemptState,
@@ -14,6 +15,7 @@ from orchestrator.core.words import (
     PlanState,
     TaskState,
 )
+from orchestrator.money import MICROS
 from tests.support.core import World, spec
 
 
@@ -215,11 +217,25 @@ def test_a_held_step_that_its_author_takes_back_is_not_waited_for_once_it_is_rel
 
 @pytest.mark.parametrize(("budget", "state"), [(1, "held"), (2, "held"), (3, "running"), (0, "running")])
 def test_a_task_that_its_own_budget_held_goes_on_with_a_larger_one(world, budget, state):
-    world.load(written(1, t1={"rules": TaskRules(budget_micros=2)}))
+    paid = {"backend": "anthropic"}
+    world.load(written(1, t1={**paid, "rules": TaskRules(budget_micros=2 * MICROS)}))
     world.join("x1")
-    world.fail(1, FailureClass.BUDGET)
-    revise(world, written(1, t1={"rules": TaskRules(budget_micros=budget)}))
+    world.end(1, AttemptState.FAILED, FailureClass.BUDGET, cost_micros=2 * MICROS)
+    assert world.task(1).reason == HoldReason.TASK_BUDGET
+    revise(world, written(1, t1={**paid, "rules": TaskRules(budget_micros=budget * MICROS)}))
     assert world.task(1).state.value == state
+    assert world.state.plans[1].state.value == ("active" if state == "running" else "stalled")
+
+
+def test_the_last_word_on_the_budget_of_a_task_holds_be_it_of_a_person_or_of_its_author(world):
+    rules = {"rules": TaskRules(budget_micros=2 * MICROS)}
+    world.load(written(1, t1=rules))
+    world.request("set_task_budget", task_id=1, budget_micros=7 * MICROS)
+    revise(world, written(1, 2, t1=rules))  # its author has said nothing new of it
+    assert of_task(world.state, world.task(1)) == 7 * MICROS
+    commands = revise(world, written(1, 2, t1={"rules": TaskRules(budget_micros=3 * MICROS)}))
+    assert of_task(world.state, world.task(1)) == 3 * MICROS
+    assert SaveTaskBudget(task_id=1, budget_micros=0) in commands
 
 
 def test_nothing_of_a_plan_that_was_cancelled_meanwhile_becomes_ready(world):

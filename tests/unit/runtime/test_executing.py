@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.events import AttemptEnded
-from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.core.words import BUDGET_LOWERED, AttemptState, FailureClass
 from orchestrator.errors import DatabaseUnavailable
 from orchestrator.ports import (
     Assignment,
@@ -299,6 +299,16 @@ async def test_a_cancelled_session_ends_with_a_result_that_says_so(stage: Stage)
     await stage.stored(1)
     assert stage.store.results[1] == Outcome(state=AttemptState.CANCELLED, summary="by request", usage=USED)
     assert stage.backend.cancelled == [1]
+
+
+async def test_a_session_that_ends_for_a_lower_budget_is_interrupted_so_that_the_next_one_goes_on(
+    stage: Stage,
+) -> None:
+    await stage.runs(1)
+    stage.executing.cancel(1, BUDGET_LOWERED)
+    await stage.stored(1)
+    ended = Outcome(state=AttemptState.INTERRUPTED, summary=BUDGET_LOWERED, usage=USED)
+    assert stage.store.results[1] == ended
 
 
 async def test_a_cancel_that_overtakes_its_start_is_not_forgotten(stage: Stage) -> None:
