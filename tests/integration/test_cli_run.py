@@ -13,11 +13,11 @@ from tests.support.command_line import TIMEOUT_S, CommandLine, own_command_line,
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
-MENDABLE = """---
+PLAN = """---
 name: mendable
 workdir: work
 ---
-# A plan that fails until somebody helps
+# A plan that fails until somebody helps, and then takes long
 
 - [ ] **A.1** Write a file
   - run: `echo one > one`
@@ -26,21 +26,8 @@ workdir: work
   - depends: A.1
   - attempts: 1
   - run: `echo looking for help; test -e help`
-- [ ] **A.3** Go on
+- [ ] **A.3** Wait for the word
   - depends: A.2
-  - run: `echo three > three`
-"""
-
-LONG = """---
-name: long
-workdir: work
----
-# A plan that takes long
-
-- [ ] **A.1** Begin
-  - run: `echo begun > begun`
-- [ ] **A.2** Wait for the word
-  - depends: A.1
   - run: `echo waiting >> waiting; while ! test -e word; do sleep 0.1; done`
 """
 
@@ -51,25 +38,18 @@ def cli() -> Iterator[CommandLine]:
         yield found
 
 
-def test_a_plan_that_failed_goes_on_with_the_next_run(cli: CommandLine) -> None:
-    plan = cli.plan(MENDABLE)
+def test_whatever_ended_a_run_the_next_one_goes_on(cli: CommandLine) -> None:
+    """It ends by a task that fails, by Ctrl-C, by the death of its Host, and at last with the plan."""
+    plan = cli.plan(PLAN)
     failed = cli.run("run", str(plan), code=5)
     for words in ("A.1          done", "mendable: stalled", "failed  A.2", "| looking for help", "1 waiting"):
         assert words in failed
     assert f"The work is in {cli.folder / 'work'}" in failed
     cli.assert_nothing_is_left()
+
     (cli.folder / "work" / "help").touch()
-    data = cli.data("run", str(plan))
-    assert data["plan"]["state"] == "done"
-    assert {task["state"] for task in data["tasks"]} == {"done"}
-    assert (cli.folder / "work" / "three").read_text() == "three\n"
-    cli.assert_nothing_is_left()
-
-
-def test_ctrl_c_stops_in_good_order_and_the_next_run_goes_on(cli: CommandLine) -> None:
-    plan = cli.plan(LONG)
     process = cli.start("run", str(plan))
-    read_until(process, r"A\.2 +work \d+ started")
+    read_until(process, r"A\.3 +work \d+ started")
     busy = cli.run("run", str(plan), code=6)
     assert busy == ""
     process.send_signal(signal.SIGINT)
@@ -78,14 +58,9 @@ def test_ctrl_c_stops_in_good_order_and_the_next_run_goes_on(cli: CommandLine) -
     assert "Stopping" in err
     assert "goes on where it is" in err
     cli.assert_nothing_is_left()
-    (cli.folder / "work" / "word").touch()
-    assert cli.data("run", str(plan))["plan"]["state"] == "done"
 
-
-def test_a_killed_host_is_told_and_the_next_run_goes_on(cli: CommandLine) -> None:
-    plan = cli.plan(LONG)
     process = cli.start("run", str(plan))
-    read_until(process, r"A\.2 +work \d+ started")
+    read_until(process, r"A\.3 +work \d+ started")
     stack = read_stack(cli.home)
     assert stack is not None
     os.kill(stack.pid, signal.SIGKILL)
@@ -94,5 +69,10 @@ def test_a_killed_host_is_told_and_the_next_run_goes_on(cli: CommandLine) -> Non
     assert "ended unexpectedly" in err
     assert "goes on where it stopped" in err
     cli.assert_nothing_is_left()
+
     (cli.folder / "work" / "word").touch()
-    assert cli.data("run", str(plan))["plan"]["state"] == "done"
+    data = cli.data("run", str(plan))
+    assert data["plan"]["state"] == "done"
+    assert {task["state"] for task in data["tasks"]} == {"done"}
+    assert (cli.folder / "work" / "one").read_text() == "one\n"
+    cli.assert_nothing_is_left()
