@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -26,12 +26,13 @@ from orchestrator.core.events import (
     ProposalsPaid,
 )
 from orchestrator.core.task import Task
+from orchestrator.core.values import value
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass, Proof
 from orchestrator.surroundings import Recalled, Surroundings
 from orchestrator.views import NoteKind, NoteView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Usage:
     """What an attempt consumed. Tokens are counts; money is in millionths of a US dollar."""
 
@@ -43,7 +44,7 @@ class Usage:
     requests: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SessionLimits:
     """Hard limits of one attempt. All are upper bounds; 0 means the backend's own default.
 
@@ -72,7 +73,7 @@ class SessionLimits:
         return replace(self, **narrower) if narrower else self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Assignment:
     """Everything an executor needs for one attempt; read from the tables in the start transaction.
 
@@ -116,7 +117,7 @@ class Assignment:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Outcome:
     """How an attempt ended, in the words of the executor that ran it.
 
@@ -161,7 +162,7 @@ class Transcript(Protocol):
 TranscriptLine: TypeAlias = tuple[int, str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TranscriptChunk:
     """A piece of a transcript, to be stored as one row. `seq` counts the pieces of the token from 1."""
 
@@ -205,7 +206,7 @@ class Launcher(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Workspace:
     """A place where a session works. `env` is what the session's children get, and nothing else."""
 
@@ -246,7 +247,7 @@ class Backend(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Term:
     """The scheduler's right to write. `now_ms` is the database's clock when it was granted."""
 
@@ -254,7 +255,7 @@ class Term:
     now_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Fate:
     """What the tables say of an attempt that did not report.
 
@@ -273,7 +274,7 @@ class Fate:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class StoredAnswer:
     """The answer of an earlier request. `digest` tells what was asked; `error` is empty if it was done."""
 
@@ -283,7 +284,7 @@ class StoredAnswer:
     remedy: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Revision:
     """A new text of a plan, of which the scheduler has not heard or that it does not run by yet."""
 
@@ -368,7 +369,7 @@ class SchedulerStore(Protocol):
         """Write a row of `orchestrator_state`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class PlanSlice:
     """A part of a plan as the tables have it, made for one taker.
 

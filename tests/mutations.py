@@ -165,8 +165,8 @@ DEFECTS = (
     Defect(
         name="a gate that its author has taken back is waited for",
         path="orchestrator/core/moving.py",
-        old="    if is_asked_for[task.wants]:\n",
-        new="    if is_asked_for:\n",
+        old="    if _is_asked_for(task, task.wants):\n",
+        new="    if task.wants:\n",
     ),
     Defect(
         name="what is ready starts in any priority",

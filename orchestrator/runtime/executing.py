@@ -352,7 +352,7 @@ class Executing:
         ended, self._ended = self._ended, []
         if not ended:
             return []
-        results = [(session.assignment.token, self._storable_outcome_of(session)) for session in ended]
+        results = [(s.assignment.token, _storable(_outcome_of(s), self._redaction)) for s in ended]
         taken = [session.transcript.take() for session in ended]
         await self._save_chunks([chunk for chunk in taken if chunk is not None])
         stored = await _patiently(lambda: self._store.save_results(results))
@@ -361,9 +361,6 @@ class Executing:
             del self._sessions[token]
         self._changed.set()
         return [_report_of(token, outcome) for token, outcome in results if token in stored]
-
-    def _storable_outcome_of(self, session: _Session) -> Outcome:
-        return _storable(_without_secrets(_outcome_of(session), self._redaction))
 
     async def _flush_for_ever(self) -> None:
         while True:
@@ -407,22 +404,15 @@ def _outcome_of(session: _Session) -> Outcome:
     return session.task.result()
 
 
-def _without_secrets(outcome: Outcome, redaction: Redaction) -> Outcome:
-    report = redaction.in_json(outcome.report)
-    assert report is None or isinstance(report, dict)
-    summary, detail = redaction.whole(outcome.summary), redaction.whole(outcome.detail)
-    return replace(outcome, summary=summary, detail=detail, report=report)
-
-
-def _storable(outcome: Outcome) -> Outcome:
-    """Sessions print anything; what they say must fit into tables and events, a failure with its class."""
-    report = None if outcome.report is None else storable_json(outcome.report)
+def _storable(outcome: Outcome, redaction: Redaction) -> Outcome:
+    """Sessions print anything; what they say must fit into tables and events, without secrets."""
+    report = None if outcome.report is None else storable_json(redaction.in_json(outcome.report))
     assert report is None or isinstance(report, dict)
     return replace(
         outcome,
         failure_class=failure_of(outcome.state, outcome.failure_class),
-        summary=storable(outcome.summary),
-        detail=storable(outcome.detail),
+        summary=storable(redaction.whole(outcome.summary)),
+        detail=storable(redaction.whole(outcome.detail)),
         report=report,
     )
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from pydantic_core import to_json
 
 from orchestrator.core.commands import RecordEvent
+from orchestrator.core.values import value
 from orchestrator.store.arrays import array
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class EventBatch:
     """A row of `event_batches`: its lists as array literals, its payloads as one JSON document.
 
