@@ -352,7 +352,7 @@ class Executing:
         ended, self._ended = self._ended, []
         if not ended:
             return []
-        results = [(s.assignment.token, _storable(_outcome_of(s), self._redaction)) for s in ended]
+        results = [(s.assignment.token, storable_outcome(_outcome_of(s), self._redaction)) for s in ended]
         taken = [session.transcript.take() for session in ended]
         await self._save_chunks([chunk for chunk in taken if chunk is not None])
         stored = await _patiently(lambda: self._store.save_results(results))
@@ -404,7 +404,7 @@ def _outcome_of(session: _Session) -> Outcome:
     return session.task.result()
 
 
-def _storable(outcome: Outcome, redaction: Redaction) -> Outcome:
+def storable_outcome(outcome: Outcome, redaction: Redaction) -> Outcome:
     """Sessions print anything; what they say must fit into tables and events, without secrets."""
     report = None if outcome.report is None else storable_json(redaction.in_json(outcome.report))
     assert report is None or isinstance(report, dict)

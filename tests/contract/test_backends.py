@@ -19,7 +19,8 @@ import pytest
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.errors import SettingsError
 from orchestrator.ports import Assignment, Backend, Outcome, SessionCancelled, SessionLimits, Usage
-from orchestrator.runtime.executing import _storable
+from orchestrator.runtime.executing import storable_outcome
+from orchestrator.runtime.redaction import Redaction
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.registry import Provider, make_backends
 from orchestrator.store.executors import ExecutorStore
@@ -320,7 +321,7 @@ async def test_an_outcome_is_stored_as_it_was_told(
     wild = call("report", status="failed", summary="No\x00 \x1b[31mway", files=["a\x00b"])
     outcome = await bench.start(Case.of_command(BABBLE, simulate="1ms fail 1", end=wild))
     check_fields(outcome)
-    assert await store.save_results([(BASE.token, _storable(outcome))]) == {BASE.token}
+    assert await store.save_results([(BASE.token, storable_outcome(outcome, Redaction()))]) == {BASE.token}
     [row] = Rows(database).all("SELECT * FROM attempts")
     assert (row["state"], row["failure_class"]) == (outcome.state, outcome.failure_class)
     assert (row["report"] is None) == (outcome.report is None)

@@ -10,7 +10,8 @@ import pytest
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.errors import DatabaseUnavailable
 from orchestrator.ports import Outcome, SessionLimits, TranscriptChunk, Usage
-from orchestrator.runtime.executing import TranscriptBuffer, _storable
+from orchestrator.runtime.executing import TranscriptBuffer, storable_outcome
+from orchestrator.runtime.redaction import Redaction
 from orchestrator.store.crypto import NO_KEYS
 from orchestrator.store.executors import Beats, ExecutorStore
 from orchestrator.store.transcript_chunks import unfold
@@ -132,14 +133,15 @@ async def test_whatever_a_session_says_can_be_stored_and_read(stage: Stage) -> N
     _, (task_id,) = await stage.leased(7)
     await stage.x1.start([7])
     nasty = "NUL \0, lone \ud800, \udfff, quote ' and \\ and {braces} %s"
-    outcome = _storable(
+    outcome = storable_outcome(
         Outcome(
             state=AttemptState.FAILED,
             failure_class=FailureClass.AGENT,
             summary=nasty,
             detail=nasty,
             report={nasty: [nasty, float("nan"), float("inf"), 10**30]},
-        )
+        ),
+        Redaction(),
     )
     assert await stage.x1.save_results([(7, outcome)]) == {7}
     (report,) = [r for r in await stage.scheduler.reports() if hasattr(r, "summary")]
