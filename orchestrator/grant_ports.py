@@ -101,6 +101,10 @@ class GovernedRequest(Protocol):
 class Grants(Protocol):
     """How a session asks before each request to a model, within the limits of one credential."""
 
+    @property
+    def outlasts_refusals(self) -> bool:
+        """Whether leave after a 429 or 529 comes once that is over, so that it is asked again at once."""
+
     async def ask(self, model: str) -> GovernedRequest:
         """Wait until one request may be sent, first come first served.
 

@@ -26,7 +26,7 @@ from orchestrator.proposals import Proposal
 from orchestrator.routing import Routing
 from orchestrator.runtime.status import seen_by_tenant
 from orchestrator.sessions.config import session_config
-from orchestrator.sessions.grants import ExecutorGrants, grant_settings
+from orchestrator.sessions.grants import UNGOVERNED, ExecutorGrants, grant_settings
 from orchestrator.settings import Settings
 from orchestrator.status_views import BudgetView
 from orchestrator.store import idempotency, plan_views, plans, proposals, revisions, task_views
@@ -84,7 +84,7 @@ class Decompositions:
         self._transaction = transaction
         self._scheduler = scheduler
         self._timeout_s = settings.http.request_timeout_s * _MODEL_SHARE
-        self._grants: Grants | None = None
+        self._grants: Grants = UNGOVERNED
         if governor is not None:
             self._grants = ExecutorGrants(
                 executor=f"decompose-{uuid4().hex[:8]}",
@@ -174,7 +174,7 @@ class Decompositions:
             self._question(case.known, case.stored, case.task),
             session_config(self._settings),
             timeout_s=self._timeout_s,
-            governor=self._grants,
+            grants=self._grants,
         )
         async with self._transaction() as connection:
             proposal = await proposals.insert_proposal(

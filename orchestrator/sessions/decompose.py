@@ -23,7 +23,7 @@ from orchestrator.plan.model import PlanTask
 from orchestrator.ports import Usage
 from orchestrator.proposals import Subtask, Subtasks
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.grants import REFUSED, Unasked
+from orchestrator.sessions.grants import REFUSED, UNGOVERNED
 from orchestrator.sessions.meter import Meter
 from orchestrator.sessions.models.answer import usage_of
 from orchestrator.sessions.models.messages import make_client
@@ -82,14 +82,14 @@ class Answer:
 
 
 async def ask_for_subtasks(
-    question: Question, config: SessionConfig, *, timeout_s: float, governor: Grants | None = None
+    question: Question, config: SessionConfig, *, timeout_s: float, grants: Grants = UNGOVERNED
 ) -> Answer:
     """Have the model of the settings decompose a task.
 
     Args:
         config: key, address, model and prices.
         timeout_s: for all of it.
-        governor: gives leave for each request; without it every request is sent at once.
+        grants: give leave for each request.
 
     Raises:
         EnvironmentFault: there is no key.
@@ -104,7 +104,7 @@ async def ask_for_subtasks(
     error: OrchestratorError | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            subtasks = await _converse(question, config, meter, governor)
+            subtasks = await _converse(question, config, meter, grants)
     except TimeoutError:
         error = EnvironmentFault(
             f"{config.model} did not answer within {timeout_s:g} s.",
@@ -118,7 +118,7 @@ async def ask_for_subtasks(
 
 
 async def _converse(
-    question: Question, config: SessionConfig, meter: Meter, governor: Grants | None
+    question: Question, config: SessionConfig, meter: Meter, grants: Grants
 ) -> tuple[Subtask, ...]:
     """Ask, and ask once more if the answer does not fit. Raises RequestRefused if that does not either."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": _prompt(question)}]
@@ -131,10 +131,10 @@ async def _converse(
     if config.effort:
         request["output_config"] = {"effort": config.effort}
     problem = ""
-    retries_max = config.retries_max if governor is None else 0  # with leave only
+    retries_max = 0 if grants.outlasts_refusals else config.retries_max  # with leave only
     async with make_client(config, httpx2.create_ssl_context(), retries_max=retries_max) as client:
         for _ in range(_ROUNDS_MAX):
-            message = await _ask(client, {**request, "messages": messages}, governor)
+            message = await _ask(client, {**request, "messages": messages}, grants)
             meter.add(_tokens_of(message))
             try:
                 return _proposed(message, question.agent_types)
@@ -151,15 +151,15 @@ async def _converse(
     )
 
 
-async def _ask(client: AsyncAnthropic, request: Mapping[str, Any], governor: Grants | None) -> Message:
-    """Ask once; again for as long as the provider refuses and the governor gives leave. Raises API_ERRORS."""
+async def _ask(client: AsyncAnthropic, request: Mapping[str, Any], grants: Grants) -> Message:
+    """Ask once; again for as long as the provider refuses and leave is given. Raises API_ERRORS."""
     while True:
-        with Unasked() if governor is None else await governor.ask(request["model"]) as leave:
+        with await grants.ask(request["model"]) as leave:
             try:
                 response = await client.messages.with_raw_response.create(**request)
             except APIStatusError as error:
                 leave.heard(error.status_code, error.response.headers)
-                if governor is None or error.status_code not in REFUSED:
+                if not grants.outlasts_refusals or error.status_code not in REFUSED:
                     raise
                 continue
             leave.heard(response.status_code, response.headers)

@@ -59,6 +59,8 @@ class ExecutorGrants:
         executor: its name, by which the governor knows what it has under way.
     """
 
+    outlasts_refusals = True
+
     def __init__(self, *, executor: str, governor: GovernorGateway, settings: GrantSettings) -> None:
         self._executor = executor
         self._governor = governor
@@ -256,10 +258,24 @@ class _Request:
         self._line.end()
 
 
-class Unasked:
-    """Implements grant_ports.GovernedRequest where there is no governor."""
+class Ungoverned:
+    """Implements grant_ports.Grants where there is no governor: every request is sent at once."""
 
-    def __enter__(self) -> Unasked:
+    outlasts_refusals = False
+
+    async def ask(self, model: str) -> GovernedRequest:
+        """Give leave."""
+        del model
+        return _UngovernedRequest()
+
+
+UNGOVERNED = Ungoverned()
+
+
+class _UngovernedRequest:
+    """Implements grant_ports.GovernedRequest."""
+
+    def __enter__(self) -> _UngovernedRequest:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -11,6 +11,7 @@ from orchestrator.journal_ports import Journals
 from orchestrator.ports import Backend, Launcher, NoteBook
 from orchestrator.sessions.command import CommandBackend
 from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.grants import UNGOVERNED
 from orchestrator.sessions.models.api import ModelApi
 from orchestrator.sessions.models.backend import ModelBackend
 from orchestrator.sessions.simulated import SimulatedBackend
@@ -22,11 +23,11 @@ class Provider(NamedTuple):
 
     Attributes:
         config: key, address, model and prices.
-        governor: gives leave for each request; without it every request is sent at once.
+        grants: give leave for each request.
     """
 
     config: SessionConfig
-    governor: Grants | None = None
+    grants: Grants = UNGOVERNED
 
 
 def make_backends(
@@ -47,23 +48,23 @@ def make_backends(
         seed: of simulated sessions.
     """
 
-    def with_models(api: ModelApi, governor: Grants | None) -> Backend:
-        return ModelBackend(api, launcher, notes=notes, journals=journals, governor=governor)
+    def with_models(api: ModelApi, grants: Grants) -> Backend:
+        return ModelBackend(api, launcher, notes=notes, journals=journals, grants=grants)
 
     backends: list[Backend] = [CommandBackend(launcher), SimulatedBackend(seed=seed)]
     # The SDKs take a second to import, so only who uses them does.
     if claude := providers.get(ANTHROPIC):
         from orchestrator.sessions.models.messages import MessagesApi
 
-        config, governor = claude
-        backends.append(with_models(MessagesApi(config), governor))
+        config, grants = claude
+        backends.append(with_models(MessagesApi(config), grants))
         if claude_code_program():
             from orchestrator.sessions.claude_code.backend import ClaudeCodeBackend
 
-            backends.append(ClaudeCodeBackend(config, launcher, notes=notes, governor=governor))
+            backends.append(ClaudeCodeBackend(config, launcher, notes=notes, grants=grants))
     if other := providers.get(OPENAI):
         from orchestrator.sessions.models.chat import ChatApi
 
-        config, governor = other
-        backends.append(with_models(ChatApi(config), governor))
+        config, grants = other
+        backends.append(with_models(ChatApi(config), grants))
     return {backend.name: backend for backend in backends}

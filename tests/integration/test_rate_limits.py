@@ -47,7 +47,7 @@ async def run_sessions(
         launcher,
         notes=MemoryNoteBook(),
         journals=MemoryJournals(),
-        governor=governor,
+        grants=governor,
     )
     given = [
         assignment(

@@ -53,6 +53,7 @@ from orchestrator.sessions.claude_code.notes import SERVER, TOOL, notes_server
 from orchestrator.sessions.claude_code.outcome import Ending, outcome_of
 from orchestrator.sessions.claude_code.proxy import ApiProxy
 from orchestrator.sessions.config import SessionConfig
+from orchestrator.sessions.grants import UNGOVERNED
 from orchestrator.sessions.meter import Meter, counted
 from orchestrator.sessions.output import Excerpt
 from orchestrator.sessions.prompt import role_prompt, task_prompt
@@ -102,18 +103,18 @@ class ClaudeCodeBackend:
         config: key, address, model and prices.
         launcher: starts the program. The key never reaches it.
         notes: for the tool of that name.
-        governor: gives leave for each request; without it every request is sent at once.
+        grants: give leave for each request.
     """
 
     name = "claude-code"
 
     def __init__(
-        self, config: SessionConfig, launcher: Launcher, *, notes: NoteBook, governor: Grants | None = None
+        self, config: SessionConfig, launcher: Launcher, *, notes: NoteBook, grants: Grants = UNGOVERNED
     ) -> None:
         self._config = config
         self._launcher = launcher
         self._notes = notes
-        self._proxy = ApiProxy(config, httpx2.create_ssl_context(), governor=governor)
+        self._proxy = ApiProxy(config, httpx2.create_ssl_context(), grants=grants)
 
     async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
         """Let Claude Code work until a report, a limit or an error; the usage is told in each case."""

@@ -22,7 +22,7 @@ from orchestrator.grant_ports import GovernedRequest, Grants
 from orchestrator.sessions.claude_code.access import Access
 from orchestrator.sessions.claude_code.loopback_http import CutOff, Exchange, LoopbackServer
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.grants import OVERLOADED, REFUSED, Unasked
+from orchestrator.sessions.grants import OVERLOADED, REFUSED, UNGOVERNED
 from orchestrator.sessions.models.messages_errors import judgement_of
 
 _API = "https://api.anthropic.com"
@@ -43,14 +43,14 @@ class ApiProxy:
     Args:
         config: key and address of the API.
         ssl_context: for the way there.
-        governor: gives leave for each request; without it every request is sent at once.
+        grants: give leave for each request.
     """
 
     def __init__(
-        self, config: SessionConfig, ssl_context: ssl.SSLContext, *, governor: Grants | None = None
+        self, config: SessionConfig, ssl_context: ssl.SSLContext, *, grants: Grants = UNGOVERNED
     ) -> None:
         self._api_key = config.api_key
-        self._governor = governor
+        self._grants = grants
         self._base_url = (config.base_url or _API).rstrip("/")
         self._ssl_context = ssl_context
         self._changing = asyncio.Lock()
@@ -109,9 +109,7 @@ class ApiProxy:
             await _refuse(exchange, 429, "rate_limit_error", str(late))
 
     async def _leave(self, exchange: Exchange, access: Access) -> GovernedRequest:
-        if self._governor is None:
-            return Unasked()
-        return await access.clocks.stand_still(self._governor.ask(_model_of(exchange.body)))
+        return await access.clocks.stand_still(self._grants.ask(_model_of(exchange.body)))
 
     async def _send(self, exchange: Exchange, access: Access, leave: GovernedRequest) -> bool:
         """Ask once and pass on what comes.
@@ -131,7 +129,7 @@ class ApiProxy:
             response = await self._client.send(request, stream=True)
             try:
                 leave.heard(response.status_code, response.headers)
-                if self._governor is not None and response.status_code in REFUSED:
+                if self._grants.outlasts_refusals and response.status_code in REFUSED:
                     return False
                 await _pass_on(response, exchange, access)
                 if response.is_success and _is_refusal(access.failure):  # in mid-stream

@@ -13,7 +13,7 @@ import httpx2
 from orchestrator.core.words import FailureClass
 from orchestrator.grant_ports import GovernedRequest, Grants
 from orchestrator.ports import Transcript
-from orchestrator.sessions.grants import OVERLOADED, Unasked
+from orchestrator.sessions.grants import OVERLOADED, UNGOVERNED
 from orchestrator.sessions.meter import Meter
 from orchestrator.sessions.models.answer import Answer, Block
 from orchestrator.sessions.models.api import Frame, Message, ModelApi, Request
@@ -40,7 +40,7 @@ class Asker:
         meter: counts every answer, also one that breaks off.
         transcript: gets what the model says, and why something is asked again.
         clocks: of the session; they stand still while it waits for leave.
-        grants: gives leave for each request; without it every request is sent at once.
+        grants: give leave for each request.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Asker:
         meter: Meter,
         transcript: Transcript,
         clocks: Clocks,
-        grants: Grants | None = None,
+        grants: Grants = UNGOVERNED,
     ) -> None:
         self._api = api
         self._frame = frame
@@ -78,7 +78,7 @@ class Asker:
             except self._api.errors as error:
                 judgement = self._api.judgement_of(error, has_begun=True)
                 is_refused = judgement.failure_class is FailureClass.RATE_LIMITED
-                if is_refused and self._grants is not None:  # nobody's fault, and the wait for leave is long
+                if is_refused and self._grants.outlasts_refusals:  # nobody's fault; the wait for leave is long
                     self._transcript.write("note", f"{judgement.reason}; asking again with leave.\n")
                     continue
                 if forgone := self._api.forgo(request, error):
@@ -92,8 +92,6 @@ class Asker:
             await asyncio.sleep(wait_s)
 
     async def _leave(self) -> GovernedRequest:
-        if self._grants is None:
-            return Unasked()
         return await self._clocks.stand_still(self._grants.ask(self._frame.model))
 
     async def _stream(self, request: Request, leave: GovernedRequest) -> Answer:

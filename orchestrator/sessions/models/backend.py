@@ -14,6 +14,7 @@ from orchestrator.ports import (
     Transcript,
     Workspace,
 )
+from orchestrator.sessions.grants import UNGOVERNED
 from orchestrator.sessions.meter import Meter, counted
 from orchestrator.sessions.models.api import Frame, ModelApi
 from orchestrator.sessions.models.asking import Asker
@@ -32,7 +33,7 @@ class ModelBackend:
         launcher: for the tools that run programs. The key never reaches its children.
         notes: for the tool of that name.
         journals: keep what is needed to go on with a session whose executor is lost.
-        governor: gives leave for each request; without it every request is sent at once.
+        grants: give leave for each request.
     """
 
     def __init__(
@@ -42,14 +43,14 @@ class ModelBackend:
         *,
         notes: NoteBook,
         journals: Journals,
-        governor: Grants | None = None,
+        grants: Grants = UNGOVERNED,
     ) -> None:
         self.name = api.provider
         self._api = api
         self._launcher = launcher
         self._notes = notes
         self._journals = journals
-        self._governor = governor
+        self._grants = grants
 
     async def run(self, assignment: Assignment, workspace: Workspace, transcript: Transcript) -> Outcome:
         """Converse until a report, a limit or an error; the usage is told in each case."""
@@ -97,7 +98,7 @@ class ModelBackend:
                 meter=meter,
                 transcript=transcript,
                 clocks=clocks,
-                grants=self._governor,
+                grants=self._grants,
             )
             journal = Journal(
                 self._journals, assignment, request=self._api.request(frame, ()), folder=workspace.path

@@ -47,8 +47,10 @@ class Governor:
 def proxy_to(base_url: str, governor: Governor | None = None) -> ApiProxy:
     config = SessionConfig(api_key=API_KEY, base_url=base_url, model=MODEL, prices=PRICES)
     settings = GrantSettings(wait_max_s=30)
-    grants = governor and ExecutorGrants(executor="e1", governor=governor, settings=settings)
-    return ApiProxy(config, httpx2.create_ssl_context(), governor=grants)
+    if governor is None:
+        return ApiProxy(config, httpx2.create_ssl_context())
+    grants = ExecutorGrants(executor="e1", governor=governor, settings=settings)
+    return ApiProxy(config, httpx2.create_ssl_context(), grants=grants)
 
 
 def access(*, cost_micros_max: int = 1_000_000) -> Access:
