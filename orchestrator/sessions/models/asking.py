@@ -78,7 +78,7 @@ class Asker:
             except self._api.errors as error:
                 judgement = self._api.judgement_of(error, has_begun=True)
                 is_refused = judgement.failure_class is FailureClass.RATE_LIMITED
-                if is_refused and self._grants.outlasts_refusals:  # nobody's fault; the wait for leave is long
+                if is_refused and self._grants.outlasts_refusals:  # nobody's fault; leave comes late
                     self._transcript.write("note", f"{judgement.reason}; asking again with leave.\n")
                     continue
                 if forgone := self._api.forgo(request, error):
