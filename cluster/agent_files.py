@@ -14,7 +14,8 @@ from typing import TypeAlias
 import structlog
 
 from orchestrator.errors import DatabaseUnavailable
-from orchestrator.routing.agent_catalogue import AGENTS_FOLDER, load_catalogue
+from orchestrator.plan.files import AGENTS_FOLDER
+from orchestrator.routing.agent_catalogue import load_catalogue
 from orchestrator.settings import Settings
 from orchestrator.store.agent_types import keep_agent_types
 

@@ -298,7 +298,7 @@ class ReviseRequest(BaseModel):
     """A new text of a plan.
 
     Attributes:
-        text, files, format: as in SubmitRequest.
+        text, files, agents, format: as in SubmitRequest; agent types that are no longer among them stay.
         base_digest: of the text that this one is an edit of; one that is no longer so is refused. Empty = of
             whatever is stored.
         take: also work on new tasks that are marked in progress.
@@ -309,6 +309,7 @@ class ReviseRequest(BaseModel):
 
     text: str = ""
     files: dict[str, str] = {}
+    agents: dict[str, str] = {}
     format: str = "auto"
     base_digest: str = ""
     take: bool = False

@@ -61,9 +61,9 @@ def routing_for(file: str, settings: Settings) -> Routing:
 
 def _agents_beside(file: str) -> dict[str, str]:
     """Return the agent type files that a plan brings along, by their paths; none from standard input."""
-    from orchestrator.routing.agent_catalogue import texts_beside
+    from orchestrator.plan.files import agents_beside
 
-    return {} if file == STDIN else texts_beside(Path(file))
+    return {} if file == STDIN else agents_beside(Path(file))
 
 
 def read(file: str, choices: Choices, *, output: Output) -> Plan:

@@ -154,11 +154,12 @@ def reconcile(
 def revise(file: str, *, name: str, is_agreed: bool, output: Output) -> None:
     """Show what a file changes of the plan that it is of, and apply it if that is agreed."""
     from orchestrator.cli.home import connect
-    from orchestrator.plan.files import texts_of
+    from orchestrator.plan.files import agents_beside, texts_of
     from orchestrator.views import ReviseRequest
 
     texts = texts_of(Path(file))
-    request = ReviseRequest(text=texts.get("", ""), files={} if list(texts) == [""] else texts)
+    agents = agents_beside(Path(file))
+    request = ReviseRequest(text=texts.get("", ""), files={} if list(texts) == [""] else texts, agents=agents)
     with connect() as client:
         ref = name or stored_name(file)
         try:
@@ -168,6 +169,8 @@ def revise(file: str, *, name: str, is_agreed: bool, output: Output) -> None:
             raise
         for line in _change_lines(shown):
             output.say(line)
+        if agents:
+            output.say(f"{'agents':8} {', '.join(Path(agent).name for agent in agents)} go along")
         if not shown.changes and not shown.marks:
             output.say("No task is changed.")
         elif not (is_agreed or output.asks("Apply it?")):

@@ -1,9 +1,11 @@
-"""The files of a plan on disk: which they are, what is in them, and how much is taken."""
+"""The files of a plan on disk: which they are, what is in them, how much is taken, what lies beside them."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +16,9 @@ from orchestrator.text import storable
 
 PLAN_BYTES_MAX = 64 * 1024 * 1024
 FILES_MAX = 1000
+
+#: The folder of agent type files, beside a plan and in ORCHESTRATOR_HOME.
+AGENTS_FOLDER = "agents"
 
 _SUFFIXES = frozenset({".md", ".json", ".jsonl", ".yml"})
 
@@ -70,17 +75,50 @@ def texts_of(path: Path, *, format: str = "auto") -> dict[str, str]:  # noqa: A0
     return {name: storable(decode(content, name or str(path))) for name, content in contents.items()}
 
 
+def agents_folder(plan: Path) -> Path:
+    """Return where the agent type files lie that a plan brings along: in its folder, or beside its file."""
+    return (plan if plan.is_dir() else plan.absolute().parent) / AGENTS_FOLDER
+
+
+def agents_beside(plan: Path) -> dict[str, str]:
+    """Return the agent type files that a plan brings along, by their paths.
+
+    Beside a plan may lie what is none: a file that cannot be read or has no front matter is left out, as if
+    it were not there. Bytes that are no UTF-8 are marked, which is told when the file is read.
+    """
+    folder = agents_folder(plan)
+    texts = {}
+    for file in agent_type_files(folder):
+        with contextlib.suppress(OSError):
+            text = file.read_bytes().decode("utf-8", errors="replace")
+            if text.removeprefix("\ufeff").startswith("---"):
+                texts[str(folder.absolute() / file.name)] = text
+    return texts
+
+
+def agent_type_files(folder: Traversable) -> list[Traversable]:
+    """Return the files of a folder that define agent types; a README is for people."""
+    if not folder.is_dir():
+        return []
+    found = [
+        file
+        for file in folder.iterdir()
+        if file.name.endswith(".md") and file.name.lower() != "readme.md" and file.is_file()
+    ]
+    return sorted(found, key=lambda file: file.name)
+
+
 def _names(folder: Path, *, format_name: str) -> Sequence[str]:
     """The files of a plan in a folder and below it, in the order of their names.
 
-    Hidden ones are none of it, nor those in `agents/`, which define agent types.
+    Hidden ones are none of it, nor those that define agent types.
     """
     found = [
         path.relative_to(folder).as_posix()
         for path in sorted(folder.rglob("*"))
         if path.suffix in _SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.relative_to(folder).parts[0] != "agents"
+        and path.relative_to(folder).parts[0] != AGENTS_FOLDER
         and path.is_file()
     ]
     whole = (each.files(found) for each in FOLDER_FORMATS if format_name in ("auto", each.name))

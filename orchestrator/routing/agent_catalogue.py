@@ -5,7 +5,6 @@ A name that no file has is accepted all the same: its sessions work by `general-
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib import resources
@@ -15,13 +14,11 @@ from typing import Self
 
 from orchestrator.agent_types import AgentType
 from orchestrator.errors import Finding, NotFound
+from orchestrator.plan.files import AGENTS_FOLDER, agent_type_files
 from orchestrator.plan.findings import Code
-from orchestrator.routing.agent_files import ReadFile, decoded, read_agent_type, read_fields, unreadable
+from orchestrator.routing.agent_files import ReadFile, read_agent_type, read_fields, unreadable
 from orchestrator.routing.tables import load_tables
 from orchestrator.settings import Settings
-
-#: The folder of the users' files, in ORCHESTRATOR_HOME and beside a plan.
-AGENTS_FOLDER = "agents"
 
 #: What the files of the package are called, for people.
 PACKAGE = "package"
@@ -100,22 +97,6 @@ def read_texts(texts: Mapping[str, str], *, models: Mapping[str, str]) -> list[R
     )
 
 
-def texts_beside(plan: Path) -> dict[str, str]:
-    """Return the agent type files that a plan brings along: `agents/` in its folder, or beside its file.
-
-    By their paths. Beside a plan may lie what is none: a file that cannot be read or has no front matter is
-    left out, as if it were not there.
-    """
-    folder = (plan if plan.is_dir() else plan.absolute().parent) / AGENTS_FOLDER
-    texts = {}
-    for file in agent_type_files(folder):
-        with contextlib.suppress(OSError):
-            text = decoded(file.read_bytes())
-            if text.removeprefix("\ufeff").startswith("---"):
-                texts[str(folder.absolute() / file.name)] = text
-    return texts
-
-
 def _read_all(folder: Traversable, *, label: str, models: Mapping[str, str]) -> list[ReadFile]:
     return _of_one_folder(
         _read(file, name=f"{label}/{file.name}", models=models) for file in agent_type_files(folder)
@@ -148,15 +129,3 @@ def _read(file: Traversable, *, name: str, models: Mapping[str, str]) -> ReadFil
         return read_agent_type(file.read_bytes(), file=name, models=models)
     except OSError as error:
         return unreadable(name, error)
-
-
-def agent_type_files(folder: Traversable) -> list[Traversable]:
-    """Return the files of a folder that define agent types; a README is for people."""
-    if not folder.is_dir():
-        return []
-    found = [
-        file
-        for file in folder.iterdir()
-        if file.name.endswith(".md") and file.name.lower() != "readme.md" and file.is_file()
-    ]
-    return sorted(found, key=lambda file: file.name)

@@ -260,13 +260,8 @@ def _words(value: Value) -> tuple[str, ...]:
     return tuple(word for word, _ in words_of(value))
 
 
-def decoded(content: bytes) -> str:
-    """Return the text of a file; where it is not UTF-8, a mark stands that is told when it is read."""
-    return content.decode("utf-8", errors="replace")
-
-
 def _text_of(content: bytes | str) -> str:
-    text = decoded(content) if isinstance(content, bytes) else content
+    text = content.decode("utf-8", errors="replace") if isinstance(content, bytes) else content
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     before, mark, _ = text.partition("\ufffd")
     if mark:

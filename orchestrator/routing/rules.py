@@ -15,7 +15,7 @@ from typing import Self
 
 from orchestrator.agent_types import GENERAL, AgentType
 from orchestrator.core.words import TaskKind
-from orchestrator.errors import Finding
+from orchestrator.errors import Finding, PlanError
 from orchestrator.plan.model import Plan, PlanTask
 from orchestrator.routing.agent_catalogue import Catalogue, load_catalogue, read_texts
 from orchestrator.routing.agent_fields import NAME_CHARS_MAX
@@ -23,6 +23,9 @@ from orchestrator.routing.tables import Tables, load_tables
 from orchestrator.settings import Settings
 
 _NEAR_CUTOFF = 0.7
+
+#: Agent types that a plan may bring along: the scheduler keeps those of every unfinished plan in mind.
+_OWN_MAX = 200
 
 #: What a task is of whose words belong to no domain; see plan/classify.py.
 _NO_DOMAIN = "other"
@@ -83,7 +86,16 @@ class Routing:
         return Routing(catalogue=stored, tables=self._tables) if GENERAL in stored else self
 
     def with_own(self, texts: Mapping[str, str]) -> Routing:
-        """Return these rules for a plan that brings agent type files along, given by their paths."""
+        """Return these rules for a plan that brings agent type files along, given by their paths.
+
+        Raises:
+            PlanError: they are too many.
+        """
+        if len(texts) > _OWN_MAX:
+            raise PlanError(
+                f"The plan brings {len(texts)} agent type files along, more than {_OWN_MAX}.",
+                remedy="Leave those out that it does not need.",
+            )
         files = read_texts(texts, models=self._tables.models)
         return Routing(
             catalogue=self._catalogue.extended(files),

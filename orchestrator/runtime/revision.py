@@ -19,7 +19,7 @@ from orchestrator.routing import Routing
 from orchestrator.runtime.agents import stored_routing
 from orchestrator.runtime.submission import finding_views, read_submission
 from orchestrator.settings import Settings
-from orchestrator.store import plans, revisions
+from orchestrator.store import agent_types, plans, revisions
 from orchestrator.store.engine import Connection
 from orchestrator.store.listener import EventListener
 from orchestrator.store.plan_rows import NewPlan
@@ -97,6 +97,8 @@ class Revisions:
     async def revise(self, ref: str, request: ReviseRequest, *, is_applied: bool, ask: AskOfTask) -> Revised:
         """Tell what a new text changes; if it is to be applied, store it and have the scheduler run by it.
 
+        The agent types that the plan brings along are stored too, also if its text is as it was.
+
         First every task follows the mark that its author has changed, unless told that they have; if that is
         refused, nothing is stored, and asking again goes on.
 
@@ -109,15 +111,19 @@ class Revisions:
         known, stored = await self._read(ref)
         async with self._transaction() as connection:
             routing = await stored_routing(connection, self._routing, plan_id=known.id)
+        routing = routing.with_own(request.agents) if request.agents else routing
         new, diff = await asyncio.to_thread(self._compare, request, known, stored, routing)
         if not is_applied:
             return _revised(stored, new, diff, state="shown")
         if known.state == PlanState.CANCELLED:
             raise Conflict(f"The plan {known.name!r} was cancelled.", remedy="Use --fresh to start it over.")
         asked = await _follow_marks(stored, diff, ask) if request.follow else ()
-        if new.digest == stored.digest:
-            return _revised(stored, new, diff, state="unchanged", asked=asked)
         async with self._transaction() as connection:
+            if request.agents:
+                own = routing.own.values()
+                await agent_types.save_own(connection, own, plan_id=known.id, tenant_id=self._tenant_id)
+            if new.digest == stored.digest:
+                return _revised(stored, new, diff, state="unchanged", asked=asked)
             revision_id = await revisions.insert_revision(
                 connection, stored, new, diff, tenant_id=self._tenant_id
             )

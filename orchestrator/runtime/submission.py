@@ -35,9 +35,6 @@ from orchestrator.views import FindingView, SubmitRequest, Submitted
 
 _NAME_CHARS_MAX = 500
 
-#: Agent types that a plan may bring along: the scheduler keeps those of every unfinished plan in mind.
-_AGENTS_MAX = 200
-
 
 class Submissions:
     """Takes the plans that one tenant hands in.
@@ -77,11 +74,6 @@ class Submissions:
 
     async def _take(self, request: SubmitRequest, *, key: str, digest: str) -> Submitted:
         """Read the plan, and store it or go on with the one that is known."""
-        if len(request.agents) > _AGENTS_MAX:
-            raise PlanError(
-                f"The plan brings {len(request.agents)} agent type files along, more than {_AGENTS_MAX}.",
-                remedy="Leave those out that it does not need.",
-            )
         async with self._transaction() as connection:
             routing = await stored_routing(connection, self._routing)
         routing = routing.with_own(request.agents)

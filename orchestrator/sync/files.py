@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.errors import PlanError
 from orchestrator.plan.encoding import decode, is_utf16
-from orchestrator.plan.files import contents_of, files_of
+from orchestrator.plan.files import agents_beside, contents_of, files_of
 from orchestrator.plan.model import Mark, MarkSpan, Plan
 from orchestrator.plan.read import read_files
 from orchestrator.plan.render import write_marks_into
@@ -41,6 +41,10 @@ class PlanFiles:
                     remedy="Save it as UTF-8.",
                 )
         return {name: _text(content, self._place(name)) for name, content in contents.items()}
+
+    def agents(self) -> dict[str, str]:
+        """Return the agent type files that the plan brings along, by their paths."""
+        return agents_beside(self.path)
 
     def require_utf8(self) -> None:
         """Refuse files into which more than marks could not be written without a change elsewhere.

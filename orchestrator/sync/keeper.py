@@ -56,6 +56,7 @@ class Keeper:
         own: digest of the texts as the last round left them.
         followed: marks by key that the server has followed and the plan's text does not have yet. A task that
             was opened again may be done again by the next look: it must not be opened once more.
+        agents: the agent type files that the plan brings along, as they were sent last.
     """
 
     client: Client
@@ -63,11 +64,12 @@ class Keeper:
     ref: str
     own: str = ""
     followed: dict[str, Mark] = field(default_factory=dict)
+    agents: dict[str, str] = field(default_factory=dict)
 
     def is_as_left(self) -> bool:
         """Tell whether the files are as the last round left them: what changed was our own writing."""
         try:
-            return digest_of(self.files.read()) == self.own
+            return digest_of(self.files.read()) == self.own and self.files.agents() == self.agents
         except PlanError:
             return False
 
@@ -164,6 +166,8 @@ class Keeper:
     def _advance(self, look: Look) -> str:
         """Make what both sides agree on the plan's text; of an edit that removes tasks only the marks.
 
+        What agent type files say now goes along.
+
         Returns the state of the revision: see Revised.
         """
         texts = look.merge.base
@@ -171,16 +175,20 @@ class Keeper:
             stored = dict(look.source.files)
             plan = self.files.parsed(stored, format=look.source.format)
             texts = merge(_base(look.source, {}), plan.tasks, stored, _standings(look.source)).files
-        if digest_of(texts) == look.source.digest:
+        agents = self.files.agents()
+        if digest_of(texts) == look.source.digest and agents == self.agents:
             return "unchanged"
         request = ReviseRequest(
             text=texts.get("", ""),
             files={} if list(texts) == [""] else dict(texts),
+            agents=agents,
             format=look.source.format,
             base_digest=look.source.digest,
             follow=False,
         )
-        return self.client.revise(self.ref, request, is_applied=True).state
+        state = self.client.revise(self.ref, request, is_applied=True).state
+        self.agents = agents
+        return state
 
 
 def _as_words(paths: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ import watchfiles
 
 from orchestrator.client import Client
 from orchestrator.errors import OrchestratorError
+from orchestrator.plan.files import agents_folder
 from orchestrator.sync.files import PlanFiles
 from orchestrator.sync.keeper import Keeper
 
@@ -150,7 +151,8 @@ class Watcher:
 
     def _note_files(self, changed: set[Path]) -> None:
         for ref, path in self._paths.items():
-            is_ours = path in changed or any(path in file.parents for file in changed)
+            folders = {path, agents_folder(path)}
+            is_ours = path in changed or any(not folders.isdisjoint(file.parents) for file in changed)
             if is_ours and not (ref in self._keepers and self._keepers[ref].is_as_left()):
                 self._due[ref].note(time.monotonic())
 

@@ -213,6 +213,29 @@ async def test_a_revision_is_routed_by_what_the_plan_brought_along(
     assert "the title says `ode` first" in str(content)
 
 
+async def test_a_revision_brings_agent_types_along(
+    service: Service, database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revision, "_PATIENCE_S", 0.1)  # no scheduler takes it here
+    rows, text = Rows(database), "# P\n\n- [ ] A.1 An ode\n"
+    plan_id = (await service.submit(SubmitRequest(text=text))).plan_id
+    more = ReviseRequest(text=text + "- [ ] A.2 Another ode\n", agents={"agents/poet.md": POET})
+    await service.revise(str(plan_id), more, is_applied=False)
+    assert rows.all("SELECT FROM agent_types") == [], "it was only shown"
+    revised = await service.revise(str(plan_id), more, is_applied=True)
+    assert rows.column("SELECT name FROM agent_types") == [f"poet@{plan_id}"]
+    (content,) = rows.column("SELECT content FROM plan_revisions WHERE id = %s", revised.revision_id)
+    assert "the title says `ode` first" in str(content)
+
+    same = ReviseRequest(text=text, agents={"agents/poet.md": POET.replace("odes", "sonnets")})
+    assert (await service.revise(str(plan_id), same, is_applied=True)).state == "unchanged"
+    assert rows.column("SELECT definition->>'prompt' FROM agent_types") == ["You write sonnets."]
+    bad = ReviseRequest(text=text, agents={"agents/poet.md": POET.replace("sessions: 1", "sessions: none")})
+    with pytest.raises(PlanError, match="sessions: none"):
+        await service.revise(str(plan_id), bad, is_applied=True)
+    assert rows.column("SELECT definition->>'prompt' FROM agent_types") == ["You write sonnets."]
+
+
 async def test_a_plan_with_a_bad_agent_type_file_is_refused(service: Service, database: DatabaseUrls) -> None:
     bad = POET.replace("sessions: 1", "sessions: none")
     request = SubmitRequest(text="# P\n\n- [ ] a\n", agents={"agents/poet.md": bad})

@@ -118,6 +118,25 @@ def test_a_task_that_is_written_into_the_file_runs(keeper: Keeper, path: Path) -
     rounds(keeper, path, until="[x] **B.1")
 
 
+def test_agent_types_beside_the_file_go_along(keeper: Keeper, path: Path) -> None:
+    def prompts() -> dict[str, str]:
+        return {view.name: view.prompt for view in keeper.client.agent_types(plan=keeper.ref)}
+
+    keeper.keep()
+    assert "poet" not in prompts()
+    poet = path.parent / "agents" / "poet.md"
+    poet.parent.mkdir()
+    for prompt in ("Write odes.", "Write sonnets."):
+        poet.write_text(f"---\nname: poet\n---\n{prompt}\n")
+        assert not keeper.is_as_left()
+        keeper.keep()
+        assert prompts()["poet"] == prompt
+    poet.write_text("---\nname: poet\ntools: []\n---\n")
+    with pytest.raises(PlanError, match="`tools` is empty"):
+        keeper.keep()
+    assert prompts()["poet"] == "Write sonnets."
+
+
 def test_a_task_that_vanishes_from_the_file_is_left_to_a_person(keeper: Keeper, path: Path) -> None:
     rounds(keeper, path, until="[x] **A.1")
     edit(path, "* [x] Known before\r\n" + FIELDS.format("true"), "")

@@ -110,11 +110,15 @@ def test_an_import_asks_before_it_revises(cli: CommandLine, answer: str) -> None
     name = f"asked-{answer}"
     path = submit(cli, "- [ ] **A.1** One\n  - manual: yes\n", name)
     edit(path, "- [ ] **A.1**", "- [ ] **A.2** Two\n  - manual: yes\n- [ ] **A.1**")
+    agents = path.parent / "agents"
+    agents.mkdir(exist_ok=True)
+    (agents / f"poet-{answer}.md").write_text(f"---\nname: poet-{answer}\n---\nRhyme.\n")
     ours, terminal = os.openpty()
     process = cli.start("import", str(path), stdin=terminal)
     os.close(terminal)
     try:
         read_until(process, "added    A.2")
+        read_until(process, f"poet-{answer}.md")  # they go along
         os.write(ours, f"{answer}\n".encode())
         out, err = process.communicate(timeout=WAIT_S)
     finally:
@@ -128,6 +132,9 @@ def test_an_import_asks_before_it_revises(cli: CommandLine, answer: str) -> None
         until_state(cli, name, "A.2", "held")
     else:
         assert "A.2" not in states(cli, name)
+    with Client.of_home(cli.home) as client:
+        known = {view.name for view in client.agent_types(plan=name)}
+    assert (f"poet-{answer}" in known) == (answer == "y")
 
 
 def test_subtasks_that_were_shown_are_applied_and_worked_on(cli: CommandLine, api: MessagesApi) -> None:

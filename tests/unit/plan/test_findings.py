@@ -10,10 +10,10 @@ import pytest
 
 import orchestrator
 from orchestrator.plan.encoding import without_loss
+from orchestrator.plan.files import agents_beside
 from orchestrator.plan.findings import Code, are
 from orchestrator.plan.read import read_path, read_plan
 from orchestrator.routing import Routing, checked_plan
-from orchestrator.routing.agent_catalogue import texts_beside
 from orchestrator.settings import Settings
 
 _JSON = '{{"plan_version": 1, "tasks": {}}}'
@@ -127,7 +127,7 @@ def test_each_is_found_alone_with_its_line_and_remedy(code: Code, tmp_path: Path
             (tmp_path / "plan" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "plan" / name).write_bytes(without_loss(content))
         read = read_path(tmp_path / "plan")
-    routing = Routing.from_settings(settings).with_own(texts_beside(tmp_path / "plan"))
+    routing = Routing.from_settings(settings).with_own(agents_beside(tmp_path / "plan"))
     plan = checked_plan(read, routing=routing, settings=settings)
     assert [(found.code, found.number, found.line) for found in plan.findings] == [
         (code.label, code.number, line)

@@ -7,9 +7,10 @@ from importlib import resources
 from pathlib import Path
 
 from orchestrator.agent_types import TOOLS, AgentType
+from orchestrator.plan.files import agents_beside
 from orchestrator.plan.model import PlanTask
 from orchestrator.routing import Routing, Rule
-from orchestrator.routing.agent_catalogue import Catalogue, load_catalogue, texts_beside
+from orchestrator.routing.agent_catalogue import Catalogue, load_catalogue
 from orchestrator.routing.agent_files import read_agent_type
 from orchestrator.settings import RoutingTables, Settings
 
@@ -162,5 +163,5 @@ def test_the_stored_agent_types_are_those_of_everybody(tmp_path: Path) -> None:
 def test_beside_a_plan_may_lie_what_is_no_agent_type(tmp_path: Path) -> None:
     drop(tmp_path, "poet", "\ufeff---\nname: poet\n---\n")
     drop(tmp_path, "notes", "# Notes on our agents\n")
-    assert list(texts_beside(tmp_path)) == [str(tmp_path / "agents" / "poet.md")]
-    assert list(texts_beside(tmp_path / "plan.md")) == [str(tmp_path / "agents" / "poet.md")]
+    assert list(agents_beside(tmp_path)) == [str(tmp_path / "agents" / "poet.md")]
+    assert list(agents_beside(tmp_path / "plan.md")) == [str(tmp_path / "agents" / "poet.md")]

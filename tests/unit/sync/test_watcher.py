@@ -68,3 +68,12 @@ def test_files_are_polled_where_the_system_watches_none(
         await_note(watcher)
         path.write_text("- [ ] A, edited\n")
         await_note(watcher)
+
+
+def test_an_agent_type_file_beside_a_plan_is_of_the_plan(tmp_path: Path) -> None:
+    path = tmp_path / "plan.md"
+    watcher = Watcher(connect=_nobody, plans={"1": path}, tell=lambda _: None)
+    watcher._note_files({tmp_path / "other.md", tmp_path / "notes" / "poet.md"})
+    assert watcher._due["1"].first_s == 0
+    watcher._note_files({tmp_path / "agents" / "poet.md"})
+    assert watcher._due["1"].first_s > 0
