@@ -11,6 +11,7 @@ import pytest
 from orchestrator.core.limits import Overrides
 from orchestrator.errors import Conflict, NotFound, Overloaded
 from orchestrator.grant_ports import GrantDemand, Headroom
+from orchestrator.runtime import service as service_module
 from orchestrator.views import NewLimits, SubmitRequest
 from tests.support.governor import NearGovernor
 from tests.support.service import PLAN, commit_events, execute, open_service
@@ -49,7 +50,9 @@ async def test_a_plan_rolls_its_leaves_up(service, database, plan_id):
     set_state(database, "A.2", "running")
     attempt(database, "A.1", token=1, cost=700)
     attempt(database, "A.2", token=2, state="started")
+    execute(database, "UPDATE attempts SET reserved_micros = 10 + token")
     plan = await service.plan(str(plan_id))
+    assert (plan.sessions, plan.reserved_micros) == (1, 12)
     assert dict(plan.tasks) == {"done": 1, "running": 1, "waiting": 1, "held": 2}
     assert plan.tasks_total == sum(plan.tasks.values()) == sum(part.tasks for part in plan.agent_types)
     assert (plan.attempts, plan.input_tokens, plan.output_tokens, plan.cost_micros) == (2, 20, 10, 700)
@@ -161,21 +164,17 @@ async def test_events_are_read_from_any_seq_on(service, database, plan_id):
     assert (await service.plan(str(plan_id))).last_seq == seqs[-1]
 
 
-async def test_watch_yields_what_was_and_what_comes_without_polling(service, database, plan_id):
+async def test_watch_yields_what_was_and_what_comes_without_polling(service, database, plan_id, monkeypatch):
+    monkeypatch.setattr(service_module, "_POLL_S", 600.0)
     commit_events(database, "plan.taken", plan_id=plan_id)
     watched = service.watch(plan_id=plan_id)
     assert (await anext(watched)).type == "plan.taken"
-    loop = asyncio.get_running_loop()
-    delays = []
     for _ in range(5):
         following = asyncio.ensure_future(anext(watched))
         await asyncio.sleep(0.1)  # let it wait; the listener must wake it
-        sent_at = loop.time()
         await asyncio.to_thread(commit_events, database, "task.done", plan_id=plan_id)
-        assert (await asyncio.wait_for(following, 5)).type == "task.done"
-        delays.append(loop.time() - sent_at)
+        assert (await asyncio.wait_for(following, 60)).type == "task.done"
     await watched.aclose()
-    assert sorted(delays)[2] < 0.5, delays  # the poll alone would take up to 1 s
 
 
 async def test_watch_gives_every_event_once_to_every_watcher(service, database):
@@ -188,7 +187,7 @@ async def test_watch_gives_every_event_once_to_every_watcher(service, database):
     watchers = [asyncio.create_task(take(700)) for _ in range(3)]
     for _ in range(7):
         await asyncio.to_thread(commit_events, database, *["task.done"] * 100)
-    for seqs in await asyncio.wait_for(asyncio.gather(*watchers), 30):
+    for seqs in await asyncio.wait_for(asyncio.gather(*watchers), 120):
         assert seqs == sorted(set(seqs))
         assert len(seqs) == 700
 
@@ -202,7 +201,7 @@ async def test_watch_outlives_a_lost_connection(service, database):
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'orchestrator_api'"
         )
     commit_events(database, "task.done")
-    assert (await asyncio.wait_for(following, 10)).type == "task.done"
+    assert (await asyncio.wait_for(following, 60)).type == "task.done"
     await watched.aclose()
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import EnvironmentFault
+from orchestrator.ports import Workspace
 from orchestrator.workspace import tree
 from orchestrator.workspace.launcher import LaunchedProcess, ProcessLauncher, launcher_command
 from orchestrator.workspace.launcher_main import living_processes, read_process
@@ -48,7 +49,7 @@ async def launch(records: Path, tmp_path: Path) -> AsyncIterator[object]:
 
     async def start(*argv: str, has_input: bool = False) -> LaunchedProcess:
         process = await ProcessLauncher(records=records).start(
-            argv, cwd=tmp_path, env=ENV, token=TOKEN, has_input=has_input
+            argv, workspace=Workspace(path=tmp_path, env=ENV), token=TOKEN, has_input=has_input
         )
         started.append(process)
         return process
@@ -75,7 +76,7 @@ async def read_line(process: LaunchedProcess) -> str:
     return line.decode().strip()
 
 
-def wait_until(condition, timeout_s: float = 10) -> None:
+def wait_until(condition, timeout_s: float = 60) -> None:
     give_up_at = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < give_up_at, "it did not come true"
@@ -170,8 +171,9 @@ async def test_what_a_command_leaves_behind_is_ended_before_its_code_is_told(lau
 async def test_missing_program_and_folder_are_environment_faults(launch, records, tmp_path):
     with pytest.raises(EnvironmentFault, match=r"cannot start no-such-program: No such file"):
         await launch("no-such-program")
+    nowhere = Workspace(path=tmp_path / "nowhere", env=ENV)
     with pytest.raises(EnvironmentFault, match=r"No such file or directory: .*nowhere"):
-        await ProcessLauncher(records=records).start(["true"], cwd=tmp_path / "nowhere", env=ENV, token=1)
+        await ProcessLauncher(records=records).start(["true"], workspace=nowhere, token=1)
     assert list(records.iterdir()) == []
 
 
@@ -214,7 +216,7 @@ def test_kill_tree_finds_orphans_by_marker_without_any_record(records, tmp_path)
     try:
         wait_until(lambda: not tree.confirm_gone(records, TOKEN))
         assert tree.kill_tree(records, TOKEN, grace_s=1)
-        assert ours.wait(5) == -signal.SIGTERM
+        assert ours.wait(60) == -signal.SIGTERM
         assert tree.confirm_gone(records, TOKEN)
         assert theirs.poll() is None
     finally:
@@ -244,6 +246,7 @@ def test_a_reused_pid_is_never_killed(records):
 EXECUTOR = """
 import asyncio, os, signal, sys
 from pathlib import Path
+from orchestrator.ports import Workspace
 from orchestrator.workspace.launcher import ProcessLauncher
 if sys.argv[2] == "deaf":
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -251,7 +254,8 @@ async def main():
     records = Path(sys.argv[1])
     launcher = ProcessLauncher(records=records, grace_s=0.2)
     argv = ["sh", "-c", sys.argv[3]]
-    process = await launcher.start(argv, cwd=records.parent, env=dict(os.environ), token=7)
+    workspace = Workspace(path=records.parent, env=dict(os.environ))
+    process = await launcher.start(argv, workspace=workspace, token=7)
     async for _, chunk in process.output():
         os.write(1, chunk)
     print("code", await process.wait())
@@ -315,7 +319,7 @@ def test_guard_inherits_stdio_and_forwards_signals(records, number):
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
         assert process.stdout.readline() == b"got it\n"
-        assert process.wait(10) == 6
+        assert process.wait(60) == 6
     assert tree.confirm_gone(records, 0)
 
 
@@ -326,7 +330,7 @@ def test_guard_ends_everything_when_its_parent_lets_go(records):
         os.close(hold)
         assert process.stdout.readline() == b"ready\n"
         os.close(parent)
-        assert process.wait(10) == 128 + signal.SIGKILL
+        assert process.wait(60) == 128 + signal.SIGKILL
     assert tree.confirm_gone(records, 0)
 
 
@@ -347,7 +351,8 @@ def test_service_of_a_killed_guard_gets_its_orphan_signal(records):
 async def test_cancelled_start_leaves_nothing(records, tmp_path):
     launcher = ProcessLauncher(records=records)
     for delay_s in (0.0, 0.005, 0.02, 0.05):
-        start = asyncio.create_task(launcher.start(["sleep", "300"], cwd=tmp_path, env=ENV, token=TOKEN))
+        workspace = Workspace(path=tmp_path, env=ENV)
+        start = asyncio.create_task(launcher.start(["sleep", "300"], workspace=workspace, token=TOKEN))
         await asyncio.sleep(delay_s)
         if start.done():
             await start.result().kill(grace_s=0)

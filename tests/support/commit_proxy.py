@@ -207,7 +207,7 @@ def commit_proxy(url: str, *, seed: int = 0) -> Iterator[CommitProxy]:
     thread = threading.Thread(target=run, name="commit-proxy")
     thread.start()
     try:
-        assert is_up.wait(20)
+        assert is_up.wait(60)
         yield proxy
     finally:
         loop.call_soon_threadsafe(is_over.set)

@@ -42,9 +42,9 @@ def serving(
         thread = threading.Thread(target=server.run, args=([listening],), name="uvicorn")
         thread.start()
         try:
-            assert server.is_up.wait(20)
+            assert server.is_up.wait(60)
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()

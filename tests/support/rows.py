@@ -87,7 +87,7 @@ class Rows:
 
 async def somebody_waits_for_a_lock(rows: Rows) -> None:
     """Wait until a statement waits for a lock; the server tells nobody of it, so it is asked."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while rows.column(LOCKED) == [0]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

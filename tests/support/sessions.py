@@ -74,7 +74,7 @@ class Recorder:
 
     async def saw(self, words: str) -> None:
         """Wait until an entry holds these words."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not any(words in text for stream, text in self.entries if stream != "tool"):
                 self._written.clear()
                 await self._written.wait()

@@ -144,7 +144,7 @@ class Stage:
 
     async def has(self, *tokens: int) -> None:
         """Wait until it works on exactly these tokens."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.executing.tokens != list(tokens):
                 self.executing._changed.clear()
                 await self.executing._changed.wait()
