@@ -24,12 +24,17 @@ from orchestrator.store.rotation import key_ids_in_use, reencrypt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotated:
-    """What a rotation came to: pieces of transcripts and journals, and ids of keys that nothing needs."""
+    """What a rotation came to: pieces of transcripts and journals, and ids of keys that nothing needs.
+
+    Attributes:
+        is_given: the keys are those of the settings, which only a person changes.
+    """
 
     key_id: str
     encrypted: int
     unreadable: int
     retired: tuple[str, ...]
+    is_given: bool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +82,7 @@ def rotate(settings: Settings) -> Rotated:
         encrypted=sum(batch.encrypted for batch in batches),
         unreadable=sum(batch.unreadable for batch in batches),
         retired=tuple(key_id for key_id in keys.ids if key_id not in needed),
+        is_given=_are_given(settings),
     )
 
 
@@ -103,7 +109,11 @@ def _as_text(rotated: Rotated) -> str:
     if rotated.unreadable:
         lines.append(f"{rotated.unreadable:,} pieces stay as they are: their key is lost.")
     if rotated.retired:
-        lines.append(f"Needed no more: {', '.join(rotated.retired)}; keep it only for older backups.")
+        what = (
+            "take it out of `encryption.keys`" if rotated.is_given else "it is gone from the file of the keys"
+        )
+        lines.append(f"Nothing here needs {', '.join(rotated.retired)} any more: {what}.")
+        lines.append("What older backups of the database hold can be read only with a copy of it.")
     return "".join(f"{line}\n" for line in lines)
 
 

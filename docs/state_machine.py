@@ -113,7 +113,8 @@ def _hold_rows() -> Iterator[tuple[str, ...]]:
         HoldReason.NOT_INSTALLED: "a start of the stack with the program",
     }
     for (word, meaning), reason in zip(_meanings(HoldReason), HoldReason, strict=True):
-        person = remedy_of(reason.value, key="KEY", plan="PLAN")
+        whose = ": provider" if reason is HoldReason.NO_CREDENTIALS else ""
+        person = remedy_of(f"{reason}{whose}", key="KEY", plan="PLAN")
         yield (word, meaning, f"{by_itself.get(reason, 'a person')}: {person}")
 
 

@@ -44,6 +44,8 @@ class PlanView(View):
 
     Attributes:
         tasks: leaves by state, such as `{"done": 3, "running": 1}`.
+        cost_micros: what its attempts that have ended, and proposals, have cost.
+        sessions: attempts that are live; `reserved_micros` is what these may spend, 0 = no bound or nothing.
         eta_s: estimated seconds to the end, from estimates, history and the current width; None if unknown.
         read_at: when this was true, by the clock of `created_at` and of the events.
     """
@@ -62,6 +64,8 @@ class PlanView(View):
     input_tokens: int
     output_tokens: int
     cost_micros: int
+    sessions: int = 0
+    reserved_micros: int = 0
     budget_micros: int
     eta_s: float | None
     created_at: datetime

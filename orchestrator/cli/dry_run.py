@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from orchestrator.backends import without_key
 from orchestrator.cli.output import Output
 from orchestrator.cli.plan_files import Choices
 from orchestrator.cli.summary import remedy_of
@@ -161,8 +162,8 @@ def _needed(
 
 def _lacking(needed: tuple[str, ...], settings: Settings) -> str:
     """A task is held before its work if its review could not be paid for: work is not done in vain."""
-    if not keyless(settings).isdisjoint(needed):
-        return HoldReason.NO_CREDENTIALS
+    if lacking := without_key(needed, keyless(settings)):
+        return f"{HoldReason.NO_CREDENTIALS}: {lacking}"
     return "" if not_installed().isdisjoint(needed) else HoldReason.NOT_INSTALLED
 
 

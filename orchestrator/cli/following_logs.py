@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from orchestrator.core.words import LIVE, SETTLED
@@ -18,20 +18,28 @@ if TYPE_CHECKING:
 _POLL_S = 0.5
 
 
-def follow_logs(client: Client, task_id: int, *, attempt: int = 0) -> Iterator[LogView]:
+def follow_logs(
+    client: Client, task_id: int, *, attempt: int = 0, on_waiting: Callable[[TaskDetail], None]
+) -> Iterator[LogView]:
     """Yield what was written and what comes, each piece once, also when the connection breaks meanwhile.
 
     Args:
         attempt: number of the only attempt to follow, gates included; 0 = all of them.
+        on_waiting: called when no session works on the task, and again when its state or reason changes.
     """
     from orchestrator.client.patience import Patience
 
     following = _Following(client, attempt=attempt)
     patience = Patience(total_s=math.inf)
+    told = ("", "")
     while True:
         try:
             task = client.task(str(task_id))
             yield from following.more(task)
+            standing = (task.state, task.reason)
+            if standing != told and not any(each.state in LIVE for each in task.attempts):
+                on_waiting(task)
+            told = standing
             patience.renew()
         except OrchestratorError as error:
             time.sleep(patience.delay_s(error))

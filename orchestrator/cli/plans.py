@@ -44,7 +44,8 @@ def run(  # noqa: PLR0913 - one parameter for each option
     with it. A plan that is known goes on where it stopped, and what failed in it is tried again. Ctrl-C
     stops in good order.
 
-    Exit code: 0 all done, 3 the plan is refused, 5 tasks failed, 8 tasks wait for a person, 130 interrupted.
+    Exit code: 0 all done, 3 the plan is refused, 5 tasks failed or it can get no further, 8 it waits
+    for a person and nothing failed, 130 interrupted.
 
     Example: orchestrator run examples/first-light.md --workers 8
     """

@@ -23,6 +23,7 @@ from orchestrator.cli import (
     sync,
     tasks,
 )
+from orchestrator.cli.exit_codes import EXIT_CODES
 from orchestrator.cli.output import Output
 from orchestrator.errors import OrchestratorError, SettingsError
 
@@ -37,12 +38,7 @@ Two commands to begin with:
   orchestrator run PLAN               do it
 \b
 Exit codes:
-  0 all done                 5 tasks failed, or the plan stalled
-  1 another error            6 the machine: database, port, disk, Ray
-  2 usage or settings        7 not authorised
-  3 the plan is refused      8 tasks wait for a person, nothing failed
-  4 not found              130 interrupted
-"""
+""" + "".join(f"{code:>5}  {meaning}\n" for code, meaning in EXIT_CODES.items())
 
 _COMMANDS = (
     *(plans.run, plans.submit, plans.watch, imports.import_, lint.lint, sync.reconcile),

@@ -236,8 +236,13 @@ def _write_plans(plans: tuple[PlanView, ...], *, output: Output) -> None:
     if not plans:
         output.say("  plans      none yet")
         return
+    from orchestrator.cli.text import plan_spending
+
     rows = (
-        (str(plan.id), plan.name, plan.state, f"{plan.tasks.get('done', 0)}/{plan.tasks_total}", plan.backend)
+        (
+            *(str(plan.id), plan.name, plan.state, f"{plan.tasks.get('done', 0)}/{plan.tasks_total}"),
+            *(plan.backend, f"{plan.input_tokens:,} in, {plan.output_tokens:,} out", plan_spending(plan)),
+        )
         for plan in plans
     )
-    output.table(("plan", "name", "state", "done", "backend"), rows)
+    output.table(("plan", "name", "state", "done", "backend", "tokens", "money"), rows)

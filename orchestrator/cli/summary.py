@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from shlex import quote
 
+from orchestrator.backends import key_names
+from orchestrator.cli.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_HELD
 from orchestrator.cli.output import Output
 from orchestrator.cli.progress import Progress, TaskLine
 from orchestrator.cli.text import count, duration, money, one_line
 from orchestrator.core.words import HoldReason, PlanState, TaskState
 from orchestrator.routing.backends import SIMULATED
-
-EXIT_DONE = 0
-EXIT_FAILED = 5
-EXIT_HELD = 8
 
 LOG_LINES_MAX = 10
 _TASKS_SHOWN_MAX = 20
@@ -21,11 +19,12 @@ _TASKS_SHOWN_MAX = 20
 #: Why a task is held → what its person can do.
 _REMEDIES: Mapping[str, str] = {
     HoldReason.NO_CREDENTIALS: (
-        "set ANTHROPIC_API_KEY and run the plan again (OPENAI_API_KEY for `openai`);"
+        "set {api_keys}, then `orchestrator down` and `up` if a stack is up, and run the plan again;"
         " without a key a task needs `run:` lines and no `review:`"
     ),
     HoldReason.NOT_INSTALLED: (
-        "install Claude Code, `pip install 'coditect-orchestrator[claude-code]'`, and run the plan again"
+        "install Claude Code, `pip install 'coditect-orchestrator[claude-code]'`, then `orchestrator down`"
+        " and `up` if a stack is up, and run the plan again"
     ),
     HoldReason.BUDGET: "allow its plan more: `orchestrator budget {plan} USD`",
     HoldReason.TASK_BUDGET: (
@@ -51,11 +50,7 @@ _REMEDIES: Mapping[str, str] = {
 
 
 def exit_code(progress: Progress, *, until_key: str = "") -> int:
-    """Return the exit code of a plan that has ended.
-
-    0 all done (of what was asked for), 5 a task failed or the plan stalled or was cancelled, 8 tasks wait for
-    a person and nothing failed.
-    """
+    """Return the exit code of a plan that has come to rest, by `EXIT_CODES`."""
     counts = progress.counts()
     plan = progress.plan
     if counts[TaskState.FAILED] or plan is None or plan.state == PlanState.CANCELLED:
@@ -125,8 +120,8 @@ def _held(progress: Progress, plan: str) -> Iterator[str]:
 
 def remedy_of(reason: str, *, key: str, plan: str) -> str:
     """Return what a person can do about a held task; empty for a reason that is not ours."""
-    known = _REMEDIES.get(reason.partition(": ")[0], "")  # what was said with a hold follows
-    return known.format(key=quote(key), plan=quote(plan))
+    word, _, more = reason.partition(": ")
+    return _REMEDIES.get(word, "").format(key=quote(key), plan=quote(plan), api_keys=key_names(more))
 
 
 def _some(progress: Progress, state: TaskState) -> list[TaskLine]:

@@ -114,9 +114,16 @@ def logs(
 
 def _follow(client: Client, task: TaskDetail, *, attempt: int, output: Output) -> None:
     from orchestrator.cli.following_logs import follow_logs
+    from orchestrator.cli.waiting import why_waiting
+
+    def tell(task: TaskDetail) -> None:
+        for wait in why_waiting(task, plan=client.plan(str(task.plan_id)), status=client.status()):
+            remedy = f" ({wait.remedy})" if wait.remedy else ""
+            output.remark(f"{task.key} is {task.state}: {wait.reason}{remedy}")
 
     try:
-        for piece in _said(follow_logs(client, task.id, attempt=attempt), output=output):
+        pieces = follow_logs(client, task.id, attempt=attempt, on_waiting=tell)
+        for piece in _said(pieces, output=output):
             output.result(piece)
     except KeyboardInterrupt:
         raise Interrupted("No longer following; the task goes on.") from None
@@ -144,7 +151,7 @@ def _remark(task: TaskView) -> str:
 
 
 def _plan_lines(plan: PlanView, status: StatusView) -> Iterator[str]:
-    from orchestrator.cli.text import duration, money
+    from orchestrator.cli.text import duration, plan_spending
     from orchestrator.cli.waiting import paused
 
     yield f"{plan.name} (plan {plan.id}): {plan.state}"
@@ -156,8 +163,7 @@ def _plan_lines(plan: PlanView, status: StatusView) -> Iterator[str]:
         failed = f", {entry.failed} failed" if entry.failed else ""
         yield f"            {entry.done}/{entry.tasks} {entry.agent_type}{failed}"
     yield f"  attempts  {plan.attempts}, {plan.input_tokens:,} tokens in, {plan.output_tokens:,} out"
-    budget = f" of {money(plan.budget_micros)}" if plan.budget_micros else ""
-    yield f"  spent     {money(plan.cost_micros)}{budget}"
+    yield f"  money     {plan_spending(plan)}"
     if plan.eta_s is not None:
         yield f"  to go     about {duration(plan.eta_s)}"
     yield f"  backend   {plan.backend}"

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.views import PlanView
 
 from orchestrator.money import MICROS
 
@@ -26,11 +30,22 @@ def money(micros: int) -> str:
     return f"${micros / MICROS:.2f}" if micros >= 10_000 or not micros else f"${micros / MICROS:.4f}"
 
 
-def spending(*, spent_micros: int, reserved_micros: int, budget_micros: int, sessions: str = "") -> str:
-    """Return such as `$0.40 of $20.00 spent, $5.00 set aside for 1 session`; without a budget, of none."""
+def spending(*, spent_micros: int, reserved_micros: int, budget_micros: int, sessions: int = 0) -> str:
+    """Return such as `$0.40 of $20.00 spent, $5.00 set aside for 1 session`."""
     most = f" of {money(budget_micros)}" if budget_micros else ""
-    aside = f", {money(reserved_micros)} set aside for {sessions or 'sessions'}" if reserved_micros else ""
+    whom = count(sessions, "session") if sessions else "sessions"
+    aside = f", {money(reserved_micros)} set aside for {whom}" if reserved_micros else ""
     return f"{money(spent_micros)}{most} spent{aside}"
+
+
+def plan_spending(plan: PlanView) -> str:
+    """Return how the money of a plan stands, as `spending`."""
+    return spending(
+        spent_micros=plan.cost_micros,
+        reserved_micros=plan.reserved_micros,
+        budget_micros=plan.budget_micros,
+        sessions=plan.sessions,
+    )
 
 
 def micros(usd: float) -> int:

@@ -11,7 +11,7 @@ import typer
 from orchestrator.cli.messages import Ended, Happened, Message, Starting
 from orchestrator.cli.output import Output, style_of
 from orchestrator.cli.progress import Progress
-from orchestrator.cli.text import count, duration, money, one_line
+from orchestrator.cli.text import count, duration, one_line, plan_spending
 from orchestrator.core.words import AttemptKind, AttemptState
 from orchestrator.routing.backends import SIMULATED
 
@@ -191,7 +191,7 @@ class LiveView:
         if progress.eta_s is not None:
             parts.append(f"about {duration(progress.eta_s)} to go")
         if progress.plan is not None:
-            parts += [count(progress.plan.attempts, "attempt"), f"{money(progress.plan.cost_micros)} spent"]
+            parts += [count(progress.plan.attempts, "attempt"), plan_spending(progress.plan)]
         return Text("\n" + " · ".join(parts), style="bold")
 
     def _draw_sessions(self) -> list[RenderableType]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from heapq import heappush
 
+from orchestrator.backends import without_key
 from orchestrator.core import budget, fairness
 from orchestrator.core.commands import AskCancel, CancelAttempt, SavePlan
 from orchestrator.core.retry import backoff_ms, policy_of
@@ -127,8 +128,9 @@ def make_ready(s: State, task: Task) -> None:
     """
     reason = reason_to_hold(s, task)
     if reason is not None:
-        if task.state is not TaskState.HELD or task.reason != reason.value:
-            move_task(s, task, TaskState.HELD, reason=reason.value)
+        told = _told(s, task, reason)
+        if task.state is not TaskState.HELD or task.reason != told:
+            move_task(s, task, TaskState.HELD, reason=told)
         return
     is_work = task.wants is AttemptKind.WORK
     state = TaskState.READY if is_work else TaskState.VERIFYING
@@ -146,10 +148,21 @@ def reason_to_hold(s: State, task: Task) -> HoldReason | None:
     """Return why a task that could start may not, money aside."""
     if task.hold_when_ready is not None and not task.is_released:
         return task.hold_when_ready
-    backends = {task.backend, task.rules.review_backend}
+    backends = _backends(task)
     if backends & s.keyless:
         return HoldReason.NO_CREDENTIALS
     return HoldReason.NOT_INSTALLED if backends & s.not_installed else None
+
+
+def _backends(task: Task) -> set[str]:
+    return {task.backend, task.rules.review_backend}
+
+
+def _told(s: State, task: Task, reason: HoldReason) -> str:
+    """Return a reason with what there is to say of it: whose credentials there are none of."""
+    if reason is HoldReason.NO_CREDENTIALS:
+        return f"{reason.value}: {without_key(_backends(task), s.keyless)}"
+    return reason.value
 
 
 def go_on(s: State, task: Task) -> None:
@@ -316,7 +329,7 @@ def release_holds(s: State, plan: Plan, reason: HoldReason) -> None:
 
 
 def is_held_for(task: Task, reason: HoldReason) -> bool:
-    """Tell whether a task is held for a reason, with or without words of whoever asked for it."""
+    """Tell whether a task is held for a reason, whatever else is said of it."""
     return task.state is TaskState.HELD and task.reason.partition(": ")[0] == reason.value
 
 

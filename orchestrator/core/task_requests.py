@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from orchestrator.backends import key_names, without_key
 from orchestrator.core import budget, fuse
 from orchestrator.core.asked import (
     Refusal,
@@ -235,10 +236,11 @@ def _on_release_task(s: State, event: Requested) -> Result:
         return _release_all_in(s, box)
     task = _held(s, event)
     lacking = reason_to_hold(s, task)
-    if task.reason == HoldReason.NO_CREDENTIALS.value and lacking is HoldReason.NO_CREDENTIALS:
+    if is_held_for(task, HoldReason.NO_CREDENTIALS) and lacking is HoldReason.NO_CREDENTIALS:
+        keys = key_names(without_key((task.backend, task.rules.review_backend), s.keyless))
         raise Refusal(
             f"Task {task.task_id} needs a model, and there are no credentials.",
-            remedy="Set ANTHROPIC_API_KEY, or OPENAI_API_KEY for `openai`, and start the stack again.",
+            remedy=f"Set {keys}, and start the stack again: `orchestrator down`, `orchestrator up`.",
         )
     if task.reason == HoldReason.NOT_INSTALLED.value and lacking is HoldReason.NOT_INSTALLED:
         raise Refusal(

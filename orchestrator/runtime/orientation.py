@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from hashlib import sha256
 
 from orchestrator.core.words import AT_WORK, TaskKind, TaskState
+from orchestrator.errors import RequestRefused
 from orchestrator.runtime.redaction import Redaction, secrets_in
 from orchestrator.sessions.brief import make_brief
 from orchestrator.sessions.context import ContextPack, make_pack
@@ -41,31 +43,38 @@ class Orientation:
         self._tenant_id = tenant_id
 
     async def of_task(self, ref: str, *, plan_id: int | None, tokens_max: int) -> ContextPackView:
-        """Return the context pack of a task; 0 tokens = as many as sessions get.
+        """Return the context pack of a task; 0 tokens = as its session gets it.
 
         Raises:
             NotFound, Conflict: as task_views.find_task.
+            RequestRefused: so few tokens do not hold the task's own words.
         """
-        tokens_max = tokens_max or self._tokens_max
         async with self._transaction() as connection:
             known = await task_views.find_task(connection, ref, plan_id=plan_id)
             task = await task_views.task_detail(connection, known.id)
             around = await read_surroundings(connection, known.id)
-        return _view(make_pack(task, around, tokens_max=tokens_max), tokens_max=tokens_max)
+        if not tokens_max:
+            return _view(make_pack(task, around, tokens_max=self._tokens_max), tokens_max=self._tokens_max)
+        return _within(tokens_max, lambda most: make_pack(task, around, tokens_max=most, share_around=0.0))
 
     async def of_plan(self, plan_id: int, *, tokens_max: int) -> ContextPackView:
-        """Return the brief of a plan; it must exist. 0 tokens = as many as sessions get."""
-        tokens_max = tokens_max or self._tokens_max
+        """Return the brief of a plan; it must exist. 0 tokens = as many as sessions get.
+
+        Raises:
+            RequestRefused: so few tokens do not hold how far it is.
+        """
         async with self._transaction() as connection:
-            brief = make_brief(
+            brief = partial(
+                make_brief,
                 await plan_views.plan_view(connection, plan_id),
                 at_work=await _leaves(connection, plan_id, AT_WORK),
                 ready=await task_views.ready_tasks(connection, plan_id, limit=_LISTED_MAX),
                 blocked=await _leaves(connection, plan_id, _BLOCKED),
                 notes=await shared_notes(connection, plan_id),
-                tokens_max=tokens_max,
             )
-        return _view(brief, tokens_max=tokens_max)
+        if not tokens_max:
+            return _view(brief(tokens_max=self._tokens_max), tokens_max=self._tokens_max)
+        return _within(tokens_max, lambda most: brief(tokens_max=most))
 
     async def notes(self, plan_id: int, *, task: str, kind: str, after: str, limit: int) -> Page[NoteView]:
         """Return notes of a plan, the newest first; `task` and `kind` keep those of one task and kind.
@@ -117,6 +126,18 @@ async def _leaves(connection: Connection, plan_id: int, states: Iterable[TaskSta
         page = await task_views.task_page(connection, plan_id, state=state, after="", limit=_LISTED_MAX)
         found += [task for task in page.items if task.kind == TaskKind.LEAF]
     return tuple(found)
+
+
+def _within(tokens_max: int, make: Callable[[int], ContextPack]) -> ContextPackView:
+    """Return what `make` makes for so many tokens; refuse fewer than the least of it takes."""
+    pack = make(tokens_max)
+    if pack.tokens > tokens_max:
+        least = make(make(0).tokens).tokens  # which number it names makes a difference
+        raise RequestRefused(
+            f"{tokens_max} tokens are too few: what is never left out takes {least}.",
+            remedy=f"Ask for {least} or more.",
+        )
+    return _view(pack, tokens_max=tokens_max)
 
 
 def _view(pack: ContextPack, *, tokens_max: int) -> ContextPackView:

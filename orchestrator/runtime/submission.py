@@ -24,6 +24,7 @@ from orchestrator.plan.model import Plan
 from orchestrator.plan.read import read_files, read_plan
 from orchestrator.ports import SchedulerPort
 from orchestrator.routing import Routing, checked_plan, wanted_backend
+from orchestrator.routing.backends import AUTO
 from orchestrator.runtime.agents import stored_routing
 from orchestrator.settings import Settings
 from orchestrator.store import agent_types, idempotency, plans, task_views
@@ -63,7 +64,8 @@ class Submissions:
 
         Raises:
             PlanError: the plan is at fault; nothing was stored.
-            Conflict: the name belongs to another text or to a cancelled plan, or the key to another request.
+            Conflict: the name belongs to another text, another backend or a cancelled plan, or the key to
+                another request.
             Overloaded: the known plan must be changed first and the scheduler is away.
         """
         digest = sha256(json.dumps(request.model_dump()).encode()).hexdigest()
@@ -87,7 +89,7 @@ class Submissions:
                 )
                 if given is not None:
                     return Submitted.model_validate(given)
-            known = await self._store(connection, new, is_fresh=request.is_fresh)
+            known = await self._store(connection, new, request)
             await agent_types.save_own(
                 connection, routing.own.values(), plan_id=known.id, tenant_id=self._tenant_id
             )
@@ -114,16 +116,16 @@ class Submissions:
         if known and known.state not in FINISHED:
             await self._ask("cancel_plan", known, reason="a fresh plan took its name")
 
-    async def _store(self, connection: Connection, new: NewPlan, *, is_fresh: bool) -> KnownPlan:
+    async def _store(self, connection: Connection, new: NewPlan, request: SubmitRequest) -> KnownPlan:
         """Insert the plan, or find the one that goes on; `is_new` tells them apart."""
-        if is_fresh and (old := await plans.find_plan(connection, new.name)):
+        if request.is_fresh and (old := await plans.find_plan(connection, new.name)):
             await plans.rename_aside(connection, old)
         stored = await plans.insert_plan(connection, new, tenant_id=self._tenant_id)
         if stored is not None:
             return stored
         known = await plans.find_plan(connection, new.name)
         assert known is not None, "its name was taken a moment ago, and plans are never deleted"
-        _refuse_other(known, new)
+        _refuse_other(known, new, backend=request.backend)
         return known
 
     async def _resume(self, connection: Connection, known: KnownPlan, new: NewPlan, *, retry: bool) -> None:
@@ -147,7 +149,8 @@ async def until_task(connection: Connection, key: str, *, plan_id: int) -> int:
     return (await task_views.find_task(connection, key, plan_id=plan_id)).id if key else 0
 
 
-def _refuse_other(known: KnownPlan, new: NewPlan) -> None:
+def _refuse_other(known: KnownPlan, new: NewPlan, *, backend: str) -> None:
+    """A known plan goes on as it is, or not at all: what is asked of it may not be another plan."""
     if known.digest != new.digest:
         raise Conflict(
             f"The plan {known.name!r} is known with another text (id {known.id}, {known.state}).",
@@ -156,6 +159,11 @@ def _refuse_other(known: KnownPlan, new: NewPlan) -> None:
     if known.state == PlanState.CANCELLED:
         raise Conflict(
             f"The plan {known.name!r} (id {known.id}) was cancelled.", remedy="Use --fresh to start it over."
+        )
+    if backend not in {AUTO, known.backend}:
+        raise Conflict(
+            f"The plan {known.name!r} (id {known.id}) is known with the backend `{known.backend}`.",
+            remedy=f"Leave the backend out to go on with it; --fresh starts it over with `{backend}`.",
         )
 
 

@@ -15,8 +15,8 @@ from orchestrator.sessions.tokens import estimate_tokens
 from orchestrator.surroundings import Ancestor, FailedAttempt, Surroundings, TaskOutcome
 from orchestrator.views import NoteKind, NoteView
 
-#: What stands around a task gets this share of the budget, however much its own words take.
-_SHARE_AROUND = 1 / 3
+#: What stands around a task gets this share of a session's budget, however much its own words take.
+SHARE_AROUND = 1 / 3
 #: Tokens that are kept for saying what was left out.
 _CLOSING = 90
 
@@ -81,27 +81,40 @@ class Section:
 
 
 def make_pack(
-    task: Described, around: Surroundings, *, tokens_max: int, checks: str = "Checks that run afterwards"
+    task: Described,
+    around: Surroundings,
+    *,
+    tokens_max: int,
+    checks: str = "Checks that run afterwards",
+    share_around: float = SHARE_AROUND,
 ) -> ContextPack:
     """Return what a session is told of its task.
 
     Args:
-        tokens_max: the budget. The pack is larger only where the task's own words take more than two thirds
-            of it.
+        tokens_max: the budget. The pack is larger only where the task's own words leave less than the share.
         checks: heading of the lines that verify the task.
+        share_around: of the budget, for what stands around the task however long its own words are.
     """
     own, sections = tuple(_own_parts(task, around, checks)), tuple(_sections(around))
-    return fill(own, sections, tokens_max=tokens_max, how_to_get=_HOW_TO_GET)
+    return fill(own, sections, tokens_max=tokens_max, how_to_get=_HOW_TO_GET, share=share_around)
 
 
-def fill(own: Sequence[str], sections: Sequence[Section], *, tokens_max: int, how_to_get: str) -> ContextPack:
+def fill(
+    own: Sequence[str],
+    sections: Sequence[Section],
+    *,
+    tokens_max: int,
+    how_to_get: str,
+    share: float = 0.0,
+) -> ContextPack:
     """Return the parts whole and of the sections what there is room for, each in its place.
 
     Args:
         how_to_get: said at the end if something is left out.
+        share: of the budget, for the sections however long the parts are.
     """
     text = "\n\n".join(own)
-    room = max(tokens_max - estimate_tokens(text), int(tokens_max * _SHARE_AROUND)) - _CLOSING
+    room = max(tokens_max - estimate_tokens(text), int(tokens_max * share)) - _CLOSING
     taken: dict[str, list[str]] = {}
     for section in sorted(sections, key=lambda section: section.rank):
         for item in section.items:

@@ -102,7 +102,8 @@ async def _plan_rows(
     used = (
         select(
             func.count().label("attempts"),
-            func.count().filter(a.state.in_(LIVE)).label("live"),
+            func.count().filter(a.state.in_(LIVE)).label("sessions"),
+            func.coalesce(func.sum(a.reserved_micros).filter(a.state.in_(LIVE)), 0).label("reserved_micros"),
             *(func.coalesce(func.sum(a[name]), 0).label(name) for name in _USAGE),
             func.avg(duration_ms).filter(is_sample).label("mean_ms"),
         )
@@ -120,7 +121,7 @@ async def _plan_rows(
     columns = (p.id, p.name, p.title, p.format, p.state, p.backend, p.workdir, p.tasks_total)
     query = (
         select(*columns, p.budget_micros, p.created_at, p.ended_at, func.now().label("read_at"), seen)
-        .add_columns(used.c.attempts, used.c.live, used.c.mean_ms)
+        .add_columns(used.c.attempts, used.c.sessions, used.c.reserved_micros, used.c.mean_ms)
         .add_columns(*((used.c[name] + asked.c[name]).label(name) for name in _USAGE))
         .select_from(plans)
         .join(used, true())
@@ -161,12 +162,12 @@ def _view(row: RowMapping, leaves: Sequence[LeafCount]) -> PlanView:
     for leaf in leaves:
         by_state[leaf.state.value] += leaf.tasks
     fields = dict(row)
-    live, mean_ms = fields.pop("live"), fields.pop("mean_ms")
+    mean_ms = fields.pop("mean_ms")
     return PlanView(
         **fields,
         tasks=dict(by_state),
         agent_types=_progress(leaves),
-        eta_s=eta_s(leaves, live=live, mean_ms=float(mean_ms) if mean_ms is not None else None),
+        eta_s=eta_s(leaves, live=row["sessions"], mean_ms=float(mean_ms) if mean_ms is not None else None),
     )
 
 

@@ -42,6 +42,7 @@ class KnownPlan:
     name: str
     digest: str
     state: str
+    backend: str
     until_key: str
     tasks_total: int
     is_new: bool = False
@@ -87,6 +88,7 @@ async def insert_plan(connection: Connection, new: NewPlan, *, tenant_id: str) -
         name=new.name,
         digest=new.digest,
         state=PlanState.SUBMITTED,
+        backend=new.backend,
         until_key=new.until_key,
         tasks_total=new.tasks_total,
         is_new=True,
@@ -154,6 +156,7 @@ def _not_storable(reason: str) -> PlanError:
 
 
 async def _find(connection: Connection, condition: ColumnElement[bool]) -> KnownPlan | None:
-    columns = (_p.id, _p.name, _p.source_digest.label("digest"), _p.state, _p.until_key, _p.tasks_total)
-    row = (await connection.execute(select(*columns).where(condition))).mappings().first()
+    identity = (_p.id, _p.name, _p.source_digest.label("digest"), _p.state)
+    query = select(*identity, _p.backend, _p.until_key, _p.tasks_total).where(condition)
+    row = (await connection.execute(query)).mappings().first()
     return KnownPlan(**row) if row else None

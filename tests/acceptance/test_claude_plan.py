@@ -155,12 +155,12 @@ def test_without_credentials_it_is_held_and_goes_on_when_they_have_come(
     plan = cli.plan(PLAN)
     told = cli.run("run", str(plan), code=8)
     assert "held    A.1" in told
-    assert f"{HoldReason.NO_CREDENTIALS}: set ANTHROPIC_API_KEY and run the plan again" in told
+    assert f"{HoldReason.NO_CREDENTIALS}: anthropic: set ANTHROPIC_API_KEY, then" in told
     cli.assert_nothing_is_left()
     held = cli.data("run", str(plan), code=8)
     assert {
         task["key"]: task["reason"] for task in held["tasks"] if task["state"] == "held"
-    } == dict.fromkeys(("A.1", "A.2"), HoldReason.NO_CREDENTIALS)
+    } == dict.fromkeys(("A.1", "A.2"), f"{HoldReason.NO_CREDENTIALS}: anthropic")
     assert held["plan"]["attempts"] == 0
     assert not api.requests
     data = with_credentials(cli, api).data("run", str(plan))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,14 @@ def test_a_task_is_told_as_its_session_is(client: Client, capsys: pytest.Capture
     assert "- A.1 Design it (done): by import, no evidence" in captured.out
     tokens = estimate_tokens(captured.out.removesuffix("\n"))
     assert captured.err == f"About {tokens:,} tokens of 3,000.\n"
-    pack = told_json(capsys, "orient", "A.2", "--tokens", "100")
-    assert (pack["tokens_max"], pack["left_out"]) == (100, ["1 outcome"])
+    assert run(["orient", "A.2", "--tokens", "1", "--json"]) == 1
+    refused = json.loads(capsys.readouterr().out)["error"]
+    (least,) = re.findall(r"takes (\d+)\.", refused["message"])
+    pack = told_json(capsys, "orient", "A.2", "--tokens", least)
+    assert (str(pack["tokens"]), str(pack["tokens_max"]), pack["left_out"]) == (least, least, ["1 outcome"])
+    assert run(["orient", "A.2", "--tokens", str(int(least) - 1)]) == 1
+    assert run(["orient", "--plan", "Ship it", "--tokens", "1"]) == 1
+    assert "or more" in capsys.readouterr().err
     assert "1 outcome. The tool `notes`" in pack["text"]
 
 

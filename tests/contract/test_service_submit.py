@@ -151,6 +151,15 @@ async def test_a_known_name_with_another_text_is_a_conflict(service, database):
     assert rows_count(database)["plans"] == 1
 
 
+async def test_a_known_plan_keeps_its_backend(service, scheduler):
+    await service.submit(SubmitRequest(text=PLAN, backend="simulated"))
+    with pytest.raises(Conflict, match="known with the backend `simulated`") as refused:
+        await service.submit(SubmitRequest(text=PLAN, backend="openai"))
+    assert "--fresh" in refused.value.remedy
+    for backend in ("auto", "simulated"):
+        assert not (await service.submit(SubmitRequest(text=PLAN, backend=backend))).is_new
+
+
 async def test_a_cancelled_plan_does_not_go_on(service, database):
     await service.submit(SubmitRequest(text=PLAN))
     execute(database, "UPDATE plans SET state = 'cancelled'")

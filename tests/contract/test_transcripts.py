@@ -197,6 +197,7 @@ async def test_the_command_rotates_and_the_files_of_the_database_hold_nothing_th
         "encrypted": 2,
         "unreadable": 1,
         "retired": [before.newest_id],
+        "is_given": False,
     }
     async with server_of(own_home) as urls:
         assert (await read(urls, task_id, after))[0] == SAID[0]

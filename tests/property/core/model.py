@@ -246,7 +246,7 @@ class Model:
         if node.holds is not None:
             node.move(T.HELD, node.holds.value)
         elif node.is_model_task and not self.has_credentials:
-            node.move(T.HELD, HoldReason.NO_CREDENTIALS.value)
+            node.move(T.HELD, f"{HoldReason.NO_CREDENTIALS}: anthropic")
         else:
             node.move(T.READY if node.stage == "work" else T.VERIFYING)
 
@@ -458,7 +458,7 @@ class Model:
         node = self.nodes[task_id]
         if node.spec.is_container:
             return self._release_all_in(node)
-        lacks = node.reason == HoldReason.NO_CREDENTIALS.value and not self.has_credentials
+        lacks = node.reason.startswith(HoldReason.NO_CREDENTIALS) and not self.has_credentials
         if node.state is not T.HELD or lacks:
             return False
         self._wake(node.plan)
@@ -539,7 +539,7 @@ class Model:
 
     def _release_holds(self, reason: HoldReason, plans: list[Plan]) -> None:
         for node in self.nodes.values():
-            if node.plan in plans and node.state is T.HELD and node.reason == reason.value:
+            if node.plan in plans and node.state is T.HELD and node.reason.partition(": ")[0] == reason.value:
                 self._wake(node.plan)
                 node.backs_off = False
                 if self.is_met(node):

@@ -112,7 +112,7 @@ SECOND_FAILED = [
     _event("attempt.ended", 2, **WORK, state="failed", failure_class="agent", summary="exit code 1: make"),
     _event("task.failed", 2, reason="out of attempts"),
 ]
-THIRD_HELD = [_event("task.held", 3, reason="no credentials")]
+THIRD_HELD = [_event("task.held", 3, reason="no credentials: openai")]
 
 
 def _follow(*lines: dict[str, Any]) -> Progress:
@@ -230,7 +230,7 @@ def test_piped_there_is_one_line_for_each_event_that_people_need(
         "A.2          work 1 started  backend-development",
         "A.2          work 1 failed: exit code 1: make [agent]",
         "A.2          failed: out of attempts",
-        "A.3          held: no credentials",
+        "A.3          held: no credentials: openai",
     ]
 
 
@@ -247,7 +247,7 @@ def test_the_summary_names_reasons_remedies_logs_and_the_place(
         "1 done, 1 failed, 1 held",
         "out of attempts",
         "| make: stop",
-        "no credentials: set ANTHROPIC_API_KEY",
+        "no credentials: openai: set OPENAI_API_KEY, then `orchestrator down` and `up` if a stack is up",
         "4 attempts, 1,200 tokens in, 340 out, $0.03 spent",
         "The work is in work",
     ):

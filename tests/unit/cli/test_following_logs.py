@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from orchestrator.cli.following_logs import follow_logs
 from orchestrator.client import Client
 from orchestrator.client.transport import Endpoint
+from orchestrator.views import TaskDetail
 from tests.support.scripted_http import Answer, Seen, json_answer, problem, serving
 
 AT = "2026-01-01T12:00:00+00:00"
@@ -73,10 +74,22 @@ class Story:
 
 
 def test_each_piece_is_told_once_though_the_connection_breaks() -> None:
-    story = Story()
+    story, told_of = Story(), list[TaskDetail]()
     with serving(story.answer) as server, Client(Endpoint(url=server.url, token="t")) as client:
-        told = [(piece.token, piece.text) for piece in follow_logs(client, 1)]
+        told = [(piece.token, piece.text) for piece in follow_logs(client, 1, on_waiting=told_of.append)]
     early = [text for token, text in told if token == 7]
     assert early == PIECES[7][: len(early)]
     assert [text for token, text in told if token == 8] == PIECES[8]
     assert story.logs > story.written
+    assert [task.state for task in told_of] == ["ready", "done"]
+
+
+def test_a_task_that_waits_is_told_of_once_and_again_when_its_reason_is_another() -> None:
+    story, told_of = Story(), list[TaskDetail]()
+    held = {"state": "held", "reason": "by request: a freeze"}
+    waits = [_task("waiting"), _task("waiting"), {**_task("held"), **held}, {**_task("held"), **held}]
+    story.tasks = [*waits, _task("running", _attempt(7, "started")), _task("done", _attempt(7, "succeeded"))]
+    with serving(story.answer) as server, Client(Endpoint(url=server.url, token="t")) as client:
+        list(follow_logs(client, 1, on_waiting=told_of.append))
+    standing = [(task.state, task.reason) for task in told_of]
+    assert standing == [("waiting", ""), ("held", "by request: a freeze"), ("done", "")]

@@ -88,7 +88,7 @@ def test_a_dry_run_without_credentials_tells_what_would_be_held(
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     assert run(["run", str(diamond), "--dry-run", "--json"]) == 0
     held = {task["key"]: task["held"] for task in _data(capsys)["tasks"]}
-    assert held == {"A.1": "", "A.2": "", "A.3": "no credentials", "A.4": "manual"}
+    assert held == {"A.1": "", "A.2": "", "A.3": "no credentials: anthropic", "A.4": "manual"}
 
 
 def test_a_dry_run_takes_the_backend_that_the_plan_names(
@@ -289,10 +289,10 @@ def test_a_dry_run_sees_that_a_review_needs_a_model_and_says_what_to_do(
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     assert run(["run", str(path), "--dry-run", "--json"]) == 0
     data = _data(capsys)
-    assert (data["tasks"][0]["held"], data["sessions"]) == ("no credentials", {})
+    assert (data["tasks"][0]["held"], data["sessions"]) == ("no credentials: anthropic", {})
     assert run(["run", str(path), "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "Held, no credentials: A.1\n  set ANTHROPIC_API_KEY" in out
+    assert "Held, no credentials: anthropic: A.1\n  set ANTHROPIC_API_KEY" in out
     assert "no `review:`" in out
     assert run(["run", str(path), "--dry-run", "--backend", "command"]) == 3
     assert "P604 command-review" in capsys.readouterr().err

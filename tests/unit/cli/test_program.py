@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import __version__, errors
+from orchestrator.cli.exit_codes import EXIT_CODES
 from orchestrator.cli.program import run
 from orchestrator.errors import OrchestratorError
 
@@ -137,20 +138,21 @@ def test_a_reader_that_goes_away_is_no_crash(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_exit_codes_are_the_documented_ones() -> None:
+def test_exit_codes_are_the_documented_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guide.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", guide.partition("### Exit codes")[2], re.MULTILINE)
+    assert {int(code): meaning for code, meaning in rows} == EXIT_CODES
+    run(["--help"])
+    told = capsys.readouterr().out
+    assert [meaning for meaning in EXIT_CODES.values() if meaning not in told] == []
+
+
+def test_every_error_ends_with_a_code_of_the_table() -> None:
     codes = {
         cls.__name__: cls.exit_code
         for cls in vars(errors).values()
         if isinstance(cls, type) and issubclass(cls, OrchestratorError)
     }
-    documented = {
-        "PlanError": 3,
-        "SettingsError": 2,
-        "EnvironmentFault": 6,
-        "NotFound": 4,
-        "Unauthorized": 7,
-        "Interrupted": 130,
-        "Conflict": 1,
-        "OrchestratorError": 1,
-    }
-    assert {name: codes[name] for name in documented} == documented
+    assert {name for name, code in codes.items() if code not in EXIT_CODES} == set()
+    named = {"PlanError": 3, "SettingsError": 2, "EnvironmentFault": 6, "NotFound": 4, "Unauthorized": 7}
+    assert codes == codes | named | {"Interrupted": 130, "Conflict": 1, "OrchestratorError": 1}

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.core import events as e
 from orchestrator.core.leases import EXECUTOR_LOST, UNPROVEN
+from orchestrator.core.moving import is_held_for
 from orchestrator.core.state import Policy
 from orchestrator.core.task import TaskRules
 from orchestrator.core.words import AttemptState, FailureClass, HoldReason, PlanState, RetryLost, TaskState
@@ -135,7 +136,7 @@ HOLDS = {
 def test_each_reason_holds_its_task_until_what_it_waits_for_comes(reason: HoldReason) -> None:
     hold = HOLDS[reason]
     world = hold.begin()
-    assert (world.task(1).state, world.task(1).reason) == (TaskState.HELD, reason.value)
+    assert is_held_for(world.task(1), reason)
     assert world.state.plans[1].state is PlanState.STALLED
     world.wait(10**9)
     assert world.states() == {1: "held"}
