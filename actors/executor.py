@@ -17,6 +17,7 @@ import ray
 import structlog
 from ray.exceptions import RayError
 
+from actors.containment import keep_secret, limits_of, sandbox_of, uids_of
 from actors.factory import find
 from actors.governor import RayGovernor
 from actors.logs import log_json
@@ -54,6 +55,7 @@ class Executor:
     def __init__(self, config: ActorConfig, name: str, agent_type: str) -> None:
         settings = config.settings
         log_json(settings)
+        keep_secret(known_secrets(config))
         structlog.contextvars.bind_contextvars(executor=name)
         self._config, self._name, self._agent_type = config, name, agent_type
         self._node_id = self._find_node_id()
@@ -83,7 +85,9 @@ class Executor:
             leases=self._renewal,
             backends=make_backends(
                 self._providers(settings),
-                ProcessLauncher(records=config.records),
+                ProcessLauncher(
+                    records=config.records, limits=limits_of(settings), sandbox=sandbox_of(settings)
+                ),
                 notes=PostgresNoteBook(
                     config.service_url, name=f"orchestrator-notes-{name}", redact=redaction.whole
                 ),
@@ -92,7 +96,7 @@ class Executor:
                 ),
                 seed=settings.retry.seed,
             ),
-            workspaces=SharedWorkspaces(root=config.workspaces),
+            workspaces=SharedWorkspaces(root=config.workspaces, uids=uids_of(settings)),
             report=self._report,
             redaction=redaction,
         )

@@ -20,6 +20,7 @@ from orchestrator.errors import EnvironmentFault
 from orchestrator.settings import Settings
 from orchestrator.stack import TOKEN_FILE, read_stack
 from orchestrator.store.crypto import KEYS_FILE, FieldKeys, known_keys, new_key
+from orchestrator.store.embedded_layout import public_folder
 from orchestrator.store.embedded_os import acquire_lock
 
 LOCK_FILE = "host.lock"
@@ -91,6 +92,11 @@ class HostHome:
         with self._faults():
             (self.path / name).mkdir(mode=0o700, exist_ok=True)
         return self.path / name
+
+    def workspaces(self) -> Path:
+        """Return the folder of homes, temporary files and scratch folders; others may enter that of root."""
+        with self._faults():
+            return public_folder(self.path, "workspaces") if os.geteuid() == 0 else self.folder("workspaces")
 
     def new_gcs_folder(self) -> Path:
         """Return a fresh folder for the tables of Ray's GCS; those of earlier starts are removed.

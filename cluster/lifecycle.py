@@ -197,7 +197,7 @@ class Host:
             api_url=urls.api,
             cluster_id=self._cluster.cluster_id,
             records=self._home.folder("records"),
-            workspaces=self._home.folder("workspaces"),
+            workspaces=self._home.workspaces(),
             keys=self._home.keys(self._settings),
             access=self._home.access(),
         )

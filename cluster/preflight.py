@@ -18,6 +18,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from actors.containment import sandbox_of
 from actors.joining import RAY_TOKEN_FILE
 from cluster.sockets import ListeningSocket, listening_sockets, process_tree
 from orchestrator import __version__
@@ -368,6 +369,24 @@ def check_claude_code(settings: Settings) -> Iterator[Check]:
         )
 
 
+def check_sandbox(settings: Settings) -> Iterator[Check]:
+    """What keeps the programs of sessions from reaching more than their workspace?"""
+    choice = settings.sessions.sandbox
+    lack = "the settings turn it off" if choice == "off" else sandbox_of(settings).lack()
+    if not lack:
+        yield _ok("sandbox", "programs of sessions see their workspace and the system, by bubblewrap")
+        return
+    yield Check(
+        name="sandbox",
+        state=CheckState.FAIL if choice == "required" else CheckState.WARN,
+        what=f"Programs of sessions run without a sandbox: {lack}.",
+        why="The settings require one."
+        if choice == "required"
+        else "They may read what the user may read as whom they run, tokens and keys of the home included.",
+        remedy="Install the package `bubblewrap` and set `sessions.sandbox` to auto or required.",
+    )
+
+
 def check_shared_memory(settings: Settings) -> Iterator[Check]:
     """Does Ray's object store fit into shared memory?"""
     place = Path("/dev/shm")  # noqa: S108  where Ray puts its object store
@@ -425,6 +444,7 @@ CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "encryption": check_encryption,
     "credentials": check_credentials,
     "claude code": check_claude_code,
+    "sandbox": check_sandbox,
     "shared memory": check_shared_memory,
     "sockets": check_sockets,
 }

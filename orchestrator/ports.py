@@ -198,20 +198,46 @@ class Launcher(Protocol):
     """Starts children that cannot outlive us."""
 
     async def start(
-        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int, has_input: bool = False
+        self,
+        argv: Sequence[str],
+        *,
+        workspace: Workspace,
+        token: int,
+        has_input: bool = False,
+        needs_network: bool = False,
     ) -> Process:
-        """Start `argv` with exactly `env`; every descendant dies when this process does.
+        """Start `argv` in a workspace; every descendant dies when this process does.
 
-        Its stdin is what `Process.write` gives it if it `has_input`, else empty.
+        Its stdin is what `Process.write` gives it if it `has_input`, else empty. One that `needs_network`
+        has it even where sessions have none.
         """
 
 
 @value
+class Owner:
+    """A user of this machine, to whom files belong and as whom programs run."""
+
+    uid: int
+    gid: int
+
+
+@value
 class Workspace:
-    """A place where a session works. `env` is what the session's children get, and nothing else."""
+    """A place where a session works, and what its programs may reach.
+
+    Attributes:
+        path: where they start; theirs to write.
+        env: what they get, and nothing else.
+        writable: other folders that are theirs to write, such as those of HOME and TMPDIR.
+        readable: what they may read besides the system, such as the objects that a clone borrows.
+        owner: as whom they run; None = as whoever runs the orchestrator.
+    """
 
     path: Path
     env: Mapping[str, str]
+    writable: tuple[Path, ...] = ()
+    readable: tuple[Path, ...] = ()
+    owner: Owner | None = None
 
 
 class WorkspaceProvider(Protocol):

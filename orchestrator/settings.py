@@ -240,6 +240,26 @@ class Sessions(Section):
     """Output of a command that is kept; head and tail remain."""
     context_tokens_max: PositiveInt = 3_000
     """Size of a context pack: what a model is told of a task, in tokens."""
+    open_files_max: PositiveInt = 16_384
+    """Files that one process may have open."""
+    processes_max: PositiveInt = 8_192
+    """Processes and threads of the user that sessions run as; root is not held to it."""
+    file_mb_max: PositiveInt = 10_000
+    """Size of one file that is written, in MB."""
+    memory_mb_max: NonNegativeInt = 0
+    """Address space of one process, in MB; 0 = no limit, for many programs reserve more than they use."""
+    sandbox: Literal["auto", "off", "required"] = "auto"
+    """`auto` shows programs only what a session needs, where bubblewrap can; `required` runs none without."""
+    sandbox_readable: tuple[Path, ...] = ()
+    """Folders that programs in the sandbox may read, besides system, PATH and workspace."""
+    sandbox_writable: tuple[Path, ...] = ()
+    """Folders that programs in the sandbox may write, besides the workspace, their HOME and /tmp."""
+    network: bool = True
+    """False leaves programs in the sandbox without network; Claude Code keeps it to reach its model."""
+    uid_first: NonNegativeInt = 60_600
+    """As root: first uid of the range for plans without a workdir; 0 = all sessions run as root."""
+    uid_count: PositiveInt = 500
+    """As root: size of that range; plans share a uid only if there are more."""
 
 
 class Price(Section):

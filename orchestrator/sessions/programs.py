@@ -31,8 +31,7 @@ class Programs:
         """Start a program. Raises EnvironmentFault: it could not be started."""
         return await self.launcher.start(
             argv,
-            cwd=self.workspace.path,
-            env=self.workspace.env,
+            workspace=self.workspace,
             token=self.assignment.token,
             has_input=has_input,
         )

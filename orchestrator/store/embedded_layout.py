@@ -127,6 +127,15 @@ def can_enter(path: Path, account: Account) -> bool:
     return all(_grants_execute(part.stat(), account) for part in (path, *path.parents))
 
 
+def public_folder(home: Path, name: str) -> Path:
+    """Return a folder for `home` that other users may enter, as they may not enter root's homes."""
+    folder = data_dir_candidates(home)[1].parent / name
+    with _state_dir():
+        _make_public(folder.parent)
+        _make_public(folder)
+    return folder
+
+
 def remove_state(home: Path) -> None:
     """Remove what lies under STATE_DIR for `home`, and the binaries when no other home needs them."""
     folder = data_dir_candidates(home)[1].parent

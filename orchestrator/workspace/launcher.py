@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.errors import EnvironmentFault
+from orchestrator.ports import Workspace
 from orchestrator.workspace import launcher_main, tree
+from orchestrator.workspace.limits import ProcessLimits
+from orchestrator.workspace.sandbox import Sandbox
 
 _CHUNK_BYTES = 65_536
 _DEFAULT_GRACE_S = 5.0
+_DEFAULT_LIMITS = ProcessLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,7 @@ class LauncherCommand:
 
 def launcher_command(
     argv: Sequence[str],
-    *,
+    *options: str,
     records: Path,
     token: int,
     env: Mapping[str, str],
@@ -52,6 +56,7 @@ def launcher_command(
 
     Args:
         argv: program and arguments.
+        options: of the launcher, besides those that follow from the other arguments.
         records: existing folder of this machine for the record.
         token: whose tree it is; 0 is never the token of an attempt.
         env: the whole environment of the command; the marker is added.
@@ -60,14 +65,14 @@ def launcher_command(
         grace_s: from SIGTERM to SIGKILL.
         orphan_signal: what the command gets if the launcher itself is killed.
     """
-    options = ["--token", str(token), "--records", str(records.resolve()), "--grace", str(grace_s)]
-    options += ["--orphan-signal", str(int(orphan_signal))]
+    words = [*options, "--token", str(token), "--records", str(records.resolve()), "--grace", str(grace_s)]
+    words += ["--orphan-signal", str(int(orphan_signal))]
     if hold_fd is not None:
-        options += ["--hold", str(hold_fd)]
+        words += ["--hold", str(hold_fd)]
     if report_fd is not None:
-        options += ["--report", str(report_fd)]
+        words += ["--report", str(report_fd)]
     return LauncherCommand(
-        argv=[sys.executable, "-I", "-S", launcher_main.__file__, *options, "--", *argv],
+        argv=[sys.executable, "-I", "-S", launcher_main.__file__, *words, "--", *argv],
         env={**env, tree.MARKER: tree.marker(records, token)},
     )
 
@@ -78,25 +83,44 @@ class ProcessLauncher:
     Args:
         records: folder of this machine for the records; made when missing.
         grace_s: what a tree gets between SIGTERM and SIGKILL when this process dies.
+        limits: of every child.
+        sandbox: that children are in; None = they reach what their user reaches.
     """
 
-    def __init__(self, *, records: Path, grace_s: float = _DEFAULT_GRACE_S) -> None:
+    def __init__(
+        self,
+        *,
+        records: Path,
+        grace_s: float = _DEFAULT_GRACE_S,
+        limits: ProcessLimits = _DEFAULT_LIMITS,
+        sandbox: Sandbox | None = None,
+    ) -> None:
         self._records = records
         self._grace_s = grace_s
+        self._limits = limits
+        self._sandbox = sandbox
         self._turn = asyncio.Lock()
 
     async def start(
-        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int, has_input: bool = False
+        self,
+        argv: Sequence[str],
+        *,
+        workspace: Workspace,
+        token: int,
+        has_input: bool = False,
+        needs_network: bool = False,
     ) -> LaunchedProcess:
-        """Start `argv` with exactly `env` and the marker; stdin is a pipe of ours or /dev/null.
+        """Start `argv` with the workspace's environment and the marker; stdin is a pipe of ours or /dev/null.
 
         Raises:
-            EnvironmentFault: the program or the folder is missing, or the record cannot be written.
+            EnvironmentFault: the program or the folder is missing, the record cannot be written, or there is
+                no sandbox though the settings require one.
         """
+        argv, options = await asyncio.to_thread(self._confined, argv, workspace, needs_network)
         stdin = subprocess.PIPE if has_input else subprocess.DEVNULL
         async with self._turn:  # one in a turn of the loop: each stands still until its child runs
             await asyncio.sleep(0)
-            control, popen = self._spawn(argv, cwd=cwd, env=env, token=token, stdin=stdin)
+            control, popen = self._spawn(argv, options, workspace=workspace, token=token, stdin=stdin)
         process = LaunchedProcess(popen, control, records=self._records, token=token)
         try:
             await process.open()
@@ -105,8 +129,19 @@ class ProcessLauncher:
             raise
         return process
 
+    def _confined(
+        self, argv: Sequence[str], workspace: Workspace, needs_network: bool
+    ) -> tuple[Sequence[str], list[str]]:
+        """Return what to start in place of `argv`, and with which options of the launcher."""
+        options = ["--limits", self._limits.for_launcher()]
+        if self._sandbox is not None and self._sandbox.is_to_be_used():
+            return self._sandbox.command(argv, workspace, needs_network), [*options, "--monitored", "yes"]
+        if workspace.owner is not None:
+            options += ["--user", f"{workspace.owner.uid}:{workspace.owner.gid}"]
+        return argv, options
+
     def _spawn(
-        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int, stdin: int
+        self, argv: Sequence[str], options: Sequence[str], *, workspace: Workspace, token: int, stdin: int
     ) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         """Start the launcher in one uninterruptible step: a cancel cannot lose it."""
         ours, theirs = socket.socketpair()
@@ -115,16 +150,17 @@ class ProcessLauncher:
             self._records.mkdir(parents=True, exist_ok=True)
             command = launcher_command(
                 argv,
+                *options,
                 records=self._records,
                 token=token,
-                env=env,
+                env=workspace.env,
                 hold_fd=fd,
                 report_fd=fd,
                 grace_s=self._grace_s,
             )
             popen = subprocess.Popen(
                 command.argv,
-                cwd=cwd,
+                cwd=workspace.path,
                 env=command.env,
                 bufsize=0,
                 stdin=stdin,
@@ -136,7 +172,7 @@ class ProcessLauncher:
         except OSError as error:
             ours.close()
             raise EnvironmentFault(
-                f"Cannot start {argv[0]} in {cwd}: {error.strerror}: {error.filename}.",
+                f"Cannot start {argv[0]} in {workspace.path}: {error.strerror}: {error.filename}.",
                 remedy="Check that the folder exists and that processes and open files are not used up.",
             ) from error
         finally:

@@ -13,6 +13,10 @@ before the command starts, and is removed after that proof only.
                        with it the launcher is a grandchild of whoever started it, see `step_aside`
     --grace S          from SIGTERM to SIGKILL, in seconds
     --orphan-signal N  what the command gets should the launcher itself be killed
+    --limits R=N,...   bounds of the command's processes, by the numbers of setrlimit(2)
+    --user UID:GID     as whom the command runs; without it, as whoever runs the launcher
+    --monitored yes    the command is the monitor of a sandbox: with it ends all that is inside, so only what
+                       is inside is asked to end
 
 The exit code is the command's own, or 128 + N when signal N ended it; 127 when it could not be started and
 125 when the record could not be written.
@@ -24,7 +28,9 @@ The exit code is the command's own, or 128 + N when signal N ended it; 127 when 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import resource
 import select
 import signal
 import sys
@@ -144,16 +150,59 @@ def remove(path: str) -> None:
         pass  # never made, or whoever found the tree gone has tidied up
 
 
-def become_command(argv: list[str], *, go: int, failed: int, launcher: int, orphan_signal: int) -> None:
+def set_limits(limits: str) -> None:
+    """Bound what this process and its children may use; a bound that is lower already stays."""
+    for kind, _, bound in (limit.partition("=") for limit in limits.split(",") if limit):
+        _, hard = resource.getrlimit(int(kind))
+        most = int(bound) if hard == resource.RLIM_INFINITY else min(int(bound), hard)
+        resource.setrlimit(int(kind), (most, most))
+
+
+def become_user(user: str) -> None:
+    """Give up being root for good."""
+    uid, gid = (int(number) for number in user.split(":"))
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def places_of(program: str, environment: dict[bytes, bytes]) -> list[bytes]:
+    """Return where a program may lie."""
+    if "/" in program:
+        return [os.fsencode(program)]
+    search_path = environment.get(b"PATH", os.fsencode(os.defpath))
+    return [os.path.join(folder, os.fsencode(program)) for folder in search_path.split(b":")]
+
+
+def execute(places: list[bytes], argv: list[str], environment: dict[bytes, bytes]) -> None:
+    """Become the first of these programs that can be. Raises OSError: none can, and why."""
+    refused: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for place in places:
+        try:
+            os.execve(place, argv, environment)  # noqa: S606 - this is what a launcher is for
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            refused = error
+    raise refused
+
+
+def become_command(argv: list[str], options: dict[str, str], *, go: int, failed: int, launcher: int) -> None:
     """In the forked child: wait for the record, then become the command. Never returns."""
     try:
         os.setsid()
-        prctl(PR_SET_PDEATHSIG, orphan_signal)
+        environment = given_environment()  # not shown any more, nor is Python's library, to another user
+        places = places_of(argv[0], environment)
+        set_limits(options.get("--limits", ""))
+        if "--user" in options:
+            become_user(options["--user"])
+        orphan_signal = int(options.get("--orphan-signal", signal.SIGKILL))
+        prctl(PR_SET_PDEATHSIG, orphan_signal)  # not before: a new user undoes it
         for number in range(1, signal.NSIG):
             if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):  # libc keeps 32 and 33 to itself
                 signal.signal(number, signal.SIG_DFL)
         if os.read(go, 1) and os.getppid() == launcher:
-            os.execvpe(argv[0], argv, given_environment())  # noqa: S606 - this is what a launcher is for
+            execute(places, argv, environment)
     except OSError as error:
         os.write(failed, (error.strerror or str(error)).encode())
     finally:
@@ -187,7 +236,7 @@ class Launcher:
         self.hold = int(options.get("--hold", -1))
         self.report_to = int(options.get("--report", -1))
         self.grace_s = float(options.get("--grace", 5.0))
-        self.orphan_signal = int(options.get("--orphan-signal", signal.SIGKILL))
+        self.options = options
         self.child = 0
         self.code: int | None = None
         self.kill_at: float | None = None  # monotonic; set once the tree is being ended
@@ -235,8 +284,7 @@ class Launcher:
         self.child = os.fork()
         if self.child == 0:
             os.close(go_write)  # else the child would wait for itself when the launcher dies here
-            fate = {"launcher": launcher, "orphan_signal": self.orphan_signal}
-            become_command(self.argv, go=go_read, failed=failed_write, **fate)
+            become_command(self.argv, self.options, go=go_read, failed=failed_write, launcher=launcher)
         os.close(failed_write)
         os.close(go_read)
         try:
@@ -311,11 +359,12 @@ class Launcher:
         if self.kill_at is None:
             return
         is_over = time.monotonic() >= self.kill_at
+        spared = self.child if "--monitored" in self.options else 0
         for process in descendants({os.getpid()}, living_processes()):
             identity = (process.pid, process.start_time)
             if is_over:
                 send_signal(process, signal.SIGKILL)
-            elif identity not in self.asked:
+            elif identity not in self.asked and process.pid != spared:
                 self.asked.add(identity)
                 send_signal(process, signal.SIGTERM)
 

@@ -2,6 +2,7 @@
 
 Nothing is isolated but HOME and TMPDIR; plans whose tasks write the same files need another kind. Rule: the
 environment of a session's children is what is listed here and the launcher's marker, so it holds no secret.
+Where we are root, programs run as the owner of the workdir; a plan without one gets a user of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentFault
-from orchestrator.ports import Assignment, Workspace
+from orchestrator.ports import Assignment, Owner, Workspace
 
 _PATH_WITHOUT_ANY = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -26,10 +27,12 @@ class SharedWorkspaces:
         root: private folder of this machine for homes, temporary files and the scratch folders of plans that
             have no workdir; made when missing.
         search_path: PATH of the children; empty takes this process's own.
+        uids: of the plans without a workdir, whose accounts need not exist; empty = they run as we do.
     """
 
-    def __init__(self, *, root: Path, search_path: str = "") -> None:
+    def __init__(self, *, root: Path, search_path: str = "", uids: range = range(0)) -> None:
         self._root = root
+        self._uids = uids if os.geteuid() == 0 else range(0)
         self._search_path = search_path or os.environ.get("PATH", _PATH_WITHOUT_ANY)
 
     @asynccontextmanager
@@ -42,12 +45,30 @@ class SharedWorkspaces:
         plan = self._root / assignment.tenant_id / str(assignment.plan_id)
         workdir = Path(assignment.workdir) if assignment.workdir else plan / "work"
         home, temporary = plan / "home", plan / f"tmp-{assignment.token}"
-        for folder in (workdir, home, temporary):
-            _make(folder)
+        owner = self._owner(assignment)
+        for folder in (home, temporary):
+            _make(folder, owner)
+        _make(workdir, owner if not assignment.workdir else None)
         try:
-            yield Workspace(path=workdir, env=self._env(assignment, home=home, temporary=temporary))
+            yield Workspace(
+                path=workdir,
+                env=self._env(assignment, home=home, temporary=temporary),
+                writable=(home, temporary),
+                owner=owner,
+            )
         finally:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, temporary, ignore_errors=True))
+
+    def _owner(self, assignment: Assignment) -> Owner | None:
+        """Return as whom the programs of an attempt run; None = as we do."""
+        if not self._uids:
+            return None
+        if not assignment.workdir:
+            uid = self._uids[assignment.plan_id % len(self._uids)]
+            return Owner(uid=uid, gid=uid)
+        _make(Path(assignment.workdir), None)
+        status = Path(assignment.workdir).stat()
+        return Owner(uid=status.st_uid, gid=status.st_gid) if status.st_uid else None
 
     def _env(self, assignment: Assignment, *, home: Path, temporary: Path) -> dict[str, str]:
         return {
@@ -61,9 +82,14 @@ class SharedWorkspaces:
         }
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, owner: Owner | None) -> None:
+    """Make a folder; a new one is given to its owner, whose alone it is then."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if owner is None:
+            folder.mkdir(parents=True, exist_ok=True)
+        elif not folder.exists():
+            folder.mkdir(parents=True, mode=0o700)
+            os.chown(folder, owner.uid, owner.gid)
     except OSError as error:
         raise EnvironmentFault(
             f"Cannot make the folder {folder}: {error.strerror}.",

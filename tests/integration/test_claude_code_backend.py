@@ -9,14 +9,15 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
-from orchestrator.ports import Launcher, Outcome, Process
+from orchestrator.ports import Launcher, Outcome, Owner, Process, Workspace
 from orchestrator.sessions.claude_code.backend import ClaudeCodeBackend
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.workspace import tree
@@ -256,13 +257,11 @@ class AsUser:
         self._launcher = launcher
         self._uid = uid
 
-    async def start(
-        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], token: int, has_input: bool = False
-    ) -> Process:
-        for folder in (cwd, Path(env["CLAUDE_CONFIG_DIR"])):
+    async def start(self, argv: Sequence[str], *, workspace: Workspace, **options: Any) -> Process:
+        for folder in (workspace.path, Path(workspace.env["CLAUDE_CONFIG_DIR"])):
             shutil.chown(folder, self._uid, self._uid)
-        command = ["setpriv", f"--reuid={self._uid}", f"--regid={self._uid}", "--clear-groups", *argv]
-        return await self._launcher.start(command, cwd=cwd, env=env, token=token, has_input=has_input)
+        own = replace(workspace, owner=Owner(uid=self._uid, gid=self._uid))
+        return await self._launcher.start(argv, workspace=own, **options)
 
 
 @pytest.mark.parametrize("uid", sorted({os.geteuid(), NOBODY} if os.geteuid() == 0 else {os.geteuid()}))

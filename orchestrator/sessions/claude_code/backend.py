@@ -36,6 +36,7 @@ from claude_agent_sdk.types import (
 
 from orchestrator.core.words import AttemptKind, AttemptState, FailureClass
 from orchestrator.errors import EnvironmentFault
+from orchestrator.file_owner import acting_as
 from orchestrator.grant_ports import Grants
 from orchestrator.money import MICROS
 from orchestrator.ports import (
@@ -157,7 +158,8 @@ class ClaudeCodeBackend:
                         "ANTHROPIC_BASE_URL": base_url,
                         "ANTHROPIC_API_KEY": access.key,
                     }
-                    ending = await session.run(self._launcher, cwd=workspace.path, env=env)
+                    own = replace(workspace, env=env, writable=(*workspace.writable, folder))
+                    ending = await session.run(self._launcher, own)
         return outcome_of(ending, access, limits, report=_report_of(assignment))
 
 
@@ -179,7 +181,7 @@ class _Session:
         hooks = {event: [HookMatcher(hooks=[self._on_tool])] for event in events}
         self._options = replace(options, hooks=hooks)
 
-    async def run(self, launcher: Launcher, *, cwd: Path, env: Mapping[str, str]) -> Ending:
+    async def run(self, launcher: Launcher, workspace: Workspace) -> Ending:
         """Start the program, give it the task, follow it to its end.
 
         Raises:
@@ -188,8 +190,7 @@ class _Session:
         cli = LaunchedCli(
             launcher,
             options=self._options,
-            cwd=cwd,
-            env=env,
+            workspace=workspace,
             token=self._assignment.token,
             grace_s=self._assignment.limits.grace_s,
             on_stderr=lambda text: self._transcript.write("stderr", text),
@@ -283,10 +284,12 @@ def _environment(config: SessionConfig, *, model: str, folder: Path) -> dict[str
 @contextmanager
 def _private_folder(workspace: Workspace) -> Iterator[Path]:
     """Give the program a folder of its own for its configuration; nothing of it outlives the attempt."""
-    with tempfile.TemporaryDirectory(
-        prefix="claude-code-", dir=workspace.env.get("TMPDIR"), ignore_cleanup_errors=True
-    ) as folder:
-        yield Path(folder)
+    with acting_as(workspace.owner):
+        folder = tempfile.TemporaryDirectory(
+            prefix="claude-code-", dir=workspace.env.get("TMPDIR"), ignore_cleanup_errors=True
+        )
+    with folder as name:
+        yield Path(name)
 
 
 def _headline(arguments: Mapping[str, Any]) -> str:

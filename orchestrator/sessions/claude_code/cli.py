@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 from claude_agent_sdk import ClaudeAgentOptions, CLIConnectionError, ProcessError
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
-from orchestrator.ports import Launcher, Process
+from orchestrator.ports import Launcher, Process, Workspace
 from orchestrator.sessions.output import Excerpt
 
 _STDERR_CHARS = 4_000
@@ -29,8 +28,7 @@ class LaunchedCli(SubprocessCLITransport):
     Args:
         launcher: starts the program.
         options: of the session; they become the program's arguments.
-        cwd: folder of the session.
-        env: the whole environment of the program.
+        workspace: of the session, with the environment of the program.
         token: of the attempt.
         grace_s: from SIGTERM to SIGKILL.
         on_stderr: gets what the program complains about.
@@ -41,16 +39,14 @@ class LaunchedCli(SubprocessCLITransport):
         launcher: Launcher,
         *,
         options: ClaudeAgentOptions,
-        cwd: Path,
-        env: Mapping[str, str],
+        workspace: Workspace,
         token: int,
         grace_s: float,
         on_stderr: Callable[[str], None],
     ) -> None:
         super().__init__(prompt="", options=options)
         self._launcher = launcher
-        self._folder = cwd
-        self._env = env
+        self._workspace = workspace
         self._token = token
         self._grace_s = grace_s
         self._on_stderr = on_stderr
@@ -61,7 +57,11 @@ class LaunchedCli(SubprocessCLITransport):
         """Start the program. Raises EnvironmentFault: it could not be started."""
         self._cli_path = self._find_cli()
         self._child = await self._launcher.start(
-            self._build_command(), cwd=self._folder, env=self._env, token=self._token, has_input=True
+            self._build_command(),
+            workspace=self._workspace,
+            token=self._token,
+            has_input=True,
+            needs_network=True,  # it asks the model through the proxy of this process
         )
         self._ready = True
 

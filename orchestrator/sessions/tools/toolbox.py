@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.core.words import AttemptKind
 from orchestrator.errors import EnvironmentFault
+from orchestrator.file_owner import acting_as
 from orchestrator.ports import Assignment, Launcher, NoteBook, Transcript, Workspace
 from orchestrator.sessions.output import Excerpt
 from orchestrator.sessions.programs import Programs
@@ -202,6 +203,7 @@ class Toolbox:
         )
         self._tools = tools_for(assignment)
         self._files = Files(workspace.path)
+        self._owner = workspace.owner
         self._shell = PersistentShell(self._programs)
         self._transcript = transcript
         self._touch = touch
@@ -245,24 +247,31 @@ class Toolbox:
         self._transcript.write("tool", f"error: {text}\n")
         return ToolResult(text, is_error=True)
 
+    def _as_owner(self, use: Callable[..., str], *arguments: object, **named: object) -> str:
+        """Use the files with the rights of their owner."""
+        with acting_as(self._owner):
+            return use(*arguments, **named)
+
     async def _carry_out(self, request: BaseModel) -> str:
         files = self._files
         match request:
             case Bash():
                 return await self._bash(request)
             case ReadFile(path=path, first_line=first_line, lines_max=lines_max):
-                return await asyncio.to_thread(files.view, path, first_line=first_line, lines_max=lines_max)
+                return await asyncio.to_thread(
+                    self._as_owner, files.view, path, first_line=first_line, lines_max=lines_max
+                )
             case Glob(pattern=pattern):
-                return await asyncio.to_thread(files.find, pattern)
+                return await asyncio.to_thread(self._as_owner, files.find, pattern)
             case Grep():
                 return await self._grep(request)
             # Files are written in place: a thread could still write after a cancel.
             case WriteFile(path=path, content=content):
-                return files.write(path, content)
+                return self._as_owner(files.write, path, content)
             case EditFile(path=path, old=old, new=new):
-                return files.replace(path, old=old, new=new)
+                return self._as_owner(files.replace, path, old=old, new=new)
             case InsertLines(path=path, after_line=after_line, text=text):
-                return files.insert(path, after_line=after_line, text=text)
+                return self._as_owner(files.insert, path, after_line=after_line, text=text)
             case Notes():
                 return await self._use_notes(request)
             case Report() | Review():
