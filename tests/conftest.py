@@ -23,6 +23,15 @@ TESTS = Path(__file__).parent
 CLOSED = ("unit", "property")
 LOOPBACK = ("127.", "::1", "localhost")
 
+#: Files whose tests share the stack of their group, the fixture `stack`.
+ONE_STACK = {
+    "acceptance/test_bad_input.py",
+    "acceptance/test_curl.py",
+    "integration/test_agent_files.py",
+    "integration/test_cli_up.py",
+    "integration/test_sync.py",
+}
+
 _getaddrinfo = socket.getaddrinfo
 
 os.environ |= NO_RAY_UNASKED
@@ -52,6 +61,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in item.iter_markers("timeout"):
             longest_s[item.path] = max(longest_s[item.path], mark.args[0])
     items.sort(key=lambda item: -longest_s[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)  # it is xdist's
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
+    """Give a worker whole files; those of ONE_STACK go to the same one, so that one stack is enough."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByStack(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "one stack" if file.removeprefix("tests/") in ONE_STACK else file
+
+    return ByStack(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def _is_local(host: object) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.client import Client
-from tests.support.command_line import CommandLine, running_stack
+from tests.support.command_line import CommandLine
 from tests.support.host import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(900)]
@@ -19,14 +19,13 @@ HASTY = "---\nname: poet\nlimits:\n  sessions: 1\n  timeout: 1s\n---\nYou write 
 DREAMER = "---\nname: poet\nbackend: simulated\nkeywords: [ode]\n---\nYou dream.\n"
 
 
-@pytest.fixture(scope="module")
-def cli() -> Iterator[CommandLine]:
-    with running_stack() as found:
-        yield found
+@pytest.fixture
+def cli(stack: CommandLine) -> CommandLine:
+    return stack
 
 
 def drop(folder: Path, text: str) -> Path:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "poet.md").write_text(text, encoding="utf-8")
     return folder / "poet.md"
 
@@ -60,7 +59,7 @@ def test_a_file_that_is_dropped_binds_and_one_that_goes_no_longer_does(cli: Comm
     broken = seen(cli, lambda found: found["fault"])
     assert f"{file}:5: `timeout: soon` is no time." in broken["fault"]
     assert broken["limits"]["timeout_s"] == 1, "what it said before holds until it is mended"
-    assert "still holds" in cli.run("agents", "show", "poet")
+    assert "still holds" in cli.run("agents", "show", "poet", code=1)
 
     file.unlink()
     seen(cli, lambda found: not found)
@@ -70,8 +69,8 @@ def test_a_file_that_is_dropped_binds_and_one_that_goes_no_longer_does(cli: Comm
 
 
 def test_a_file_beside_a_plan_is_its_own(cli: CommandLine) -> None:
-    drop(cli.folder / "agents", DREAMER)
-    plan = cli.plan("# Dreams\n\n- [ ] **A.1** An ode\n  - review: poet\n", "dreams.md")
+    drop(cli.folder / "dreams" / "agents", DREAMER)
+    plan = cli.plan("# Dreams\n\n- [ ] **A.1** An ode\n  - review: poet\n", "dreams/dreams.md")
     (preview,) = cli.data("run", str(plan), "--dry-run")["tasks"]
     assert (preview["agent_type"], preview["backend"], preview["rule"]) == ("poet", "simulated", "keyword")
     plan_id = cli.data("run", str(plan))["plan"]["id"]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import stat
+import urllib.request
 from typing import Any
 
 import pytest
 
-from orchestrator.stack import TOKEN_FILE
-from tests.support.command_line import CommandLine, running_stack
+from cluster.sockets import listening_sockets
+from orchestrator.stack import TOKEN_FILE, require_stack
+from tests.support.command_line import CommandLine
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
@@ -29,17 +32,30 @@ workdir: work
 """
 
 
-@pytest.fixture(scope="module")
-def cli() -> Iterator[CommandLine]:
-    with running_stack() as found:
-        yield found
+@pytest.fixture
+def cli(stack: CommandLine) -> CommandLine:
+    return stack
 
 
 def test_up_again_is_harmless(cli: CommandLine) -> None:
     data = cli.data("up")
     assert data["is_new"] is False
     assert data["stack"]["url"].startswith("http://127.0.0.1:")
-    assert (cli.home / TOKEN_FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_it_answers_on_this_machine_alone_and_keeps_its_secrets(cli: CommandLine) -> None:
+    stack = require_stack(cli.home)
+    assert urllib.request.urlopen(f"{stack.url}/readyz", timeout=60).status == 200
+    authorization = f"Bearer {(cli.home / 'ray-token').read_text()}"
+    request = urllib.request.Request(
+        f"{stack.dashboard_url}/api/version", headers={"Authorization": authorization}
+    )
+    assert json.load(urllib.request.urlopen(request, timeout=60))["ray_version"]
+    for name in ("stack.json", TOKEN_FILE, "ray-token", "encryption-keys", "postgres.json"):
+        assert stat.S_IMODE((cli.home / name).stat().st_mode) == 0o600
+    sockets = listening_sockets(set(cli.processes()))
+    assert len(sockets) > 10
+    assert [found for found in sockets if not found.is_loopback] == []
 
 
 def test_a_plan_is_submitted_mended_released_and_done(cli: CommandLine) -> None:
@@ -54,7 +70,7 @@ def test_a_plan_is_submitted_mended_released_and_done(cli: CommandLine) -> None:
     cli.run("watch", "small", code=8)
     cli.run("release", "A.3", "--plan", "small", "--reason", "pressed")
     assert cli.data("watch", "small")["plan"]["state"] == "done"
-    assert [found["name"] for found in cli.data("status")["plans"]] == ["small"]
+    assert "small" in [found["name"] for found in cli.data("status")["plans"]]
 
 
 def test_a_run_is_handed_to_the_stack(cli: CommandLine) -> None:

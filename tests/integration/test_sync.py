@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from orchestrator.client import Client
 from orchestrator.stack import TOKEN_FILE
-from tests.support.command_line import CommandLine, running_stack
+from tests.support.command_line import CommandLine
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(900)]
 
@@ -33,10 +33,9 @@ PLAN = """\
   - run: `sleep 600`"""
 
 
-@pytest.fixture(scope="module")
-def cli() -> Iterator[CommandLine]:
-    with running_stack() as found:
-        yield found
+@pytest.fixture
+def cli(stack: CommandLine) -> CommandLine:
+    return stack
 
 
 def submit(cli: CommandLine, text: str, name: str) -> Path:
