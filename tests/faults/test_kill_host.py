@@ -29,6 +29,17 @@ GONE_MAX_S = 40.0
 #: For what is started again.
 BACK_MAX_S = 60.0
 
+#: `A.3` waits too, until somebody makes the file `last-word`.
+LONGER_PLAN = LONG_PLAN.replace(
+    "- [ ] **A.3** End\n  - depends: A.2\n",
+    """- [ ] **A.3** Wait for the last word
+  - depends: A.2
+  - run: `echo $$ >> waiting-again; while ! test -e last-word; do sleep 0.1; done`
+- [ ] **A.4** End
+  - depends: A.3
+""",
+)
+
 
 @pytest.fixture
 def cli() -> Iterator[CommandLine]:
@@ -36,23 +47,23 @@ def cli() -> Iterator[CommandLine]:
         yield found
 
 
-def in_mid_plan(host: RunningHost) -> None:
+def in_mid_plan(host: RunningHost, plan: str = LONG_PLAN) -> None:
     """Hand the plan in and wait until the command of its second task runs, a moment after its start row."""
-    host.submit(LONG_PLAN)
+    host.submit(plan)
     host.hear_event("attempt.started", "A.2")
     wait_until((host.cli.folder / "waiting").exists, timeout_s=BACK_MAX_S, what="the command runs")
 
 
-def end_plan(host: RunningHost) -> None:
+def end_plan(host: RunningHost, word: str = "word", *, tasks: int = 3) -> None:
     """Give the word and see every task done, the last one once."""
-    (host.cli.folder / "word").touch()
-    assert host.hear_kind("ended", timeout_s=240)["plan"]["tasks"] == {"done": 3}
+    (host.cli.folder / word).touch()
+    assert host.hear_kind("ended", timeout_s=240)["plan"]["tasks"] == {"done": tasks}
     assert (host.cli.folder / "ended").read_text() == "ended\n"
 
 
-def starts(cli: CommandLine) -> int:
-    """How often the second task was started."""
-    return len((cli.folder / "waiting").read_text().splitlines())
+def starts(cli: CommandLine, told: str = "waiting") -> int:
+    """How often the task was started that tells of it in this file."""
+    return len((cli.folder / told).read_text().splitlines())
 
 
 def test_a_killed_host_takes_all_down_and_the_next_start_goes_on(cli: CommandLine) -> None:
@@ -84,19 +95,23 @@ def test_a_killed_guard_lets_the_host_stop_in_good_order(cli: CommandLine) -> No
     assert not (cli.home / "stack.json").exists()
 
 
-def test_killed_one_by_one_gcs_postgres_and_scheduler_come_back_and_the_session_goes_on(
-    cli: CommandLine,
-) -> None:
+def test_what_is_killed_one_by_one_comes_back_and_only_the_raylet_costs_the_session(cli: CommandLine) -> None:
     with running_host(cli) as host:
-        in_mid_plan(host)
+        in_mid_plan(host, LONGER_PLAN)
         actors = {words: pids_of(cli, words) for words in ("ray::Scheduler", "ray::Pools", "ray::Executor")}
         kill_gcs(cli)
         assert {words: pids_of(cli, words) for words in actors} == actors
         kill_postgres(cli)
         kill_scheduler(cli)
         assert pids_of(cli, "ray::Executor") == actors["ray::Executor"]
-        end_plan(host)
+        (cli.folder / "word").touch()
+        host.hear_event("task.done", "A.2")
+        assert starts(cli) == 1
+        wait_until((cli.folder / "waiting-again").exists, timeout_s=BACK_MAX_S, what="the next one runs")
+        kill_raylet(cli)
+        end_plan(host, "last-word", tasks=4)
     assert starts(cli) == 1
+    assert starts(cli, "waiting-again") == 2
     cli.assert_nothing_is_left()
 
 
@@ -133,11 +148,8 @@ def kill_scheduler(cli: CommandLine) -> None:
     )
 
 
-def test_a_killed_raylet_costs_the_sessions_but_not_the_plan(cli: CommandLine) -> None:
-    with running_host(cli) as host:
-        in_mid_plan(host)
-        scheduler = pid_of(cli, "ray::Scheduler")
-        kill(pid_of(cli, "/raylet/raylet "))
-        wait_until(lambda: not is_alive(scheduler), timeout_s=GONE_MAX_S, what="the old scheduler has ended")
-        end_plan(host)
-    cli.assert_nothing_is_left()
+def kill_raylet(cli: CommandLine) -> None:
+    """Kill it and see all actors end with it."""
+    scheduler = pid_of(cli, "ray::Scheduler")
+    kill(pid_of(cli, "/raylet/raylet "))
+    wait_until(lambda: not is_alive(scheduler), timeout_s=GONE_MAX_S, what="the old scheduler has ended")
