@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.agent_types import AgentType, AgentTypeView, LiveAgentType, own_name
 from orchestrator.core.limits import Limits
+from orchestrator.errors import NotFound
 from orchestrator.routing import Routing
 from orchestrator.settings import Settings
-from orchestrator.store.agent_types import read_agent_types
+from orchestrator.store.agent_types import read_agent_types, stored_names
 from orchestrator.store.engine import Connection
+from orchestrator.store.task_views import agent_types_in_use
 
 
 async def stored_routing(connection: Connection, routing: Routing, *, plan_id: int = 0) -> Routing:
@@ -46,6 +49,32 @@ async def agent_type_views(
     )
     allowed = limits.narrowed({view.pool: view.limits.sessions for view in views})
     return tuple(view.model_copy(update={"live": _live(view.pool, told, allowed)}) for view in views)
+
+
+def agent_type_named(name: str, views: Sequence[AgentTypeView]) -> AgentTypeView:
+    """Return the agent type whose pool has that name. Raises NotFound."""
+    for view in views:
+        if view.pool == name:
+            return view
+    near = next(iter(get_close_matches(name, [view.pool for view in views], n=1)), "")
+    raise NotFound(
+        f"No file defines the agent type {name!r}.",
+        remedy=f"Write {near!r} if that is meant." if near else "`orchestrator agents list` names them.",
+    )
+
+
+async def require_agent_types(connection: Connection, routing: Routing, names: Collection[str]) -> None:
+    """Raise NotFound if no file defines one of the names and no task has it."""
+    stored = await stored_names(connection, names)
+    unknown = [name for name in names if name not in stored and not routing.is_known(name)]
+    used = await agent_types_in_use(connection, unknown) if unknown else frozenset()
+    for name in unknown:
+        if name not in used:
+            near = routing.near(name)
+            raise NotFound(
+                f"There is no agent type {name!r}: no file defines it, and no task names it.",
+                remedy=f"Write {near!r} if that is meant." if near else "Correct the name.",
+            )
 
 
 def _view(agent_type: AgentType, *, plan_id: int | None, fault: str) -> AgentTypeView:

@@ -12,7 +12,6 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -20,14 +19,14 @@ from orchestrator import __version__
 from orchestrator.agent_types import AgentTypeView
 from orchestrator.analysis_views import ForecastView, GraphView
 from orchestrator.core.requests import GLOBAL_REQUESTS, PLAN_REQUESTS, TASK_REQUESTS
-from orchestrator.errors import Conflict, DatabaseUnavailable, NotFound, Overloaded
+from orchestrator.errors import Conflict, DatabaseUnavailable, Overloaded
 from orchestrator.grant_ports import GovernorPort
 from orchestrator.plan.export import export_plan
 from orchestrator.ports import SchedulerPort
 from orchestrator.proposals import Proposal
 from orchestrator.routing import Routing
 from orchestrator.routing.backends import SIMULATED, backend_note
-from orchestrator.runtime.agents import agent_type_views
+from orchestrator.runtime.agents import agent_type_named, agent_type_views, require_agent_types
 from orchestrator.runtime.decomposition import Decompositions
 from orchestrator.runtime.orientation import Orientation
 from orchestrator.runtime.outlook import forecast_of, graph_of
@@ -37,7 +36,6 @@ from orchestrator.runtime.submission import Submissions, until_task
 from orchestrator.settings import ANTHROPIC, Settings
 from orchestrator.status_views import GovernorView, StatusView
 from orchestrator.store import event_views, plan_views, plans, task_views, transcripts
-from orchestrator.store.agent_types import stored_names
 from orchestrator.store.crypto import NO_KEYS, FieldKeys
 from orchestrator.store.engine import Connection, Engine, libpq_url, tenant_transaction
 from orchestrator.store.listener import EventListener
@@ -416,34 +414,14 @@ class Service:
     async def agent_type(self, name: str) -> AgentTypeView:
         """Return the agent type of that name; `name@plan` is of a plan. Raises NotFound."""
         _, _, plan = name.partition("@")
-        found = await self.agent_types(plan_id=id_in(plan) or 0)
-        for view in found:
-            if view.pool == name:
-                return view
-        near = next(iter(get_close_matches(name, [view.pool for view in found], n=1)), "")
-        raise NotFound(
-            f"No file defines the agent type {name!r}.",
-            remedy=f"Write {near!r} if that is meant." if near else "`orchestrator agents list` names them.",
-        )
+        return agent_type_named(name, await self.agent_types(plan_id=id_in(plan) or 0))
 
     async def _require_limited(self, connection: Connection, limits: NewLimits) -> None:
         """Raise NotFound if a plan or an agent type is limited that there is not; 0 takes any limit back."""
         for plan_id in limits.plans:
             await plans.require_plan(connection, str(plan_id))
-        stored = await stored_names(connection, limits.agents)
-        named = [
-            name
-            for name, most in limits.agents.items()
-            if most and name not in stored and not self._routing.is_known(name)
-        ]
-        used = await task_views.agent_types_in_use(connection, named) if named else frozenset()
-        for name in named:
-            if name not in used:
-                near = self._routing.near(name)
-                raise NotFound(
-                    f"There is no agent type {name!r}: no file defines it, and no task names it.",
-                    remedy=f"Write {near!r} if that is meant." if near else "Correct the name.",
-                )
+        limited = [name for name, most in limits.agents.items() if most]
+        await require_agent_types(connection, self._routing, limited)
 
     async def _with_keys(self, message: str) -> str:
         """Call the tasks of a message by their keys: the core knows their ids alone."""
