@@ -5,6 +5,7 @@ from orchestrator.routing.backends import (
     choose_backend,
     keyless,
     not_installed,
+    provider_of_models,
     wanted_backend,
 )
 from orchestrator.routing.checks import checked_plan
@@ -19,5 +20,6 @@ __all__ = [
     "choose_backend",
     "keyless",
     "not_installed",
+    "provider_of_models",
     "wanted_backend",
 ]

@@ -57,6 +57,11 @@ def backend_of_models(settings: Settings) -> str:
     return OPENAI if settings.credentials == (OPENAI,) else ANTHROPIC
 
 
+def provider_of_models(settings: Settings) -> str:
+    """Return whose model is asked for no task's sake: by the backend that is set, or else ours."""
+    return PROVIDERS.get(settings.sessions.backend) or PROVIDERS[backend_of_models(settings)]
+
+
 def keyless(settings: Settings) -> frozenset[str]:
     """Return the backends with a model for which there is no key."""
     return frozenset(name for name, whose in PROVIDERS.items() if whose and whose not in settings.credentials)

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from orchestrator.core.words import AT_WORK, CLOSED, PlanState
-from orchestrator.errors import Conflict, Overloaded
+from orchestrator.errors import Conflict, EnvironmentFault, Overloaded
 from orchestrator.grant_ports import GovernorPort, Grants
 from orchestrator.money import MICROS
 from orchestrator.plan.model import PlanTask
 from orchestrator.plan.subtasks import file_of, require_decomposable, with_subtasks
 from orchestrator.ports import SchedulerPort
 from orchestrator.proposals import Proposal
-from orchestrator.routing import Routing
+from orchestrator.routing import Routing, provider_of_models
 from orchestrator.runtime.status import seen_by_tenant
-from orchestrator.sessions.config import session_config
+from orchestrator.sessions.config import session_configs
 from orchestrator.sessions.grants import UNGOVERNED, ExecutorGrants, grant_settings
-from orchestrator.settings import Settings
+from orchestrator.settings import ANTHROPIC, OPENAI, Settings
 from orchestrator.status_views import BudgetView
 from orchestrator.store import idempotency, plan_views, plans, proposals, revisions, task_views
 from orchestrator.store.engine import Connection
@@ -38,6 +38,7 @@ from orchestrator.views import PlanView
 
 if TYPE_CHECKING:
     from orchestrator.sessions.decompose import Question
+    from orchestrator.sessions.models.api import ModelApi
 
 #: Share of the time that a request may take which the model gets of it.
 _MODEL_SHARE = 0.9
@@ -68,7 +69,7 @@ class Decompositions:
     Args:
         transaction: opens a transaction of the tenant; none is open while the model is asked.
         scheduler: knows what is left of the budgets that plans share.
-        governor: of the credential with which the model is asked; without it nobody is asked for leave.
+        governor: of the provider whose model is asked; without it nobody is asked for leave.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Decompositions:
         self._routing = routing
         self._settings = settings
         self._tenant_id = tenant_id
+        self._api: ModelApi | None = None
         self._asking: dict[tuple[int, bool, str], asyncio.Task[Proposal]] = {}
 
     async def propose(self, task_id: int, *, again: bool = False, idempotency_key: str = "") -> Proposal:
@@ -168,11 +170,11 @@ class Decompositions:
         return _Case(known=known, view=view, stored=stored, task=task, kept=kept, digest=digest)
 
     async def _ask(self, case: _Case, *, key: str) -> StoredProposal:
-        from orchestrator.sessions.decompose import ask_for_subtasks  # the SDK takes long to load
+        from orchestrator.sessions.decompose import ask_for_subtasks  # what asks a model takes long to load
 
         answer = await ask_for_subtasks(
             self._question(case.known, case.stored, case.task),
-            session_config(self._settings),
+            self._model_api(),
             timeout_s=self._timeout_s,
             grants=self._grants,
         )
@@ -197,6 +199,23 @@ class Decompositions:
         if answer.error:
             raise answer.error
         return proposal
+
+    def _model_api(self) -> ModelApi:
+        """Return what asks the model, made once. Raises EnvironmentFault: there is no key."""
+        from orchestrator.sessions.registry import model_api
+
+        if self._api is None:
+            provider = provider_of_models(self._settings)
+            config = session_configs(self._settings).get(provider)
+            if config is None:
+                wanted = (provider,) if self._settings.credentials else (ANTHROPIC, OPENAI)
+                keys = " or ".join(f"{name.upper()}_API_KEY" for name in wanted)
+                raise EnvironmentFault(
+                    "There is no API key, so no model can be asked.",
+                    remedy=f"Set {keys} and start the stack again.",
+                )
+            self._api = model_api(provider, config)
+        return self._api
 
     def _question(self, known: KnownPlan, stored: StoredPlan, task: PlanTask) -> Question:
         from orchestrator.sessions.decompose import Question

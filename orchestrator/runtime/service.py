@@ -24,7 +24,7 @@ from orchestrator.grant_ports import GovernorPort
 from orchestrator.plan.export import export_plan
 from orchestrator.ports import SchedulerPort
 from orchestrator.proposals import Proposal
-from orchestrator.routing import Routing
+from orchestrator.routing import Routing, provider_of_models
 from orchestrator.routing.backends import SIMULATED, backend_note
 from orchestrator.runtime.agents import agent_type_named, agent_type_views, require_agent_types
 from orchestrator.runtime.decomposition import Decompositions
@@ -33,7 +33,7 @@ from orchestrator.runtime.outlook import forecast_of, graph_of
 from orchestrator.runtime.revision import Revisions
 from orchestrator.runtime.status import seen_by_tenant
 from orchestrator.runtime.submission import Submissions, until_task
-from orchestrator.settings import ANTHROPIC, Settings
+from orchestrator.settings import Settings
 from orchestrator.status_views import GovernorView, StatusView
 from orchestrator.store import event_views, plan_views, plans, task_views, transcripts
 from orchestrator.store.crypto import NO_KEYS, FieldKeys
@@ -107,7 +107,7 @@ class Service:
         self._decompositions = Decompositions(
             transaction=self._transaction,
             scheduler=scheduler,
-            governor=governors.get(ANTHROPIC),
+            governor=governors.get(provider_of_models(settings)),
             routing=routing,
             settings=settings,
             tenant_id=tenant_id,

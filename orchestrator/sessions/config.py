@@ -48,12 +48,11 @@ class SessionConfig:
 
 def session_configs(settings: Settings) -> dict[str, SessionConfig]:
     """Return what sessions need by provider, for those for whose models there is a key."""
-    made = {ANTHROPIC: session_config, OPENAI: _openai_config}
+    made = {ANTHROPIC: _anthropic_config, OPENAI: _openai_config}
     return {provider: made[provider](settings) for provider in settings.credentials}
 
 
-def session_config(settings: Settings) -> SessionConfig:
-    """Return what sessions with Claude need."""
+def _anthropic_config(settings: Settings) -> SessionConfig:
     claude = settings.anthropic
     return SessionConfig(
         api_key=claude.api_key.get_secret_value(),

@@ -9,10 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-import httpx2
-from anthropic import APIStatusError, AsyncAnthropic
 from pydantic import ValidationError
 
 from orchestrator.core.words import FailureClass
@@ -20,18 +17,15 @@ from orchestrator.errors import EnvironmentFault, OrchestratorError, Overloaded,
 from orchestrator.grant_ports import Grants
 from orchestrator.money import MICROS
 from orchestrator.plan.model import PlanTask
-from orchestrator.ports import Usage
+from orchestrator.ports import SessionLimits, Usage
 from orchestrator.proposals import Subtask, Subtasks
-from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.grants import REFUSED, UNGOVERNED
+from orchestrator.sessions.grants import UNGOVERNED
 from orchestrator.sessions.meter import Meter
-from orchestrator.sessions.models.answer import usage_of
-from orchestrator.sessions.models.messages import make_client
-from orchestrator.sessions.models.messages_errors import API_ERRORS, judgement_of
-from orchestrator.sessions.tools.toolbox import explain, tool_definitions
-
-if TYPE_CHECKING:
-    from anthropic.types import Message
+from orchestrator.sessions.models.answer import Answer, Block
+from orchestrator.sessions.models.api import Frame, Message, ModelApi
+from orchestrator.sessions.models.asking import Asker
+from orchestrator.sessions.tools.toolbox import explain
+from orchestrator.sessions.watch import TimedOut, watched
 
 _TOOL = "propose"
 _ROUNDS_MAX = 2
@@ -67,7 +61,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Proposed:
     """What came of a question.
 
     Attributes:
@@ -81,129 +75,96 @@ class Answer:
     error: OrchestratorError | None = None
 
 
+class _Unheard:
+    """Implements ports.Transcript: nobody reads along."""
+
+    def write(self, stream: str, text: str) -> None:
+        """Keep nothing."""
+
+
 async def ask_for_subtasks(
-    question: Question, config: SessionConfig, *, timeout_s: float, grants: Grants = UNGOVERNED
-) -> Answer:
+    question: Question, api: ModelApi, *, timeout_s: float, grants: Grants = UNGOVERNED
+) -> Proposed:
     """Have the model of the settings decompose a task.
 
     Args:
-        config: key, address, model and prices.
+        api: of its provider.
         timeout_s: for all of it.
         grants: give leave for each request.
-
-    Raises:
-        EnvironmentFault: there is no key.
     """
-    if not config.api_key:
-        raise EnvironmentFault(
-            "There is no API key, so no model can be asked.",
-            remedy="Set ANTHROPIC_API_KEY and start the stack again.",
-        )
-    meter = Meter(config.model, config)
+    model = api.config.model
+    meter = Meter(model, api.config)
     subtasks: tuple[Subtask, ...] = ()
     error: OrchestratorError | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            subtasks = await _converse(question, config, meter, grants)
-    except TimeoutError:
+            subtasks = await _converse(question, api, meter, grants=grants, timeout_s=timeout_s)
+    except (TimeoutError, TimedOut):
         error = EnvironmentFault(
-            f"{config.model} did not answer within {timeout_s:g} s.",
+            f"{model} did not answer within {timeout_s:g} s.",
             remedy="Try again, or raise http.request_timeout_s in the settings.",
         )
-    except API_ERRORS as failed:
-        error = _failure(failed, has_begun=meter.usage.requests > 0)
+    except api.errors as failed:
+        error = _failure(failed, api, has_begun=meter.usage.requests > 0)
     except (RequestRefused, Overloaded) as refused:
         error = refused
-    return Answer(model=config.model, usage=meter.usage, subtasks=subtasks, error=error)
+    return Proposed(model=model, usage=meter.usage, subtasks=subtasks, error=error)
 
 
 async def _converse(
-    question: Question, config: SessionConfig, meter: Meter, grants: Grants
+    question: Question, api: ModelApi, meter: Meter, *, grants: Grants, timeout_s: float
 ) -> tuple[Subtask, ...]:
     """Ask, and ask once more if the answer does not fit. Raises RequestRefused if that does not either."""
-    messages: list[dict[str, Any]] = [{"role": "user", "content": _prompt(question)}]
-    request: dict[str, Any] = {
-        "model": config.model,
-        "max_tokens": config.max_output_tokens,
-        "system": _SYSTEM,
-        "tools": tool_definitions({_TOOL: Subtasks}),
-    }
-    if config.effort:
-        request["output_config"] = {"effort": config.effort}
+    frame = Frame(model=api.config.model, role=_SYSTEM, tools={_TOOL: Subtasks})
+    messages: list[Message] = [{"role": "user", "content": [{"type": "text", "text": _prompt(question)}]}]
+    limits = SessionLimits(total_timeout_s=timeout_s, idle_timeout_s=timeout_s, wait_max_s=timeout_s)
     problem = ""
-    retries_max = 0 if grants.outlasts_refusals else config.retries_max  # with leave only
-    async with make_client(config, httpx2.create_ssl_context(), retries_max=retries_max) as client:
+    async with watched(limits) as clocks, api.use():
+        asker = Asker(api, frame=frame, meter=meter, transcript=_Unheard(), clocks=clocks, grants=grants)
         for _ in range(_ROUNDS_MAX):
-            message = await _ask(client, {**request, "messages": messages}, grants)
-            meter.add(_tokens_of(message))
+            answer = await asker.ask(messages)
             try:
-                return _proposed(message, question.agent_types)
+                return _proposed(answer, question.agent_types)
             except ValueError as unfit:
                 problem = explain(unfit) if isinstance(unfit, ValidationError) else str(unfit)
-            if not message.content:
+            if not answer.blocks:
                 break
-            messages.append({"role": "assistant", "content": message.to_param()["content"]})
-            messages.append({"role": "user", "content": _objection(message, problem)})
+            messages.append({"role": "assistant", "content": answer.blocks})
+            messages.append({"role": "user", "content": _objection(answer, problem)})
     raise RequestRefused(
-        f"{config.model} gave no subtasks for {question.task.key} that can be used: {problem}. "
+        f"{api.config.model} gave no subtasks for {question.task.key} that can be used: {problem}. "
         f"It cost ${meter.usage.cost_micros / MICROS:.4f}.",
         remedy="Say more in the task, such as acceptance criteria, or decompose it by hand.",
     )
 
 
-async def _ask(client: AsyncAnthropic, request: Mapping[str, Any], grants: Grants) -> Message:
-    """Ask once; again for as long as the provider refuses and leave is given. Raises API_ERRORS."""
-    while True:
-        with await grants.ask(request["model"]) as leave:
-            try:
-                response = await client.messages.with_raw_response.create(**request)
-            except APIStatusError as error:
-                leave.heard(error.status_code, error.response.headers)
-                if not grants.outlasts_refusals or error.status_code not in REFUSED:
-                    raise
-                continue
-            leave.heard(response.status_code, response.headers)
-            message: Message = await response.parse()
-            tokens = _tokens_of(message)
-            leave.used(
-                input_tokens=tokens.input_tokens + tokens.cache_write_tokens,
-                output_tokens=tokens.output_tokens,
-            )
-            return message
-
-
-def _tokens_of(message: Message) -> Usage:
-    return usage_of(message.usage.model_dump(exclude_none=True))
-
-
-def _proposed(message: Message, agent_types: Mapping[str, str]) -> tuple[Subtask, ...]:
+def _proposed(answer: Answer, agent_types: Mapping[str, str]) -> tuple[Subtask, ...]:
     """Return what an answer proposes. Raises ValueError: it proposes nothing, or what does not fit."""
-    if message.stop_reason == "refusal":
+    if answer.stop_reason == "refusal":
         raise ValueError("it refused")
-    if message.stop_reason == "max_tokens":
+    if answer.stop_reason == "max_tokens":
         raise ValueError("the answer reached its length limit")
-    calls = [block for block in message.content if block.type == "tool_use"]
+    calls = answer.calls
     if len(calls) != 1:
         raise ValueError(f"the tool `{_TOOL}` was called {len(calls)} times, and not once")
-    subtasks = Subtasks.model_validate(calls[0].input).subtasks
+    subtasks = Subtasks.model_validate(calls[0]["input"]).subtasks
     if unknown := {subtask.agent for subtask in subtasks} - {"", *agent_types}:
         raise ValueError(f"there is no agent type {min(unknown)!r}")
     return subtasks
 
 
-def _objection(message: Message, problem: str) -> Sequence[Mapping[str, object]]:
+def _objection(answer: Answer, problem: str) -> Sequence[Block]:
     """Return what is wrong with an answer, as the answer to each of its calls if it has any."""
     text = f"That does not fit: {problem}. Call `{_TOOL}` once more, with all subtasks."
     results = [
-        {"type": "tool_result", "tool_use_id": block.id, "content": text, "is_error": True}
-        for block in message.content
-        if block.type == "tool_use"
+        {"type": "tool_result", "tool_use_id": call["id"], "content": text, "is_error": True}
+        for call in answer.calls
     ]
     return results or [{"type": "text", "text": text}]
 
 
-def _failure(failed: Any, *, has_begun: bool) -> OrchestratorError:
-    outcome = judgement_of(failed, has_begun=has_begun).outcome()
+def _failure(failed: Exception, api: ModelApi, *, has_begun: bool) -> OrchestratorError:
+    outcome = api.judgement_of(failed, has_begun=has_begun).outcome()
     if outcome.failure_class is FailureClass.RATE_LIMITED:
         return Overloaded(outcome.summary, remedy="Try again later.", retry_after_s=5.0)
     return EnvironmentFault(outcome.summary)

@@ -15,7 +15,7 @@ from orchestrator.sessions.grants import UNGOVERNED
 from orchestrator.sessions.models.api import ModelApi
 from orchestrator.sessions.models.backend import ModelBackend
 from orchestrator.sessions.simulated import SimulatedBackend
-from orchestrator.settings import ANTHROPIC, OPENAI
+from orchestrator.settings import ANTHROPIC
 
 
 class Provider(NamedTuple):
@@ -48,23 +48,24 @@ def make_backends(
         seed: of simulated sessions.
     """
 
-    def with_models(api: ModelApi, grants: Grants) -> Backend:
-        return ModelBackend(api, launcher, notes=notes, journals=journals, grants=grants)
-
     backends: list[Backend] = [CommandBackend(launcher), SimulatedBackend(seed=seed)]
-    # The SDKs take a second to import, so only who uses them does.
-    if claude := providers.get(ANTHROPIC):
-        from orchestrator.sessions.models.messages import MessagesApi
+    for provider, (config, grants) in providers.items():
+        api = model_api(provider, config)
+        backends.append(ModelBackend(api, launcher, notes=notes, journals=journals, grants=grants))
+    if (claude := providers.get(ANTHROPIC)) and claude_code_program():
+        from orchestrator.sessions.claude_code.backend import ClaudeCodeBackend
 
         config, grants = claude
-        backends.append(with_models(MessagesApi(config), grants))
-        if claude_code_program():
-            from orchestrator.sessions.claude_code.backend import ClaudeCodeBackend
-
-            backends.append(ClaudeCodeBackend(config, launcher, notes=notes, grants=grants))
-    if other := providers.get(OPENAI):
-        from orchestrator.sessions.models.chat import ChatApi
-
-        config, grants = other
-        backends.append(with_models(ChatApi(config), grants))
+        backends.append(ClaudeCodeBackend(config, launcher, notes=notes, grants=grants))
     return {backend.name: backend for backend in backends}
+
+
+def model_api(provider: str, config: SessionConfig) -> ModelApi:
+    """Make what asks the models of a provider. Its SDK takes a second to import, so only who asks does."""
+    if provider == ANTHROPIC:
+        from orchestrator.sessions.models.messages import MessagesApi
+
+        return MessagesApi(config)
+    from orchestrator.sessions.models.chat import ChatApi
+
+    return ChatApi(config)

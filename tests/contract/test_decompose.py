@@ -14,10 +14,12 @@ from orchestrator.cli.program import run
 from orchestrator.core.events import ProposalsPaid
 from orchestrator.errors import Conflict, EnvironmentFault, Overloaded, PlanError, RequestRefused
 from orchestrator.proposals import Proposal
+from orchestrator.settings import OpenAI
 from orchestrator.store.urls import DatabaseUrls
 from orchestrator.views import Revised, ReviseRequest, SubmitRequest
 from tests.support.governor import NearGovernor
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, Request, call, script
+from tests.support.openai_api import OpenAIApi
 from tests.support.rows import make_store
 from tests.support.scheduled import World, open_world
 from tests.support.service import RememberingScheduler, execute, open_service
@@ -267,15 +269,54 @@ async def test_a_proposal_for_an_older_text_is_refused(world: World) -> None:
         await apply(world, proposal)
 
 
+@pytest.mark.parametrize(
+    ("key", "backend", "wanted"),
+    [
+        ("", "auto", "Set ANTHROPIC_API_KEY or OPENAI_API_KEY"),
+        ("ANTHROPIC_API_KEY", "openai", "Set OPENAI_API_KEY and"),
+    ],
+)
 async def test_without_a_key_the_remedy_is_told(
-    database: DatabaseUrls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: DatabaseUrls,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    backend: str,
+    wanted: str,
 ) -> None:
-    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    for name in {"ANTHROPIC_API_KEY", "OPENAI_API_KEY"} - {key}:
+        monkeypatch.delenv(name, raising=False)
+    if key:
+        monkeypatch.setenv(key, API_KEY)
+    monkeypatch.setenv("ORCHESTRATOR_SESSIONS__BACKEND", backend)
     async with open_service(database, tmp_path, scheduler=RememberingScheduler()) as service:
         submitted = await service.submit(SubmitRequest(text=PLAN))
         task = await service.task("A.1", plan_id=submitted.plan_id)
-        with pytest.raises(EnvironmentFault, match="ANTHROPIC_API_KEY"):
+        with pytest.raises(EnvironmentFault, match=wanted):
             await service.decompose(task.id)
+
+
+async def test_where_there_is_a_key_of_openai_only_its_model_is_asked_with_leave_and_at_its_price(
+    database: DatabaseUrls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = Reply(status=429, error_type="rate_limit_exceeded", headers={"retry-after-ms": "100"})
+    governor = NearGovernor()
+    with OpenAIApi(script(refusal, proposed(*SUBTASKS))) as api:
+        monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+        monkeypatch.setenv("OPENAI_API_KEY", API_KEY)
+        monkeypatch.setenv("OPENAI_BASE_URL", api.base_url)
+        async with open_service(
+            database, tmp_path, scheduler=RememberingScheduler(), governors={"openai": governor}
+        ) as service:
+            submitted = await service.submit(SubmitRequest(text=PLAN))
+            proposal = await service.decompose((await service.task("A.1", plan_id=submitted.plan_id)).id)
+            await governor.heard_of(2)
+        assert api.problems == []
+    assert (proposal.model, proposal.keys) == (OpenAI().model, ("A.1.1", "A.1.2"))
+    assert proposal.files == {"": EDITED}
+    assert (len(api.requests), sum(demand.refused for demand in governor.heard)) == (2, 1)
+    assert sum(demand.output_tokens for demand in governor.heard) == proposal.output_tokens
+    assert proposal.cost_micros > 0
 
 
 # --- the command

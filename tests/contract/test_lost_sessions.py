@@ -1,6 +1,7 @@
 """Sessions that go on after the loss of their executor.
 
-The processes are real and are killed, PostgreSQL is real, and so is the SDK, against a local Messages API.
+The processes are real and are killed, PostgreSQL is real, and so are the SDKs, against local servers of both
+APIs.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from orchestrator.store.urls import DatabaseUrls
 from orchestrator.workspace import tree
 from tests.support.desk import Desk
 from tests.support.messages_api import MessagesApi, Reply, Request, call, done, thinking
+from tests.support.openai_api import OpenAIApi
 
 pytestmark = pytest.mark.postgres
 
@@ -78,6 +80,7 @@ class Office:
             "service_url": self.desk.urls.service,
             "keys": self.keys,
             "token": number,
+            "provider": "openai" if isinstance(self.api, OpenAIApi) else "anthropic",
             "base_url": self.api.base_url,
             "folder": str(self._folder / "work"),
             "records": str(self._folder / "records"),
@@ -143,6 +146,28 @@ async def test_killed_while_a_tool_ran_it_goes_on_and_is_told_that_nobody_knows(
     assert lost.log == [str(turn) for turn in range(1, TURNS)]  # what was done is not done again
     assert lost.result(2) == (AttemptState.SUCCEEDED, TURNS - LOST_IN)
     assert len(lost.api.requests) == TURNS
+
+
+async def test_a_session_over_chat_completions_goes_on_as_well(
+    database: DatabaseUrls, tmp_path: Path
+) -> None:
+    with OpenAIApi() as api:
+        office = Office(Desk(database), api, tmp_path)
+        process = await office.start(1)
+        await office.lose(process, 1, when=lambda: len(office.log) == LOST_IN)
+        notes = await office.finish(2)
+        await office.desk.close()
+        assert api.problems == []
+    assert "session of attempt 1, which was cut short, goes on after 5 answers" in notes
+    *before, result, words = office.messages(LOST_IN)
+    asked = office.messages(LOST_IN - 1)
+    assert before[: len(asked)] == asked
+    assert before[-1]["tool_calls"][0]["id"] == result["tool_call_id"], "the call that nobody had answered"
+    assert result["content"].startswith("Error: Interrupted")
+    assert "goes on in a new process" in words["content"]
+    assert office.log == [str(turn) for turn in range(1, TURNS)]
+    assert office.result(2) == (AttemptState.SUCCEEDED, TURNS - LOST_IN)
+    assert len(api.requests) == TURNS
 
 
 async def test_killed_while_it_waited_for_an_answer_it_asks_the_same_again(office: Office) -> None:

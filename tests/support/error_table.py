@@ -238,6 +238,7 @@ CHAT: dict[str, Row] = {
         "502": _api_row(
             "is not reached by its gateway", 502, "", OURS, words="502 .*: because", **_PASSES
         ),
+        "503": _api_row("is away", 503, "", OURS, words="503 .*: because", **_PASSES),
         "error in mid-stream": Row(
             "has an internal error in mid-answer", OURS, "server_error",
             reply=Reply([text("x")], stream_error="server_error"), **_PASSES,
@@ -258,6 +259,12 @@ CHAT: dict[str, Row] = {
         ),
         "400, later": _api_row(
             "refuses a later request as malformed", 400, "", AGENT, words="400 .*: because", after=1
+        ),
+        "413": _api_row(
+            "refuses a later request as too large", 413, "", AGENT, words="413 .*: because", after=1
+        ),
+        "422": _api_row(
+            "cannot make sense of the first request", 422, "", PLAN, words="422 .*: because"
         ),
         "no tools": Row(
             "has a model that takes no functions", PLAN, "Name a model that can call functions",

@@ -1,7 +1,7 @@
-"""`python -m tests.support.session_process`: one session of the backend `anthropic`, which may be killed.
+"""`python -m tests.support.session_process`: one session with a model, which may be killed.
 
-It reads what it needs as a JSON object from stdin: `service_url`, `keys`, `token`, `base_url`, `folder` and
-`records`. It stores start, journal and result, and writes the notes of the transcript to stdout.
+It reads what it needs as a JSON object from stdin: `service_url`, `keys`, `token`, `provider`, `base_url`,
+`folder` and `records`. It stores start, journal and result, and writes the notes of the transcript to stdout.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.ports import SessionLimits
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.models.backend import ModelBackend
-from orchestrator.sessions.models.messages import MessagesApi
+from orchestrator.sessions.registry import model_api
 from orchestrator.store.crypto import FieldKeys
 from orchestrator.store.executors import ExecutorStore
 from orchestrator.store.journals import PostgresJournals
@@ -43,7 +43,8 @@ async def run(given: dict[str, Any]) -> None:
     journals = PostgresJournals(given["service_url"], name="journals", keys=FieldKeys(given["keys"]))
     config = SessionConfig(api_key=API_KEY, base_url=given["base_url"], model=MODEL, prices=PRICES)
     launcher = ProcessLauncher(records=Path(given["records"]))
-    backend = ModelBackend(MessagesApi(config), launcher, notes=MemoryNoteBook(), journals=journals)
+    api = model_api(given["provider"], config)
+    backend = ModelBackend(api, launcher, notes=MemoryNoteBook(), journals=journals)
     (assignment,) = await store.start([token])
     outcome = await backend.run(assignment, workspace(Path(given["folder"])), Notes())
     await store.save_results([(token, outcome)])

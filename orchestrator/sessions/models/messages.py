@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -30,16 +29,6 @@ _CLEARING = "context-management-2025-06-27"
 _CLEARING_REFUSED = re.compile("context[-_]management")
 
 
-def make_client(config: SessionConfig, ssl_context: ssl.SSLContext, *, retries_max: int) -> AsyncAnthropic:
-    """Return a client of the Messages API; close it."""
-    return AsyncAnthropic(
-        api_key=config.api_key,
-        base_url=config.base_url or None,
-        max_retries=retries_max,
-        http_client=DefaultAsyncHttpxClient(verify=ssl_context),
-    )
-
-
 class MessagesApi(ModelApi):
     """Implements ModelApi with the Messages API.
 
@@ -54,7 +43,12 @@ class MessagesApi(ModelApi):
         self._can_clear = True
 
     def _connect(self) -> AsyncAnthropic:
-        return make_client(self.config, self._ssl_context, retries_max=0)
+        return AsyncAnthropic(
+            api_key=self.config.api_key,
+            base_url=self.config.base_url or None,
+            max_retries=0,
+            http_client=DefaultAsyncHttpxClient(verify=self._ssl_context),
+        )
 
     def request(
         self, frame: Frame, messages: Sequence[Message], *, may_call: bool = True, is_long: bool = False

@@ -1,4 +1,4 @@
-"""Asking for subtasks: the real SDK against a local Messages API."""
+"""Asking for subtasks: the real SDKs against local servers of both APIs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import pytest
 from orchestrator.errors import EnvironmentFault, Overloaded, RequestRefused
 from orchestrator.plan.model import PlanTask
 from orchestrator.sessions.config import SessionConfig
-from orchestrator.sessions.decompose import Answer, Question, ask_for_subtasks
+from orchestrator.sessions.decompose import Proposed, Question, ask_for_subtasks
+from orchestrator.sessions.registry import model_api
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, call, script, text
+from tests.support.openai_api import OpenAIApi
 from tests.support.sessions import MODEL, PRICES
 
 QUESTION = Question(
@@ -40,20 +42,28 @@ def proposed(*subtasks: dict[str, Any]) -> Reply:
     return Reply([text("I see."), call("propose", subtasks=list(subtasks))])
 
 
+#: The server of each provider.
+SERVERS = {"anthropic": MessagesApi, "openai": OpenAIApi}
+
+
+@pytest.fixture(params=SERVERS)
+def provider(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-def api() -> Iterator[MessagesApi]:
-    with MessagesApi() as api:
+def api(provider: str) -> Iterator[MessagesApi]:
+    with SERVERS[provider]() as api:
         yield api
         assert api.problems == []
 
 
-def config_of(api: MessagesApi) -> SessionConfig:
-    return SessionConfig(api_key=API_KEY, base_url=api.base_url, model=MODEL, prices=PRICES, retries_max=0)
-
-
-async def ask(api: MessagesApi, *replies: Reply, timeout_s: float = 60.0) -> Answer:
+async def ask(api: MessagesApi, *replies: Reply, timeout_s: float = 60.0) -> Proposed:
     api.scenario = script(*replies)
-    return await ask_for_subtasks(QUESTION, config_of(api), timeout_s=timeout_s)
+    config = SessionConfig(api_key=API_KEY, base_url=api.base_url, model=MODEL, prices=PRICES, retries_max=0)
+    provider = next(name for name, server in SERVERS.items() if type(api) is server)
+    return await ask_for_subtasks(QUESTION, model_api(provider, config), timeout_s=timeout_s)
 
 
 async def test_what_fits_is_returned_with_its_cost(api: MessagesApi) -> None:
@@ -72,7 +82,8 @@ async def test_the_model_is_told_task_place_neighbours_and_agent_types(api: Mess
         assert said in request.task
     assert "backend-development: Builds servers." in request.task
     (tool,) = request.body["tools"]
-    assert tool["input_schema"]["$defs"]["Subtask"]["properties"]["estimate_min"]["maximum"] == 239
+    schema = tool["input_schema"] if "input_schema" in tool else tool["function"]["parameters"]
+    assert schema["$defs"]["Subtask"]["properties"]["estimate_min"]["maximum"] == 239
 
 
 UNFIT: dict[str, tuple[Reply, str]] = {
@@ -93,11 +104,14 @@ UNFIT: dict[str, tuple[Reply, str]] = {
     "words": (Reply([text("It is fine as it is.")]), "called 0 times"),
     "cut": (replace(proposed(*GOOD), stop_reason="max_tokens"), "length limit"),
 }
+#: In the words of chat completions.
+_LENGTH = replace(proposed(*GOOD), stop_reason="length")
 
 
 @pytest.mark.parametrize("name", UNFIT)
-async def test_what_does_not_fit_is_sent_back_once(api: MessagesApi, name: str) -> None:
+async def test_what_does_not_fit_is_sent_back_once(api: MessagesApi, provider: str, name: str) -> None:
     reply, problem = UNFIT[name]
+    reply = _LENGTH if (name, provider) == ("cut", "openai") else reply
     answer = await ask(api, reply, proposed(*GOOD))
     assert len(answer.subtasks) == 2
     assert answer.usage.requests == 2
@@ -113,10 +127,16 @@ async def test_what_does_not_fit_twice_is_an_error_that_tells_the_cost(api: Mess
     assert len(api.requests) == answer.usage.requests == 2
 
 
-async def test_an_outage_is_ours_and_a_limit_passes(api: MessagesApi) -> None:
-    refused = await ask(api, Reply(status=401, error_type="authentication_error"))
-    limited = await ask(api, Reply(status=429, error_type="rate_limit_error"))
+async def test_an_outage_is_ours_and_a_limit_passes(api: MessagesApi, provider: str) -> None:
+    words = {
+        "anthropic": ("authentication_error", "rate_limit_error"),
+        "openai": ("invalid_api_key", "rate_limit_exceeded"),
+    }
+    unknown, too_much = words[provider]
+    refused = await ask(api, Reply(status=401, error_type=unknown))
+    limited = await ask(api, Reply(status=429, error_type=too_much))
     assert isinstance(refused.error, EnvironmentFault)
+    assert "Check the API key" in refused.error.message
     assert isinstance(limited.error, Overloaded)
 
 
@@ -124,8 +144,3 @@ async def test_an_answer_that_takes_too_long_is_not_waited_for(api: MessagesApi)
     answer = await ask(api, replace(proposed(*GOOD), delay_s=60), timeout_s=0.5)
     assert isinstance(answer.error, EnvironmentFault)
     assert "request_timeout_s" in answer.error.remedy
-
-
-async def test_without_a_key_nobody_is_asked() -> None:
-    with pytest.raises(EnvironmentFault, match="no API key"):
-        await ask_for_subtasks(QUESTION, SessionConfig(), timeout_s=1)
