@@ -39,8 +39,6 @@ from orchestrator.runtime.scheduling import ExecutorInfo
 #: Tokens in a block of the reference, as many as the tables grant.
 TOKEN_BLOCK = 1_000
 
-_NOTHING_SET = ControlsRead(is_paused=False, overrides=Overrides())
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:

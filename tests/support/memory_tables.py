@@ -424,10 +424,6 @@ class MemoryTables:
         """Return the plans that no scheduler has taken yet."""
         return sorted(i for i, plan in self.plans.items() if plan.state is PlanState.SUBMITTED)
 
-    def live_attempts(self) -> list[AttemptRow]:
-        """Return the live attempts in the order of their tokens."""
-        return [self.attempts[t] for t in sorted(self.attempts) if self.attempts[t].state in LIVE]
-
     def open_attempts(self) -> list[AttemptRow]:
         """Return the attempts whose end is not written yet: they have a lease, also if they were fenced."""
         return [self.attempts[token] for token in sorted(self.leases)]
