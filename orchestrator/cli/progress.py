@@ -21,6 +21,8 @@ from orchestrator.cli.messages import (
 from orchestrator.core.words import AT_REST, AT_WORK, TaskState
 from orchestrator.views import AttemptView, EventView, LogView, PlanView, TaskView
 
+_STATES = frozenset(TaskState)
+
 
 @dataclass(slots=True, kw_only=True)
 class TaskLine:
@@ -163,6 +165,8 @@ class Progress:
         if task is None:
             return
         if noun == "task":
+            if what not in _STATES:
+                return  # it stays where it is: `task.flagged`, `task.budget`
             task.state, task.reason = what, str(event.payload.get("reason", ""))
         elif what == "started":
             self.sessions[task.id] = _session(task, event)

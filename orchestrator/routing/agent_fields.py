@@ -72,10 +72,14 @@ def name_of(value: Value | None) -> str:
     if name == GATE_POOL:
         raise Fault(line, f"`{GATE_POOL}` is the name under which gates run.", "Choose another name.")
     if not _NAME.fullmatch(name) or len(name) > NAME_CHARS_MAX:
-        kebab = "-".join(re.findall(r"[a-z0-9]+", name.lower()))[:NAME_CHARS_MAX].strip("-") or "my-agent"
         message = f"The name `{name}` is not in lower case with single dashes, or is too long."
-        raise Fault(line, message, f"Write `name: {kebab}`.")
+        raise Fault(line, message, f"Write `name: {meant_name(name) or 'my-agent'}`.")
     return name
+
+
+def meant_name(text: str) -> str:
+    """Return the name that a text could be, `game-designer` for `Game Designer!`; empty if it is none."""
+    return "-".join(re.findall(r"[a-z0-9]+", text.lower()))[:NAME_CHARS_MAX].strip("-")
 
 
 def no_name() -> Fault:

@@ -29,6 +29,7 @@ from orchestrator.routing.agent_fields import (
     is_empty,
     limit_of,
     mapping_of,
+    meant_name,
     name_of,
     no_name,
     one_of,
@@ -41,7 +42,7 @@ from orchestrator.routing.backends import BACKENDS, COMMAND
 #: Backends that a file may name; `command` runs the lines of a plan, and no file makes it anything else.
 _BACKENDS = tuple(name for name in BACKENDS if name != COMMAND)
 
-_NAMED = re.compile(r"^name:[ \t]*([a-z0-9-]+)[ \t]*$", re.MULTILINE)
+_NAMED = re.compile(r"^name:(.+)$", re.MULTILINE)
 _FENCE = re.compile(r"---[ \t]*")
 #: A description on one line, unquoted: what stands there is meant, whatever it would be in YAML.
 _PLAIN_DESCRIPTION = re.compile(r"^description:[ \t]+(?![\"'|>\[{&*!])(\S.*)$(?!\n[ \t])", re.MULTILINE)
@@ -162,7 +163,7 @@ class _Reading:
 
     def _agent_type(self, text: str) -> AgentType:
         named = _NAMED.search(text)
-        self.name = named[1] if named else ""  # also if its line, or another, cannot be read
+        self.name = meant_name(named[1]) if named else ""  # also if its line, or another, cannot be read
         head, prompt = _parts(text)
         fields = self._known(_mapping(head))
         with self._telling():

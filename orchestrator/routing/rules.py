@@ -18,7 +18,7 @@ from orchestrator.core.words import TaskKind
 from orchestrator.errors import Finding, PlanError
 from orchestrator.plan.model import Plan, PlanTask
 from orchestrator.routing.agent_catalogue import Catalogue, load_catalogue, read_texts
-from orchestrator.routing.agent_fields import NAME_CHARS_MAX
+from orchestrator.routing.agent_fields import meant_name
 from orchestrator.routing.tables import Tables, load_tables
 from orchestrator.settings import Settings
 
@@ -208,7 +208,7 @@ def agent_name(annotation: str) -> str:
     `qa-specialist`.
     """
     first = re.split(r"[,;+&/(\[]|\b(?:and|or)\b", annotation.lower(), maxsplit=1)[0]
-    return "-".join(re.findall(r"[a-z0-9]+", first))[:NAME_CHARS_MAX].strip("-")
+    return meant_name(first)
 
 
 def _leaves(plan: Plan) -> Iterable[PlanTask]:

@@ -137,6 +137,12 @@ def test_progress_counts_by_state_and_agent_type() -> None:
     assert progress.sessions == {}
 
 
+def test_what_is_told_of_a_task_beside_its_states_leaves_it_where_it_is() -> None:
+    beside = [_event("task.budget", 3, budget_micros=1), _event("task.flagged", 3, reason="opened again")]
+    third = _follow(*STARTED, *THIRD_HELD, *beside).tasks[3]
+    assert (third.state, third.reason) == ("held", "no credentials: openai")
+
+
 def test_a_live_attempt_is_a_session_until_it_ends_or_is_lost() -> None:
     running = _follow(*STARTED, *FIRST_DONE[:2])
     assert [(session.task_key, session.number) for session in running.sessions.values()] == [("A.1", 1)]

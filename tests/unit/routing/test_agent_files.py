@@ -188,4 +188,5 @@ def test_all_that_is_wrong_with_a_file_is_told_at_once() -> None:
 def test_what_a_bad_file_is_for_is_told_by_its_name_or_its_field() -> None:
     assert read(head("name: poet", "backend: gpt")).name == "poet"
     assert read(head("name: poet", "model: x: y")).name == "poet"
+    assert read(head("name: Great Poet!")).name == "great-poet"  # so who names it is not told twice
     assert read("no front matter").name == "it"
