@@ -80,9 +80,9 @@ def _wrong(agent_type: AgentType, backend: str, settings: Settings) -> _Wrong | 
         return None
     named = f"The agent type `{agent_type.name}` names the model `{model}`"
     if owners:
-        message = f"{named}, which is one of {owners[0]}; its sessions ask {provider}."
+        message = f"{named}, which is a model of {owners[0]}; its sessions ask {provider}."
         line = f", line {agent_type.lines['model']}" if agent_type.lines.get("model") else ""
-        remedy = f"Name one of {provider} in {agent_type.file}{line}, or choose the backend `{owners[0]}`."
+        remedy = f"Name one of {provider}'s in {agent_type.file}{line}, or choose the backend `{owners[0]}`."
         return _Wrong(Code.FOREIGN_MODEL, message, remedy)
     prices = sections[provider].prices
     message = f"{named}, which no price list has: {provider} may not know it."

@@ -48,11 +48,11 @@ def test_a_model_of_another_provider_is_refused_once_with_the_remedy(tmp_path: P
     (found,) = in_plan(tmp_path, "model: opus", **CHAT)
     assert (found.code, found.severity, found.line) == ("foreign-model", "error", 1)
     assert found.message == (
-        "A.1: The agent type `poet` names the model `claude-opus-5-5`, which is one of anthropic; "
+        "A.1: The agent type `poet` names the model `claude-opus-5-5`, which is a model of anthropic; "
         "its sessions ask openai."
     )
     assert found.remedy == (
-        "Name one of openai in agents/poet.md, line 3, or choose the backend `anthropic`."
+        "Name one of openai's in agents/poet.md, line 3, or choose the backend `anthropic`."
     )
     (found,) = in_file(tmp_path, "model: opus", **CHAT)
     assert (found.code, found.source, found.line) == ("foreign-model", "agents/poet.md", 3)
