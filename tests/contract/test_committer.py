@@ -246,10 +246,10 @@ async def test_the_fenced_one_does_not_take_the_term_back_while_it_is_renewed(
 ) -> None:
     thief = make_store(database.direct)
     await thief.take_term(incarnation="i2", is_starting=True, patience_s=60)
-    back = asyncio.create_task(store.take_term(incarnation="i1", is_starting=False, patience_s=0.6))
-    for batch in range(1, 11):  # renewed for longer than its patience
+    back = asyncio.create_task(store.take_term(incarnation="i1", is_starting=False, patience_s=3.0))
+    for batch in range(1, 15):  # renewed for longer than its patience, which outlasts a slow commit
         await thief.commit(batch, [])
-        await asyncio.wait({back}, timeout=0.12)
+        await asyncio.wait({back}, timeout=0.25)
         assert not back.done()
     assert (await asyncio.wait_for(back, 60)).epoch == 3  # the thief fell silent
     await thief.close()
