@@ -95,6 +95,7 @@ plans = Table(
     _words("format"),
     Column("source_digest", Text, nullable=False),  # of the texts of its files, hex; see plan/sources.py
     _words("workdir"),  # absolute folder of the work; empty if the plan has none
+    Column("repository", JSONB),  # whose clones its attempts work in, the fields of ports.Repository
     Column("backend", Text, nullable=False, server_default="auto"),
     _object("meta"),  # front matter, as written
     Column("state", Text, nullable=False, server_default="submitted"),
@@ -300,6 +301,23 @@ attempts = Table(
     Index("ix_attempts_plan_id", "plan_id"),
     # Its start and its end are updates, and both should find room on its page (docs/performance.md).
     postgresql_with={"fillfactor": "40"},
+)
+
+attempt_commits = Table(
+    "attempt_commits",
+    metadata,
+    Column(
+        "token",
+        BigInteger,
+        ForeignKey("attempts.token", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    _tenant(),
+    Column("base_sha", Text, nullable=False),  # what it began with
+    Column("head_sha", Text, nullable=False),  # what it left; equal if it changed nothing
+    Column("branch", Text, nullable=False),  # its name in the repository
+    Column("files", JSONB, nullable=False),  # [path, lines added, lines removed]; null for a binary file
 )
 
 leases = Table(
