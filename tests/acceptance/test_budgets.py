@@ -1,14 +1,16 @@
-"""Budgets of a plan, a tenant and a day on a whole stack, and what people see of them."""
+"""Budgets of a plan, a task, a tenant and a day on a whole stack, and what people see of them."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from orchestrator.views import TaskDetail
-from tests.support.command_line import CommandLine, own_command_line
+from tests.support.command_line import CommandLine, own_command_line, read_until
 from tests.support.host import wait_until
 from tests.support.messages_api import API_KEY, MessagesApi, Reply, Request, call, done
 
@@ -23,12 +25,25 @@ TURNS, WRITTEN_MICROS, TURN_MICROS = 4, 20_000, 40_000
 SMALL_USD, LARGE_USD = 0.05, 5
 
 
-def write_much(request: Request) -> Reply:
-    """Write a file a turn, each dear enough to count, then report."""
-    if request.turn == TURNS:
-        return Reply([done("Wrote them.")])
-    words = "word " * (WRITTEN_MICROS // 10 * 4 // 5)  # $10 for a million tokens of four characters
-    return Reply([call("write_file", path=f"part-{request.turn}.txt", content=words)])
+class Writer:
+    """Writes a file a turn, each dear enough to count, then reports; it waits for leave where one is needed."""
+
+    def __init__(self) -> None:
+        self._last, self._changed = TURNS, threading.Condition()
+
+    def allow(self, last: int) -> None:
+        """Let sessions go on up to the turn, from 0."""
+        with self._changed:
+            self._last = last
+            self._changed.notify_all()
+
+    def __call__(self, request: Request) -> Reply:
+        with self._changed:
+            self._changed.wait_for(lambda: request.turn <= self._last, timeout=PATIENCE_S)
+        if request.turn == TURNS:
+            return Reply([done("Wrote them.")])
+        words = "word " * (WRITTEN_MICROS // 10 * 4 // 5)  # $10 for a million tokens of four characters
+        return Reply([call("write_file", path=f"part-{request.turn}.txt", content=words)])
 
 
 @dataclass(frozen=True)
@@ -36,11 +51,12 @@ class Stack:
     """A stack whose sessions are paid for."""
 
     cli: CommandLine
+    writer: Writer
 
-    def plan(self, name: str, budget: str = "") -> None:
-        """Hand in a plan of one dear task, in a folder of its own."""
+    def plan(self, name: str, budget: str = "", own: str = "") -> None:
+        """Hand in a plan of one dear task, in a folder of its own, with a budget, or one of the task."""
         head = f"---\nname: {name}\nworkdir: {name}\n{budget}---\n# {name}\n\n- [ ] **A.1** Write much\n"
-        self.cli.run("submit", str(self.cli.plan(head, f"{name}.md")))
+        self.cli.run("submit", str(self.cli.plan(head + own, f"{name}.md")))
 
     def task(self, name: str) -> TaskDetail:
         """Return the task of a plan."""
@@ -59,20 +75,21 @@ class Stack:
         """Return what all plans have spent."""
         return sum(plan["cost_micros"] for plan in self.cli.data("status")["plans"])
 
-    def goes_on(self, name: str) -> None:
+    def goes_on(self, name: str, first: str = "failed") -> None:
         """See that the plan is done now, in a further attempt that charges nothing to the first."""
         wait_until(lambda: self.task(name).state == "done", timeout_s=PATIENCE_S, what="it is done")
         task = self.task(name)
-        assert [attempt.state for attempt in task.attempts] == ["failed", "succeeded"]
+        assert [attempt.state for attempt in task.attempts] == [first, "succeeded"]
         assert self.parts(name) == [f"part-{turn}.txt" for turn in range(TURNS)]
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with MessagesApi(write_much) as api, own_command_line() as cli:
+    writer = Writer()
+    with MessagesApi(writer) as api, own_command_line() as cli:
         found = cli.with_environment(ANTHROPIC_API_KEY=API_KEY, ANTHROPIC_BASE_URL=api.base_url)
         found.run("up")
-        yield Stack(found)
+        yield Stack(found, writer)
         found.run("down")
         found.assert_nothing_is_left()
         assert api.problems == []
@@ -92,6 +109,39 @@ def test_a_plan_beyond_its_budget_is_held_keeps_what_it_has_and_goes_on_with_mor
     assert "`orchestrator budget small USD`" in told
     stack.cli.run("budget", "small", str(LARGE_USD))
     stack.goes_on("small")
+
+
+def test_a_task_beyond_its_own_budget_is_held_and_goes_on_with_more_for_it_alone(stack: Stack) -> None:
+    stack.plan("own", own=f"  - budget: ${SMALL_USD}\n")
+    wait_until(lambda: stack.task("own").state == "held", timeout_s=PATIENCE_S, what="it is held")
+    assert stack.task("own").reason == "task budget"
+    assert "`orchestrator budget own USD --task A.1`" in stack.cli.run("show", "A.1", "--plan", "own")
+    stack.cli.run("budget", "own", str(LARGE_USD), "--task", "A.1")
+    stack.goes_on("own")
+
+
+def test_a_lowered_budget_ends_the_session_which_goes_on_where_it_stood_once_there_is_more(
+    stack: Stack,
+) -> None:
+    stack.writer.allow(0)
+    stack.plan("lowered")
+    with stack.cli.start("logs", "A.1", "--plan", "lowered", "-f") as following:
+        read_until(following, "part-0")
+        said_s = time.monotonic()
+        stack.writer.allow(1)
+        read_until(following, "part-1")
+        print(f"logs -f tells after {time.monotonic() - said_s:.1f} s")
+        assert stack.cli.data("budget", "lowered", str(SMALL_USD / 2))["ending"] == 1
+        wait_until(lambda: stack.task("lowered").state == "held", timeout_s=PATIENCE_S, what="it is held")
+        task = stack.task("lowered")
+        assert (task.reason, [attempt.state for attempt in task.attempts]) == ("budget", ["interrupted"])
+        assert 0 < task.attempts[0].cost_micros <= 3 * TURN_MICROS
+        stack.writer.allow(TURNS)
+        stack.cli.run("budget", "lowered", str(LARGE_USD))
+        stack.goes_on("lowered", first="interrupted")
+        said, told = following.communicate(timeout=PATIENCE_S)
+    assert "part-0" not in said, "it went on where it stood"
+    assert "A.1 is held: budget (allow its plan more: `orchestrator budget lowered USD`)" in told
 
 
 @pytest.mark.parametrize("scope", ["tenant", "day"])

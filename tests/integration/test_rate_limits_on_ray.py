@@ -87,6 +87,12 @@ def test_fifty_sessions_wait_a_storm_out_though_the_governor_dies_in_it(
     assert len({row["executor"] for row in attempts}) >= SESSIONS / SLOTS, "one executor has 16 slots"
     assert len(stack.do("names", executor_name("looker", ""))) >= SESSIONS / SLOTS
 
+    begun_s = rows.column(
+        "SELECT extract(epoch FROM min(a.started_at) - p.created_at)::float FROM attempts AS a"
+        " JOIN plans AS p ON p.id = a.plan_id WHERE p.id = %s GROUP BY a.executor, p.id ORDER BY 1",
+        plan_id,
+    )
+    print(f"executors run sessions after {', '.join(f'{each:.1f} s' for each in begun_s)}")
     print(f"{len(storm.refused)} refused; a second after it {storm.afterwards()}")
     assert len(storm.accepted) >= SESSIONS * TURNS
     assert max(storm.refused) < storm.ends_s
