@@ -218,16 +218,7 @@ def test_stopping_and_draining_records_what_ran_and_ends_the_term_for_good(
     plan_id = stack.do(
         "submit", _plan(*[("stopped", f"run: `{WAITING}`")] * 6), "stopped", str(workdir), "auto"
     )
-    _until(
-        lambda: (
-            len(
-                rows.column(
-                    "SELECT token FROM attempts WHERE plan_id = %s AND started_at IS NOT NULL", plan_id
-                )
-            )
-            >= 4
-        )
-    )
+    _until(_started(rows, plan_id, 6))
     stack.do("call", "pools", "stop", 60.0)
     stack.do("call", "scheduler", "drain")
     assert {row[1] for row in _attempts(rows, plan_id)} == {"interrupted"}
