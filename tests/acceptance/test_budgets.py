@@ -26,7 +26,7 @@ SMALL_USD, LARGE_USD = 0.05, 5
 
 
 class Writer:
-    """Writes a file a turn, each dear enough to count, then reports; it waits for leave where one is needed."""
+    """Writes a file a turn, each dear enough to count, then reports; waits where a turn is not allowed."""
 
     def __init__(self) -> None:
         self._last, self._changed = TURNS, threading.Condition()
