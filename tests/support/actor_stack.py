@@ -27,7 +27,7 @@ from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.migrate import prepare
 from orchestrator.store.urls import DatabaseUrls
 from tests.support.actor_config import actor_config
-from tests.support.processes import ROOT, foreign_environment, ray_token_file
+from tests.support.processes import ROOT, UNCONTAINED, foreign_environment, ray_token_file
 
 SETTINGS = {
     "retry": {"backoff_ms": [100]},
@@ -85,7 +85,7 @@ def actor_stack(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=foreign_environment() | dict(environment or {}),
+            env=foreign_environment() | UNCONTAINED | dict(environment or {}),
             cwd=ROOT,
             text=True,
         )

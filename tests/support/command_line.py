@@ -23,6 +23,7 @@ from orchestrator.stack import read_stack
 from orchestrator.store.embedded import purge
 from orchestrator.views import TaskDetail
 from tests.support.ports import free_port
+from tests.support.processes import UNCONTAINED
 
 TIMEOUT_S = 240.0
 
@@ -39,6 +40,7 @@ class CommandLine:
     Attributes:
         environment: variables on top of what every command gets.
         prefix: a program that runs the command, with its arguments.
+        is_contained: whether sessions of a Host that is started are kept in as by default; see UNCONTAINED.
     """
 
     home: Path
@@ -47,6 +49,7 @@ class CommandLine:
     dashboard_port: int
     environment: Mapping[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()
+    is_contained: bool = False
 
     def with_environment(self, **environment: str) -> CommandLine:
         """The same command line with further variables."""
@@ -123,6 +126,7 @@ class CommandLine:
             "ORCHESTRATOR_HOME": str(self.home),
             "ORCHESTRATOR_HTTP__PORT": str(self.http_port),
             "ORCHESTRATOR_RAY__DASHBOARD_PORT": str(self.dashboard_port),
+            **({} if self.is_contained else UNCONTAINED),
             **self.environment,
         }
 
@@ -147,7 +151,7 @@ def own_command_line() -> Iterator[CommandLine]:
 def running_stack() -> Iterator[CommandLine]:
     """The command line of a stack that is up; `down` must leave no process."""
     with own_command_line() as found:
-        found.run("up")
+        replace(found, is_contained=True).run("up")
         yield found
         found.run("down")
         found.assert_nothing_is_left()

@@ -11,6 +11,9 @@ ROOT = Path(__file__).parents[2]
 #: of this machine.
 NO_RAY_UNASKED = {"RAY_ENABLE_AUTO_CONNECT": "0"}
 
+#: For sessions that tell their pids, write a log beside their workspace, or kill their executor.
+UNCONTAINED = {"ORCHESTRATOR_SESSIONS__SANDBOX": "off", "ORCHESTRATOR_SESSIONS__UID_FIRST": "0"}
+
 _RAY_TOKEN = "5" * 64
 
 
