@@ -121,7 +121,7 @@ def test_logs_are_followed_until_the_task_has_ended(
     )
     _write(database, 1, "one\n")
     with Client.of_home(home) as client:
-        pieces = follow_logs(client, client.task("A.2").id)
+        pieces = follow_logs(client, client.task("A.2").id, on_waiting=lambda _: None)
         assert next(pieces).text == "one\n"
         _write(database, 2, "two\n")  # while the other side waits for more
         assert next(pieces).text == "two\n"

@@ -41,8 +41,8 @@ async def test_the_same_note_under_the_same_key_is_written_once(orchestrator: As
 
 async def test_a_plan_and_its_tasks_are_told_within_their_tokens(orchestrator: AsyncOrchestrator) -> None:
     assert (await orchestrator.orient("Ship it")).text.startswith("# Plan Ship it")
-    task = await orchestrator.orient("Ship it", task="A.2", tokens=100)
+    task = await orchestrator.orient("Ship it", task="A.2", tokens=200)
     assert task.text.startswith("# Task A.2: Build it")
-    assert task.tokens_max == 100
+    assert task.tokens_max == 200
     with pytest.raises(NotFound):
         await orchestrator.orient("Ship it", task="Z.9")
