@@ -32,7 +32,7 @@ from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD, PROCESS_TYPE_GCS_
 from actors.options import NAMESPACE
 from cluster.ray_environment import GCS_FOLDER
 from orchestrator.errors import EnvironmentFault
-from orchestrator.workspace.launcher_main import living_processes, send_signal
+from orchestrator.workspace.launcher_main import Process, living_processes, send_signal
 
 HOST = "127.0.0.1"
 GCS = PROCESS_TYPE_GCS_SERVER
@@ -209,9 +209,10 @@ class RayHead:
             node, self._node = self._node, None
             if node is not None:
                 raylet = node.process(RAYLET)
+                workers = _children(raylet.pid) if raylet is not None else []
                 node.kill_all_processes(check_alive=False, allow_graceful=True)
                 if raylet is not None:
-                    _end_workers(raylet.pid)
+                    _end_workers(raylet.pid, workers)
 
     @contextlib.contextmanager
     def _without_dashboard_start(self) -> Iterator[None]:
@@ -251,23 +252,31 @@ def _last_words(logs: Path) -> str:
 
 def _lower_priority_of_agents(raylet_pid: int) -> None:
     """Lower the priority of the raylet's first children, its agents; sessions come first."""
-    for process in living_processes():
-        if process.parent == raylet_pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.setpriority(os.PRIO_PROCESS, process.pid, LOW_PRIORITY)
+    for process in _children(raylet_pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, LOW_PRIORITY)
 
 
 def _end_dashboards() -> None:
     """End the dashboards that this process has started; one that is starting is in no table yet."""
-    for process in living_processes():
-        if process.parent == os.getpid():
-            with contextlib.suppress(OSError):  # it has ended meanwhile
-                if _DASHBOARD_PROGRAM in Path(f"/proc/{process.pid}/cmdline").read_bytes():
-                    send_signal(process, signal.SIGKILL)
+    for process in _children(os.getpid()):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if _DASHBOARD_PROGRAM in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+                send_signal(process, signal.SIGKILL)
 
 
-def _end_workers(raylet_pid: int) -> None:
-    """End what a raylet left: workers notice its death only after seconds, in which they go on working."""
+def _children(pid: int) -> list[Process]:
+    return [process for process in living_processes() if process.parent == pid]
+
+
+def _end_workers(raylet_pid: int, children: list[Process]) -> None:
+    """End what a raylet left: workers notice its death only after seconds, in which they go on working.
+
+    Args:
+        children: that it had in the end; some of them show nobody their environment.
+    """
+    for process in children:
+        send_signal(process, signal.SIGKILL)
     mark = f"RAY_RAYLET_PID={raylet_pid}".encode()
     for process in living_processes():
         with contextlib.suppress(OSError):  # it has ended meanwhile, or is another user's

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from orchestrator.errors import EnvironmentFault
-from orchestrator.ports import Workspace
+from orchestrator.ports import Owner, Workspace
 
 SandboxChoice = Literal["auto", "off", "required"]
 
@@ -31,6 +31,11 @@ _SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108 - inside of the sandbox
 #: What lies beside the folder of programs in an installation, such as that of a version of Python in a home.
 _INSTALLED = ("bin", "sbin", "shims", "lib", "lib64", "libexec", "versions", "version", "plugins")
 
+#: Where the programs lie that put others in; PATH may hold folders that a session can write.
+TRUSTED_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+_SOMEBODY = Owner(uid=65_534, gid=65_534)
+_OUR_PYTHON = (sys.prefix, sys.base_prefix)
 _PROBE_MAX_S = 20.0
 _REMEDY = "Install the package `bubblewrap`, or set `sessions.sandbox` to auto or off."
 
@@ -84,10 +89,10 @@ class Sandbox:
             return self._lack
 
     def _find_lack(self) -> str:
-        if shutil.which("bwrap") is None:
-            return "the program bwrap is not there"
+        if shutil.which("bwrap", path=TRUSTED_PATH) is None:
+            return f"the program bwrap is not in {TRUSTED_PATH}"
         with tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
-            probe = Workspace(path=Path(folder), env={})
+            probe = Workspace(path=Path(folder), env={}, owner=_SOMEBODY if os.geteuid() == 0 else None)
             try:
                 tried = subprocess.run(
                     self.command(["/bin/sh", "-c", "test -e /proc/self"], probe),
@@ -113,9 +118,9 @@ class Sandbox:
             if owner := workspace.owner:
                 options += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
                 ids = [f"--reuid={owner.uid}", f"--regid={owner.gid}", "--clear-groups", "--inh-caps=-all"]
-                user = ["setpriv", *ids]
+                user = [_trusted("setpriv"), *ids]
         mounts = [word for mount in self._mounts(workspace, argv[0]) for word in mount]
-        return ["bwrap", *options, *mounts, "--chdir", str(workspace.path), "--", *user, *argv]
+        return [_trusted("bwrap"), *options, *mounts, "--chdir", str(workspace.path), "--", *user, *argv]
 
     def _mounts(self, workspace: Workspace, program: str) -> Iterable[list[str]]:
         """Say what stands where, what is inside of another after it."""
@@ -124,12 +129,15 @@ class Sandbox:
         def show(how: str, folders: Iterable[Path | str]) -> None:
             shown.update({str(folder): [how, str(folder), str(folder)] for folder in folders})
 
+        writable = [*self._writable, workspace.path, *workspace.writable]
+        installed = _installed(program, workspace.env.get("PATH", ""))
         show("--ro-bind-try", _SYSTEM)
-        show("--ro-bind-try", _installed(program, workspace.env.get("PATH", "")))
+        show("--ro-bind-try", [path for path in installed if not any(map(path.is_relative_to, writable))])
+        show("--ro-bind-try", _OUR_PYTHON)  # in a workdir too: no session changes what executors run
         show("--ro-bind-try", [os.path.realpath("/etc/resolv.conf"), *self._readable, *workspace.readable])
         shown |= {folder: ["--perms", "1777", "--tmpfs", folder] for folder in _SCRATCH}
         shown |= {"/proc": ["--proc", "/proc"], "/dev": ["--dev", "/dev"]}
-        show("--bind", [*self._writable, workspace.path, *workspace.writable])
+        show("--bind", writable)
         if os.geteuid() == 0:  # root owns them, so it would need no capability to read them
             shown |= {file: ["--ro-bind-try", "/dev/null", file] for file in ("/etc/shadow", "/etc/gshadow")}
         shown |= {str(folder): ["--perms", "0755", "--tmpfs", str(folder)] for folder in self._hidden}
@@ -144,15 +152,18 @@ class Sandbox:
             yield shown[place]
 
 
+def _trusted(program: str) -> str:
+    return shutil.which(program, path=TRUSTED_PATH) or program
+
+
 @lru_cache
 def _installed(program: str, search_path: str) -> tuple[Path, ...]:
-    """Return where a program, those of PATH and our own Python lie, outside of the system."""
+    """Return where a program and those of PATH lie, outside of the system."""
     folders = [Path(entry) for entry in search_path.split(":") if entry.startswith("/")]
     beside = [folder.parent / name for folder in folders for name in _INSTALLED]
-    pythons = [Path(sys.prefix), Path(sys.base_prefix)]
     own = [Path(program).parent, Path(program).resolve().parent] if program.startswith("/") else []
     return tuple(
         path
-        for path in (*folders, *beside, *pythons, *own)
+        for path in (*folders, *beside, *own)
         if path.exists() and not any(path.is_relative_to(system) for system in _SYSTEM)
     )

@@ -11,8 +11,7 @@ import time
 import pytest
 
 from orchestrator.errors import EnvironmentFault
-from orchestrator.ports import Workspace
-from orchestrator.workspace import tree
+from orchestrator.workspace import sandbox, tree
 from orchestrator.workspace.launcher import LaunchedProcess, ProcessLauncher
 from orchestrator.workspace.sandbox import Sandbox
 from tests.containment.conftest import TOKEN, Agent, python
@@ -38,8 +37,10 @@ async def test_its_workspace_is_its_own_to_write(agent: Agent) -> None:
 
 
 async def test_the_system_is_there_to_read_and_root_has_no_power(agent: Agent) -> None:
-    said = await agent.tries("touch /usr/mine /etc/mine; cat /etc/shadow; grep CapEff /proc/self/status")
-    assert said.count("Read-only file system") + said.count("Permission denied") >= 2
+    setting = "/proc/sys/kernel/core_pattern"  # of the whole machine, and of root
+    tried = f"touch /usr/mine /etc/mine; cat {setting} > {setting}; cat /etc/shadow"
+    said = await agent.tries(f"{tried}; grep CapEff /proc/self/status")
+    assert said.count("Read-only file system") + said.count("Permission denied") >= 3
     assert "root:" not in said
     assert int(said.rsplit(maxsplit=1)[-1], 16) == 0
 
@@ -133,11 +134,10 @@ async def test_without_network_it_reaches_not_even_this_machine(agent: Agent) ->
 async def test_where_none_can_be_made_a_required_one_starts_nothing(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    workspace = Workspace(path=agent.workspace.path, env={"PATH": "/usr/bin:/bin"})
-    with pytest.raises(EnvironmentFault, match="the program bwrap is not there"):
+    monkeypatch.setattr(sandbox, "TRUSTED_PATH", "/nowhere")
+    with pytest.raises(EnvironmentFault, match="the program bwrap is not in /nowhere"):
         await agent.start("touch started")
     open_one = ProcessLauncher(records=agent.records, sandbox=Sandbox("auto"))
-    process = await open_one.start(["/bin/sh", "-c", "exit 4"], workspace=workspace, token=TOKEN)
+    process = await open_one.start(["sh", "-c", "exit 4"], workspace=agent.workspace, token=TOKEN)
     assert await process.wait() == 4
     assert not (agent.workspace.path / "started").exists()

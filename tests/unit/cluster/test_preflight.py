@@ -19,6 +19,7 @@ from orchestrator import __version__
 from orchestrator.settings import Settings
 from orchestrator.stack import write_stack
 from orchestrator.store.crypto import KEYS_FILE, FieldKeys, new_key, write_keys
+from orchestrator.workspace import sandbox
 from tests.support.own_stack import own_stack
 
 
@@ -223,3 +224,15 @@ def test_doctor_as_a_program(tmp_path: Path, taken: int) -> None:
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert (ended.returncode, ended.stderr) == (6, "")
     assert json.loads(ended.stdout)["data"]["is_ok"] is False
+
+
+@pytest.mark.parametrize(("choice", "state"), [("off", "warn"), ("auto", "warn"), ("required", "fail")])
+def test_a_missing_sandbox_is_told_with_what_it_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: str, state: str
+) -> None:
+    monkeypatch.setattr(sandbox, "TRUSTED_PATH", str(tmp_path))
+    (check,) = found(run_checks(settings(tmp_path, sessions={"sandbox": choice})), "sandbox")
+    assert check.state == state
+    assert ("turn it off" if choice == "off" else "the program bwrap is not in") in check.what
+    assert check.why
+    assert "bubblewrap" in check.remedy
