@@ -29,6 +29,7 @@ ONE_STACK = {
     "acceptance/test_curl.py",
     "integration/test_agent_files.py",
     "integration/test_cli_up.py",
+    "integration/test_containment_on_stack.py",
     "integration/test_sync.py",
 }
 

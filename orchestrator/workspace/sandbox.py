@@ -34,6 +34,9 @@ _INSTALLED = ("bin", "sbin", "shims", "lib", "lib64", "libexec", "versions", "ve
 #: Where the programs lie that put others in; PATH may hold folders that a session can write.
 TRUSTED_PATH = "/usr/local/bin:/usr/bin:/bin"
 
+#: What root needs to enter the folder of another user and to become that user, which ends all of them.
+_TO_BECOME_ANOTHER = ("CAP_DAC_READ_SEARCH", "CAP_SETUID", "CAP_SETGID")
+
 _SOMEBODY = Owner(uid=65_534, gid=65_534)
 _OUR_PYTHON = (sys.prefix, sys.base_prefix)
 _PROBE_MAX_S = 20.0
@@ -116,7 +119,7 @@ class Sandbox:
         if os.geteuid() == 0:
             options += ["--cap-drop", "ALL"]
             if owner := workspace.owner:
-                options += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+                options += [word for name in _TO_BECOME_ANOTHER for word in ("--cap-add", name)]
                 ids = [f"--reuid={owner.uid}", f"--regid={owner.gid}", "--clear-groups", "--inh-caps=-all"]
                 user = [_trusted("setpriv"), *ids]
         mounts = [word for mount in self._mounts(workspace, argv[0]) for word in mount]

@@ -35,7 +35,7 @@ class Agent:
         self.home = folder / "home"
         self.records = self.home / "records"
         work = folder / "work"
-        work.mkdir()
+        work.mkdir(mode=0o700)
         self.home.mkdir(mode=0o700)
         (self.home / "api-token").write_text("let-me-in")
         if owner:
