@@ -192,8 +192,12 @@ def _last_state(live: LiveAttempt) -> AttemptState:
 
 def resume_tasks(s: State, plan: Plan) -> None:
     """Bring the tasks of a plan to where they belong by their rows and edges, and start what may start."""
+    is_live = plan.state is not PlanState.CANCELLED
     for task_id in plan.task_ids:
         task = s.tasks[task_id]
+        is_leaf_at_rest = task.unmet and not task.is_container and task.state is TaskState.WAITING
+        if is_leaf_at_rest and is_live and not task.is_removed:
+            continue  # most of a large plan; nothing else is decided meanwhile
         if task.is_container:
             _resume_container(s, task)
         elif task.state in CLOSED:
