@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.words import AttemptState, FailureClass
+from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.models.chat import ChatApi
 from orchestrator.sessions.pricing import Price
 from tests.support.messages_api import Reply, call, done, text, thinking, write_files
@@ -125,6 +126,19 @@ async def test_a_model_that_calls_functions_only_without_reasoning_is_asked_so(
     assert outcome.state is AttemptState.SUCCEEDED
     assert session.api.requests[-1].body["reasoning_effort"] == "none"
     assert "The reasoning effort is none" in session.transcript.text("note")
+
+
+@special(reasons_with_tools=False)
+async def test_a_process_that_knows_nothing_of_the_endpoint_goes_on(session: ModelSession) -> None:
+    api = ChatApi(SessionConfig(**session.config))
+    experienced = ModelSession(session.api, session.folder, lambda _: api)
+    experienced.journals = session.journals
+    await experienced.run(Reply([done()]), token=1)
+    await experienced.run(Reply([call("bash", command="true")]), token=2, limits={"turns_max": 1})
+    session.journals.cut.add(2)
+    outcome = await session.run(Reply([done()]), token=3, number=2)
+    assert outcome.state is AttemptState.SUCCEEDED
+    assert "which was cut short, goes on after 1 answers" in session.transcript.text("note")
 
 
 @special(sends_calls_whole=True)

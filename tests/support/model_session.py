@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class ModelSession:
         self,
         api: MessagesApi,
         folder: Path,
-        make: type[ModelApi] = messages.MessagesApi,
+        make: Callable[[SessionConfig], ModelApi] = messages.MessagesApi,
     ) -> None:
         self.api = api
         self._make = make

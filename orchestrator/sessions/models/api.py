@@ -17,7 +17,7 @@ import httpx2
 from orchestrator.sessions.config import SessionConfig
 from orchestrator.sessions.models.answer import Answer
 from orchestrator.sessions.models.judging import Judgement
-from orchestrator.sessions.tools.toolbox import Tools
+from orchestrator.sessions.tools.toolbox import Tools, tool_definitions
 
 #: A message of a conversation: `role`, and `content`, a list of blocks.
 Message = dict[str, Any]
@@ -86,6 +86,21 @@ class ModelApi(ABC):
     def _connect(self) -> Any:
         """Return a client of the SDK that asks nothing again by itself: the Asker does, and tells of it."""
 
+    def terms(self, frame: Frame) -> Request:
+        """Return what decides about all requests of a session, whichever process sends them.
+
+        What an endpoint turned out not to take is no part of it: each process finds that out for itself.
+        """
+        config = self.config
+        return {
+            "model": frame.model,
+            "role": frame.role,
+            "tools": tool_definitions(frame.tools),
+            "max_output_tokens": config.max_output_tokens,
+            "thinking": config.thinking,
+            "effort": config.effort,
+        }
+
     @abstractmethod
     def request(
         self, frame: Frame, messages: Sequence[Message], *, may_call: bool = True, is_long: bool = False
@@ -120,4 +135,4 @@ class ModelApi(ABC):
 
     @abstractmethod
     def judgement_of(self, error: Exception, *, has_begun: bool) -> Judgement:
-        """Return what one of `errors` means; see api_errors."""
+        """Return what one of `errors` means; see judging.py."""

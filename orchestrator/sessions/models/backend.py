@@ -100,9 +100,7 @@ class ModelBackend:
                 clocks=clocks,
                 grants=self._grants,
             )
-            journal = Journal(
-                self._journals, assignment, request=self._api.request(frame, ()), folder=workspace.path
-            )
+            journal = Journal(self._journals, assignment, terms=self._api.terms(frame), folder=workspace.path)
             standing = await journal.take_up(transcript)
             conversation = Conversation(
                 asker,

@@ -80,15 +80,15 @@ class Journal:
     Args:
         journals: keeps it.
         assignment: of the session.
-        request: what stays the same in all of its requests.
+        terms: what decides about all of its requests; see ModelApi.
         folder: where it works.
     """
 
-    def __init__(self, journals: Journals, assignment: Assignment, *, request: Request, folder: Path) -> None:
+    def __init__(self, journals: Journals, assignment: Assignment, *, terms: Request, folder: Path) -> None:
         self._journals = journals
         self._token = assignment.token
         self._is_first_attempt = assignment.number == 1
-        self._origin = {"format": _FORMAT, "digest": _digest(assignment, request), "place": _place(folder)}
+        self._origin = {"format": _FORMAT, "digest": _digest(assignment, terms), "place": _place(folder)}
         self._seq = 0
         self._told: list[tuple[Message, int]] = []  #: what is written: each message, and its blocks by then
 
@@ -185,10 +185,10 @@ def _mend(standing: Standing) -> None:
         standing.say([{"type": "text", "text": _GOES_ON}])
 
 
-def _digest(assignment: Assignment, request: Request) -> str:
-    """Return what changes when the words of the task, or what is sent with each request, do."""
+def _digest(assignment: Assignment, terms: Request) -> str:
+    """Return what changes when the words of the task, or the terms of its requests, do."""
     a = assignment
-    words = [request, a.kind, a.key, a.title, a.body, a.acceptance, a.feedback]
+    words = [terms, a.kind, a.key, a.title, a.body, a.acceptance, a.feedback]
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
 
 

@@ -17,7 +17,7 @@ from orchestrator.sessions.models.journal import Journal, Standing, _restored
 from tests.support.journals import MemoryJournals
 from tests.support.sessions import Recorder, assignment
 
-REQUEST = {"model": "m", "system": "be good"}
+TERMS = {"model": "m", "system": "be good"}
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {"command": "rm -r x"}}
 RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "ok", "is_error": False}
 
@@ -27,9 +27,9 @@ def words(text: str) -> dict[str, Any]:
 
 
 def journal_of(
-    journals: MemoryJournals, given: Assignment, folder: Path, *, request: dict[str, Any] | None = None
+    journals: MemoryJournals, given: Assignment, folder: Path, *, terms: dict[str, Any] | None = None
 ) -> Journal:
-    return Journal(journals, given, request=request or REQUEST, folder=folder)
+    return Journal(journals, given, terms=terms or TERMS, folder=folder)
 
 
 class Case:
@@ -50,10 +50,10 @@ class Case:
         self._first.write(self.standing)
 
     async def take_up(
-        self, *, folder: Path | None = None, request: dict[str, Any] | None = None, **changes: Any
+        self, *, folder: Path | None = None, terms: dict[str, Any] | None = None, **changes: Any
     ) -> Standing | None:
         second = assignment(**{"token": 2, "number": 2, **changes})
-        taken = journal_of(self.journals, second, folder or self.folder, request=request)
+        taken = journal_of(self.journals, second, folder or self.folder, terms=terms)
         return await taken.take_up(self.transcript)
 
 
@@ -142,8 +142,8 @@ async def test_a_model_that_was_to_go_on_from_its_own_words_does(case: Case) -> 
         {"body": "Other."},
         {"acceptance": ("Other.",)},
         {"feedback": "Refused."},
-        {"request": {"model": "other", "system": "be good"}},
-        {"request": {"model": "m", "system": "be better"}},
+        {"terms": {"model": "other", "system": "be good"}},
+        {"terms": {"model": "m", "system": "be better"}},
     ],
 )
 async def test_another_task_or_model_begins_anew(case: Case, changes: dict[str, Any]) -> None:
