@@ -79,8 +79,12 @@ def pid_in_file(data_dir: Path) -> int:
 
 
 def forget_unmade(home: Path) -> None:
-    """Remove what a first start that failed prepared under /var/lib; a home with data keeps everything."""
-    if not any(path.exists() for path in data_dir_candidates(home)):
+    """Remove the folder that a first start which failed made under /var/lib, unless something is in it.
+
+    Workspaces lie there too, and may be of a home whose database is elsewhere.
+    """
+    inside, outside = data_dir_candidates(home)
+    if not inside.exists() and outside.parent.exists() and not any(outside.parent.iterdir()):
         remove_state(home)
 
 

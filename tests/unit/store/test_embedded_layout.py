@@ -2,10 +2,13 @@
 
 import importlib.util
 import shutil
+from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import EnvironmentFault
+from orchestrator.store import embedded_layout
+from orchestrator.store.embedded_data import forget_unmade
 from orchestrator.store.embedded_layout import (
     Account,
     Layout,
@@ -73,3 +76,18 @@ def test_missing_wheel_is_named_with_both_remedies(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault, match=r"not installed.*pip install.*DATABASE_URL"):
         wheel_binaries("18")
+
+
+def test_a_first_start_that_failed_forgets_no_work_of_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_layout, "STATE_DIR", tmp_path / "state")
+    home = tmp_path / "home"
+    work = embedded_layout.public_folder(home, "workspaces") / "work"
+    work.write_text("of a plan on another database")
+    forget_unmade(home)
+    assert work.exists()
+    work.unlink()
+    work.parent.rmdir()
+    forget_unmade(home)
+    assert not (tmp_path / "state").exists()
