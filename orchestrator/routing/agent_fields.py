@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 from orchestrator.core.task import GATE_POOL
+from orchestrator.money import MICROS
 from orchestrator.plan.amounts import duration_ms, money_micros
 
 NAME_CHARS_MAX = 64
@@ -135,7 +136,7 @@ def _seconds(name: str, value: Value) -> float:
 def _micros(name: str, value: Value) -> int:
     text, line = text_of(name, value)
     micros = money_micros(text)
-    if not micros or micros > _COST_USD_MAX * 1_000_000:
+    if not micros or micros > _COST_USD_MAX * MICROS:
         message = f"`{name}: {text}` is no sum above zero and up to ${_COST_USD_MAX:,}."
         raise Fault(line, message, f"Write `{name}: 2.50` or such.")
     return micros

@@ -233,12 +233,27 @@ class _Reading:
             elif tool in TOOLS:
                 found.add(tool)
             else:
-                near = next(iter(get_close_matches(tool.title(), TOOLS, n=1, cutoff=0.75)), "")
+                near = _near_tool(tool)
                 message = f"There is no tool `{tool}` here; sessions go without it."
                 meant = f"Write `{near}` if that is meant." if near else f"There are {', '.join(TOOLS)}."
                 self._remark(line, message, meant)
-        denied = {tool for tool, _ in words_of(fields.get("disallowed_tools", []))}
-        return tuple(tool for tool in TOOLS if tool in found - denied)
+        found -= self._denied(fields)
+        return tuple(tool for tool in TOOLS if tool in found)
+
+    def _denied(self, fields: Mapping[str, Value]) -> set[str]:
+        """Return the tools that are taken away; of one that is denied in part, nothing is left."""
+        denied: set[str] = set()
+        for tool, line in words_of(fields.get("disallowed_tools", [])):
+            name = tool.partition("(")[0].strip()
+            if name in TOOLS:
+                denied.add(name)
+                if name != tool:
+                    message = f"`{tool}` is a part of a tool; sessions go without all of `{name}`."
+                    self._remark(line, message, f"Write `{name}` if that is meant, else leave it out.")
+            elif near := _near_tool(name):
+                message = f"There is no tool `{tool}` here; nothing is denied."
+                self._remark(line, message, f"Write `{near}` if that is meant.")
+        return denied
 
     def _limits(self, fields: Mapping[str, Value]) -> AgentLimits:
         found: dict[str, Any] = {}
@@ -255,6 +270,11 @@ class _Reading:
 
     def _remark(self, line: int, message: str, remedy: str) -> None:
         self.remarks.append(Code.AGENT_FILE_REMARK.at(line, message, remedy=remedy, source=self.file))
+
+
+def _near_tool(name: str) -> str:
+    """Return the tool whose name looks like this one; empty if none does."""
+    return next(iter(get_close_matches(name.title(), TOOLS, n=1, cutoff=0.75)), "")
 
 
 def _words(value: Value) -> tuple[str, ...]:

@@ -64,6 +64,18 @@ def test_tools_that_there_are_not_are_told_with_their_line() -> None:
     ]
 
 
+def test_what_is_denied_otherwise_than_it_reads_is_told_with_its_line() -> None:
+    told = findings(head("name: a", "disallowedTools: [bash, Edit(docs/**), WebFetch]"))
+    assert [(found.line, found.message, found.remedy) for found in told] == [
+        (3, "There is no tool `bash` here; nothing is denied.", "Write `Bash` if that is meant."),
+        (
+            3,
+            "`Edit(docs/**)` is a part of a tool; sessions go without all of `Edit`.",
+            "Write `Edit` if that is meant, else leave it out.",
+        ),
+    ]
+
+
 @pytest.mark.parametrize(
     ("lines", "tools"),
     [
@@ -74,6 +86,7 @@ def test_tools_that_there_are_not_are_told_with_their_line() -> None:
         (("name: a", "tools: Write,Read"), ("Read", "Write")),
         (("name: a", "tools:", "  - Write", "  - Read"), ("Read", "Write")),
         (("name: a", "disallowedTools: Bash, Write"), ("Edit", "Glob", "Grep", "Read")),
+        (("name: a", "disallowedTools: Bash(git push:*), Write"), ("Edit", "Glob", "Grep", "Read")),
     ],
 )
 def test_tools_are_given_in_many_ways(lines: tuple[str, ...], tools: tuple[str, ...]) -> None:
