@@ -19,6 +19,9 @@ from orchestrator.ports import Assignment, Owner, Workspace
 
 _PATH_WITHOUT_ANY = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+#: Of a workdir that its author names: as the umask says. What is ours nobody else may enter.
+_AUTHORS_MODE = 0o777
+
 
 class SharedWorkspaces:
     """Implements `ports.WorkspaceProvider` with the plan's workdir.
@@ -48,7 +51,10 @@ class SharedWorkspaces:
         owner = self._owner(assignment)
         for folder in (home, temporary):
             _make(folder, owner)
-        _make(workdir, owner if not assignment.workdir else None)
+        if not assignment.workdir:
+            _make(workdir, owner)
+        else:
+            _make(workdir, mode=_AUTHORS_MODE)
         try:
             yield Workspace(
                 path=workdir,
@@ -66,7 +72,7 @@ class SharedWorkspaces:
         if not assignment.workdir:
             uid = self._uids[assignment.plan_id % len(self._uids)]
             return Owner(uid=uid, gid=uid)
-        _make(Path(assignment.workdir), None)
+        _make(Path(assignment.workdir), mode=_AUTHORS_MODE)
         status = Path(assignment.workdir).stat()
         return Owner(uid=status.st_uid, gid=status.st_gid) if status.st_uid else None
 
@@ -82,13 +88,11 @@ class SharedWorkspaces:
         }
 
 
-def _make(folder: Path, owner: Owner | None) -> None:
-    """Make a folder; a new one is given to its owner, whose alone it is then."""
+def _make(folder: Path, owner: Owner | None = None, *, mode: int = 0o700) -> None:
+    """Make a folder; a new one is given to its owner, also by whoever finds it made and not given yet."""
     try:
-        if owner is None:
-            folder.mkdir(parents=True, exist_ok=True)
-        elif not folder.exists():
-            folder.mkdir(parents=True, mode=0o700)
+        folder.mkdir(parents=True, mode=mode, exist_ok=True)
+        if owner is not None and folder.stat().st_uid == os.geteuid():
             os.chown(folder, owner.uid, owner.gid)
     except OSError as error:
         raise EnvironmentFault(
