@@ -35,11 +35,14 @@ from orchestrator.sessions.config import session_configs
 from orchestrator.sessions.grants import ExecutorGrants, grant_settings
 from orchestrator.sessions.registry import Provider, make_backends
 from orchestrator.settings import Settings
+from orchestrator.store.commit_book import PostgresCommitBook
 from orchestrator.store.executors import Beats, ExecutorStore
 from orchestrator.store.journals import PostgresJournals
 from orchestrator.store.notebook import PostgresNoteBook
 from orchestrator.workspace import tree
+from orchestrator.workspace.clone import CloneWorkspaces
 from orchestrator.workspace.launcher import ProcessLauncher
+from orchestrator.workspace.repositories import Repositories
 from orchestrator.workspace.shared import SharedWorkspaces
 
 log = structlog.get_logger(__name__)
@@ -72,6 +75,9 @@ class Executor:
             on_cancel=self._on_cancel,
             on_fenced=self._on_fenced,
         )
+        launcher = ProcessLauncher(
+            records=config.records, limits=limits_of(settings), sandbox=sandbox_of(settings)
+        )
         self._executing = Executing(
             store=ExecutorStore(
                 config.service_url,
@@ -85,9 +91,7 @@ class Executor:
             leases=self._renewal,
             backends=make_backends(
                 self._providers(settings),
-                ProcessLauncher(
-                    records=config.records, limits=limits_of(settings), sandbox=sandbox_of(settings)
-                ),
+                launcher,
                 notes=PostgresNoteBook(
                     config.service_url, name=f"orchestrator-notes-{name}", redact=redaction.whole
                 ),
@@ -96,7 +100,7 @@ class Executor:
                 ),
                 seed=settings.retry.seed,
             ),
-            workspaces=SharedWorkspaces(root=config.workspaces, uids=uids_of(settings)),
+            workspaces=self._workspaces(launcher),
             report=self._report,
             redaction=redaction,
         )
@@ -118,6 +122,20 @@ class Executor:
             )
             for credential, config in session_configs(settings).items()
         }
+
+    def _workspaces(self, launcher: ProcessLauncher) -> CloneWorkspaces:
+        """Return what gives sessions their workspaces; git that is ours runs in no sandbox."""
+        config = self._config
+        own = ProcessLauncher(records=config.records)
+        return CloneWorkspaces(
+            root=config.workspaces / "clones",
+            shared=SharedWorkspaces(root=config.workspaces, uids=uids_of(config.settings)),
+            repositories=Repositories(root=config.workspaces / "mirrors", launcher=own),
+            own=own,
+            launcher=launcher,
+            free_mb_min=config.settings.sessions.free_disk_mb_min,
+            book=PostgresCommitBook(config.service_url, name=f"orchestrator-commits-{self._name}"),
+        )
 
     def _find_node_id(self) -> str:
         return str(ray.get_runtime_context().get_node_id())

@@ -23,6 +23,7 @@ SUBJECTS = (
     "picks",
     "sessions",
     "context_pack",
+    "workspaces",
     "revising",
     "cold_start",
     "makespan",

@@ -74,6 +74,23 @@ class SessionLimits:
 
 
 @value
+class Repository:
+    """The repository of a plan, in whose clones its attempts work.
+
+    Attributes:
+        url: absolute folder of this machine, or an address that git knows.
+        branch: what attempts begin with; empty = its HEAD.
+        include: patterns of git for ignored files of the folder, of which each clone gets a copy.
+        setup: shell lines that are run in each clone before its session.
+    """
+
+    url: str
+    branch: str = ""
+    include: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+
+
+@value
 class Assignment:
     """Everything an executor needs for one attempt; read from the tables in the start transaction.
 
@@ -86,6 +103,7 @@ class Assignment:
         run: shell lines of the plan for the command backend, in order.
         verify: shell lines of the gate, in order.
         workdir: absolute folder of the plan's work; empty if the plan has none.
+        repository: of the plan; None = it works in `workdir`.
         feedback: what the failed gate, the refusing review or the failed attempt before said; empty at first.
             Of a review: what the work that it judges reported.
         surroundings: what its context pack tells beside its own words; empty where no model is asked.
@@ -113,6 +131,7 @@ class Assignment:
     workdir: str
     feedback: str
     limits: SessionLimits
+    repository: Repository | None = None
     surroundings: Surroundings = field(default_factory=Surroundings)
     options: Mapping[str, object] = field(default_factory=dict)
 
@@ -243,8 +262,12 @@ class Workspace:
 class WorkspaceProvider(Protocol):
     """Gives each attempt its workspace."""
 
-    def open(self, assignment: Assignment) -> AbstractAsyncContextManager[Workspace]:
-        """Prepare the workspace; leaving the context releases it. Raises EnvironmentFault."""
+    def open(self, assignment: Assignment, transcript: Transcript) -> AbstractAsyncContextManager[Workspace]:
+        """Prepare the workspace; leaving the context keeps its work, and releases it.
+
+        Raises:
+            EnvironmentFault: it cannot be prepared, or its work cannot be kept; then it stays as it is.
+        """
 
 
 class SessionCancelled(asyncio.CancelledError):

@@ -254,6 +254,8 @@ class Sessions(Section):
     """Folders that programs in the sandbox may read, besides system, PATH and workspace."""
     sandbox_writable: tuple[Path, ...] = ()
     """Folders that programs in the sandbox may write, besides the workspace, their HOME and /tmp."""
+    free_disk_mb_min: NonNegativeInt = 1_000
+    """With less room on the disk no clone of a repository is made, in MB; 0 = no bound."""
     network: bool = True
     """False leaves programs in the sandbox without network; Claude Code keeps it to reach its model."""
     uid_first: NonNegativeInt = 60_600

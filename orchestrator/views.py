@@ -43,6 +43,7 @@ class PlanView(View):
     """A plan with its roll-up.
 
     Attributes:
+        repository: folder or address, in whose clones its attempts work; empty = they work in `workdir`.
         tasks: leaves by state, such as `{"done": 3, "running": 1}`.
         cost_micros: what its attempts that have ended, and proposals, have cost.
         sessions: attempts that are live; `reserved_micros` is what these may spend, 0 = no bound or nothing.
@@ -57,6 +58,7 @@ class PlanView(View):
     state: str
     backend: str
     workdir: str
+    repository: str = ""
     tasks_total: int
     tasks: Mapping[str, int]
     agent_types: tuple[AgentTypeProgress, ...]
@@ -94,8 +96,23 @@ class TaskView(View):
     line: int
 
 
+class CommitsView(View):
+    """What an attempt left in the repository of its plan.
+
+    Attributes:
+        base_sha: what it began with; `head_sha` what it left, equal if it changed nothing.
+        branch: the name of its commits in the repository.
+        files: (path, lines added, lines removed) of each file that changed; None for a binary file.
+    """
+
+    base_sha: str
+    head_sha: str
+    branch: str
+    files: tuple[tuple[str, int | None, int | None], ...]
+
+
 class AttemptView(View):
-    """One try of a task."""
+    """One try of a task. `commits`: what it left; None while it works, and where there is no repository."""
 
     token: int
     number: int
@@ -114,6 +131,7 @@ class AttemptView(View):
     leased_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    commits: CommitsView | None = None
 
 
 class DependencyView(View):
@@ -272,6 +290,9 @@ class SubmitRequest(BaseModel):
         source: path or name that findings mention.
         name: identity of the plan; by default front matter `name`, else the title, else refused.
         workdir: absolute folder on the server's machine; overrides the front matter.
+        repository: absolute folder on the machine of the server, or URL, whose clones it is done in;
+            overrides the front matter.
+        branch: what the work begins with; by default the front matter's, else the repository's HEAD.
         base_dir: folder that a relative front matter `workdir` is relative to.
         backend: `auto`, or a name of orchestrator/backends.py.
         until_key: work only on this task and what it needs.
@@ -289,6 +310,8 @@ class SubmitRequest(BaseModel):
     source: str = ""
     name: str = ""
     workdir: str = ""
+    repository: str = ""
+    branch: str = ""
     base_dir: str = ""
     backend: str = "auto"
     budget_micros: Annotated[int, Field(ge=0, le=BUDGET_MICROS_MAX)] = 0

@@ -33,6 +33,10 @@ class SubmitOptions(BaseModel):
         ""
     )
     workdir: Annotated[str, Field(description="Absolute folder of the work.")] = ""
+    repository: Annotated[
+        str, Field(description="Absolute folder or URL of the repository in whose clones the work is done.")
+    ] = ""
+    branch: Annotated[str, Field(description="What the work begins with; by default the HEAD.")] = ""
     backend: Annotated[
         str, Field(description=f"`auto`, or one of {', '.join(f'`{name}`' for name in PROVIDERS)}.")
     ] = "auto"
@@ -49,6 +53,8 @@ class SubmitOptions(BaseModel):
             source=self.source,
             name=self.name,
             workdir=self.workdir,
+            repository=self.repository,
+            branch=self.branch,
             backend=self.backend,
             until_key=self.until,
             take=self.take,

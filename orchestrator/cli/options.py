@@ -39,6 +39,15 @@ Workdir = Annotated[
     Path | None,
     typer.Option("--workdir", metavar="DIR", help="Folder to work in; by default the one the plan names."),
 ]
+Repository = Annotated[
+    str,
+    typer.Option(
+        "--repository", metavar="PATH|URL", help="Give each attempt a clone of it, whatever the plan names."
+    ),
+]
+Branch = Annotated[
+    str, typer.Option("--branch", metavar="NAME", help="What clones begin with; by default the HEAD.")
+]
 Backend = Annotated[
     BackendChoice,
     typer.Option(

@@ -27,6 +27,8 @@ class Choices:
     format: str = "auto"
     name: str = ""
     workdir: Path | None = None
+    repository: str = ""
+    branch: str = ""
     backend: str = "auto"
     budget_usd: float = 0.0
     until_key: str = ""
@@ -125,6 +127,8 @@ def request_for(plan: Plan, file: str, choices: Choices) -> SubmitRequest:
         format=choices.format,
         name=choices.name or ("" if plan.name or plan.title or file == STDIN else path.stem),
         workdir=str(choices.workdir.absolute()) if choices.workdir else "",
+        repository=_absolute(choices.repository),
+        branch=choices.branch,
         base_dir=str(path if path.is_dir() else path.parent),
         backend=choices.backend,
         budget_micros=micros(choices.budget_usd),
@@ -132,6 +136,12 @@ def request_for(plan: Plan, file: str, choices: Choices) -> SubmitRequest:
         take=choices.take,
         is_fresh=choices.is_fresh,
     )
+
+
+def _absolute(repository: str) -> str:
+    """Return a folder as one that is named from here; an address stays as it is."""
+    path = Path(repository).expanduser()
+    return str(path.absolute()) if repository and path.is_dir() else repository
 
 
 def _source(file: str) -> str:

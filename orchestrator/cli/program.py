@@ -22,6 +22,7 @@ from orchestrator.cli import (
     stack,
     sync,
     tasks,
+    workspace,
 )
 from orchestrator.cli.exit_codes import EXIT_CODES
 from orchestrator.cli.output import Output
@@ -43,7 +44,7 @@ Exit codes:
 _COMMANDS = (
     *(plans.run, plans.submit, plans.watch, imports.import_, lint.lint, sync.reconcile),
     *(analysis.graph, analysis.forecast, analysis.export),
-    *(tasks.tasks, tasks.show, tasks.logs, orient.orient, orient.notes),
+    *(tasks.tasks, tasks.show, tasks.logs, workspace.diff, orient.orient, orient.notes),
     *(changes.hold, changes.release, changes.approve, changes.reject),
     *(changes.finish, changes.skip, changes.cancel, changes.retry, changes.reopen),
     *(deps.deps, decompose.decompose),
@@ -84,6 +85,7 @@ def make_app() -> typer.Typer:
     app.add_typer(agents.agents)
     app.add_typer(sync.sync)
     app.add_typer(encryption.encryption)
+    app.add_typer(workspace.workspace)
     return app
 
 

@@ -95,7 +95,9 @@ def _lines(progress: Progress) -> Iterator[str]:
         f"  {duration(progress.elapsed_s)}, {count(plan.attempts, 'attempt')}, {tokens}, "
         f"{money(plan.cost_micros)} spent"
     )
-    if plan.workdir:
+    if plan.repository:
+        yield f"  The work is in branches `orchestrator/...` of {plan.repository}"
+    elif plan.workdir:
         yield f"  The work is in {plan.workdir}"
 
 

@@ -167,7 +167,7 @@ def _plan_lines(plan: PlanView, status: StatusView) -> Iterator[str]:
     if plan.eta_s is not None:
         yield f"  to go     about {duration(plan.eta_s)}"
     yield f"  backend   {plan.backend}"
-    yield f"  workdir   {plan.workdir or 'none'}"
+    yield f"  works in  {f'clones of {plan.repository}' if plan.repository else plan.workdir or 'none'}"
 
 
 def _task_lines(task: TaskDetail, waits: tuple[Wait, ...]) -> Iterator[str]:

@@ -22,7 +22,7 @@ _OF_TASKS = (
 )  # fmt: skip
 
 #: The same of the head of a plan.
-_OF_PLANS = ("agent", "backend", "budget", "review", "workdir")
+_OF_PLANS = ("agent", "backend", "branch", "budget", "include", "repository", "review", "setup", "workdir")
 
 #: Fields of tasks that a head is sometimes given, for all of them.
 _OF_TASKS_ONLY = frozenset({"attempts", "grace", "idle timeout", "retry lost", "start timeout", "timeout"})

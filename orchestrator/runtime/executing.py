@@ -336,15 +336,21 @@ class Executing:
             return _no_backend(assignment.backend)
         if backend.name == "simulated":
             return await backend.run(assignment, _NOWHERE, session.transcript)
+        usage = Usage()  # of a session whose work then cannot be kept
         try:
-            async with self._workspaces.open(assignment) as workspace:
-                return await backend.run(assignment, workspace, session.transcript)
+            async with self._workspaces.open(assignment, session.transcript) as workspace:
+                outcome = await backend.run(assignment, workspace, session.transcript)
+                usage = outcome.usage
+            return outcome
         except SessionCancelled as cancelled:
             session.cancelled_usage = cancelled.usage
             raise
         except EnvironmentFault as fault:
             return Outcome(
-                state=AttemptState.FAILED, failure_class=FailureClass.WORKSPACE, summary=str(fault)
+                state=AttemptState.FAILED,
+                failure_class=FailureClass.WORKSPACE,
+                summary=str(fault),
+                usage=usage,
             )
 
     async def _store_results(self) -> list[AttemptEnded]:

@@ -26,6 +26,7 @@ from orchestrator.ports import SchedulerPort
 from orchestrator.routing import Routing, checked_plan, wanted_backend
 from orchestrator.routing.backends import AUTO
 from orchestrator.runtime.agents import stored_routing
+from orchestrator.runtime.plan_repository import repository_of
 from orchestrator.settings import Settings
 from orchestrator.store import agent_types, idempotency, plans, task_views
 from orchestrator.store.engine import Connection
@@ -194,7 +195,7 @@ def read_submission(request: SubmitRequest, *, routing: Routing, settings: Setti
     """Read and route a plan until it is ready to be stored; what it leaves open is taken from the settings.
 
     Raises:
-        PlanError: it has errors, no name, an unknown `until_key`, or a workdir that leads nowhere.
+        PlanError: it has errors, no name, an unknown `until_key`, or a place of work that cannot be.
     """
     files = request.files or {"": request.text}
     if request.files:
@@ -210,6 +211,7 @@ def read_submission(request: SubmitRequest, *, routing: Routing, settings: Setti
         plan=routing.with_reviewers(plan),
         name=_name(plan, request),
         workdir=_workdir(plan, request),
+        repository=repository_of(plan, request),
         backend=wanted_backend(request.backend, plan=plan, settings=settings),
         budget_micros=request.budget_micros
         or _budget_micros(plan)

@@ -24,7 +24,7 @@ from orchestrator.agent_types import GENERAL, AgentType
 from orchestrator.backends import PROVIDERS
 from orchestrator.core.words import AttemptKind
 from orchestrator.plan.amounts import duration_ms
-from orchestrator.ports import Assignment, Outcome, SessionLimits, TranscriptChunk
+from orchestrator.ports import Assignment, Outcome, Repository, SessionLimits, TranscriptChunk
 from orchestrator.store.agent_type_sql import DEFINITION_SQL, lookup_names
 from orchestrator.store.arrays import array, words
 from orchestrator.store.crypto import NO_KEYS, FieldKeys
@@ -50,7 +50,7 @@ RETURNING *
 _TO_DO = """
 WITH a AS (STARTED)
 SELECT a.token, a.number, a.kind, a.tenant_id, a.plan_id, a.task_id, a.agent_type, a.backend,
-       a.reserved_micros, p.name AS plan_name, p.workdir, t.key, t.title, t.body,
+       a.reserved_micros, p.name AS plan_name, p.workdir, p.repository, t.key, t.title, t.body,
        nullif(t.acceptance, '[]') AS acceptance, nullif(t.run, '[]') AS run,
        nullif(t.verify, '[]') AS verify, nullif(t.options, '{}') AS options,
        coalesce(f.feedback, '') AS feedback
@@ -220,6 +220,7 @@ class ExecutorStore:
             run=tuple(row["run"] or ()),
             verify=tuple(row["verify"] or ()),
             workdir=row["workdir"],
+            repository=_repository(row["repository"]),
             feedback=row["feedback"],
             limits=self._limits_of(options, reserved_micros=row["reserved_micros"]),
             surroundings=surroundings,
@@ -282,6 +283,13 @@ class ExecutorStore:
     async def close(self) -> None:
         """Close the connection."""
         await self._connection.close()
+
+
+def _repository(fields: Mapping[str, Any] | None) -> Repository | None:
+    if fields is None:
+        return None
+    lists = {name: tuple(fields[name]) for name in ("include", "setup")}
+    return Repository(**{**fields, **lists})
 
 
 class Beats:

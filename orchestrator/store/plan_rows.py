@@ -16,6 +16,7 @@ from orchestrator.core.words import CLOSED, SATISFIED, TaskKind, TaskState
 from orchestrator.plan.model import DependencyKind, Mark, Plan, PlanDependency, PlanTask
 from orchestrator.plan.sources import digest_of
 from orchestrator.plan.standing import STANDING_BY_MARK, Standing
+from orchestrator.ports import Repository
 
 
 class RoutingDecision(Protocol):
@@ -35,6 +36,7 @@ class NewPlan:
 
     Attributes:
         workdir: absolute folder of the work; empty if the plan has none.
+        repository: in whose clones the work is done instead; None if it has none.
         files: the text of each file, by its path below the plan's folder; the only one by an empty path.
         decisions: routing decision of each leaf, by key.
         ranks: longest downstream time of each task in ms, by key.
@@ -51,6 +53,7 @@ class NewPlan:
     decisions: Mapping[str, RoutingDecision]
     ranks: Mapping[str, int] = field(default_factory=dict)
     is_taken: bool = False
+    repository: Repository | None = None
 
     @property
     def digest(self) -> str:

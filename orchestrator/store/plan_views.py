@@ -118,7 +118,8 @@ async def _plan_rows(
     last = select(func.coalesce(func.max(event_batches.c.last_seq), 0).label("last_seq"))
     seen = last.where(event_batches.c.plan_id == plans.c.id).lateral("seen")
     p = plans.c
-    columns = (p.id, p.name, p.title, p.format, p.state, p.backend, p.workdir, p.tasks_total)
+    repository = func.coalesce(p.repository["url"].astext, "").label("repository")
+    columns = (p.id, p.name, p.title, p.format, p.state, p.backend, p.workdir, repository, p.tasks_total)
     query = (
         select(*columns, p.budget_micros, p.created_at, p.ended_at, func.now().label("read_at"), seen)
         .add_columns(used.c.attempts, used.c.sessions, used.c.reserved_micros, used.c.mean_ms)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import psycopg
 from psycopg.errors import ProgramLimitExceeded
@@ -131,6 +131,7 @@ async def _insert_plan_row(connection: Connection, new: NewPlan, *, tenant_id: s
         "format": new.plan.format,
         "source_digest": new.digest,
         "workdir": new.workdir,
+        "repository": asdict(new.repository) if new.repository else None,
         "backend": new.backend,
         # dates of the front matter become text
         "meta": json.loads(json.dumps(dict(new.plan.meta), default=str)),

@@ -95,7 +95,9 @@ plans = Table(
     _words("format"),
     Column("source_digest", Text, nullable=False),  # of the texts of its files, hex; see plan/sources.py
     _words("workdir"),  # absolute folder of the work; empty if the plan has none
-    Column("repository", JSONB),  # whose clones its attempts work in, the fields of ports.Repository
+    Column(
+        "repository", JSONB(none_as_null=True)
+    ),  # whose clones its attempts work in, the fields of ports.Repository
     Column("backend", Text, nullable=False, server_default="auto"),
     _object("meta"),  # front matter, as written
     Column("state", Text, nullable=False, server_default="submitted"),

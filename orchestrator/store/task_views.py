@@ -13,6 +13,7 @@ from orchestrator.errors import Conflict, NotFound
 from orchestrator.plan.model import DependencyKind
 from orchestrator.store.engine import Connection
 from orchestrator.store.tables import (
+    attempt_commits,
     attempts,
     plans,
     routing_decisions,
@@ -21,7 +22,15 @@ from orchestrator.store.tables import (
     tasks,
 )
 from orchestrator.text import id_in, storable
-from orchestrator.views import AttemptView, DependencyView, Page, PlanDependencyView, TaskDetail, TaskView
+from orchestrator.views import (
+    AttemptView,
+    CommitsView,
+    DependencyView,
+    Page,
+    PlanDependencyView,
+    TaskDetail,
+    TaskView,
+)
 
 _parents = tasks.alias("parents")
 _on_states = task_states.alias("on_states")
@@ -217,6 +226,18 @@ async def _neighbours(
 
 
 async def _attempts(connection: Connection, task_id: int) -> tuple[AttemptView, ...]:
-    columns = [attempts.c[name] for name in AttemptView.model_fields]
-    query = select(*columns).where(attempts.c.task_id == task_id).order_by(attempts.c.token)
-    return tuple(AttemptView(**row) for row in (await connection.execute(query)).mappings())
+    columns = [attempts.c[name] for name in AttemptView.model_fields if name != "commits"]
+    c = attempt_commits.c
+    query = (
+        select(*columns, c.base_sha, c.head_sha, c.branch, c.files)
+        .outerjoin(attempt_commits, c.token == attempts.c.token)
+        .where(attempts.c.task_id == task_id)
+        .order_by(attempts.c.token)
+    )
+    return tuple(_attempt(row) for row in (await connection.execute(query)).mappings())
+
+
+def _attempt(row: RowMapping) -> AttemptView:
+    fields = dict(row)
+    commits = {name: fields.pop(name) for name in CommitsView.model_fields}
+    return AttemptView(**fields, commits=CommitsView(**commits) if commits["head_sha"] else None)

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentFault
-from orchestrator.ports import Assignment, Owner, Workspace
+from orchestrator.ports import Assignment, Owner, Transcript, Workspace
 
 _PATH_WITHOUT_ANY = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -39,16 +39,17 @@ class SharedWorkspaces:
         self._search_path = search_path or os.environ.get("PATH", _PATH_WITHOUT_ANY)
 
     @asynccontextmanager
-    async def open(self, assignment: Assignment) -> AsyncIterator[Workspace]:
+    async def open(self, assignment: Assignment, transcript: Transcript) -> AsyncIterator[Workspace]:
         """Make the folders of this attempt; its TMPDIR goes when the context is left.
 
         Raises:
             EnvironmentFault: a folder cannot be made or written.
         """
+        del transcript  # making folders is nothing to tell of
         plan = self._root / assignment.tenant_id / str(assignment.plan_id)
         workdir = Path(assignment.workdir) if assignment.workdir else plan / "work"
         home, temporary = plan / "home", plan / f"tmp-{assignment.token}"
-        owner = self._owner(assignment)
+        owner = self.owner(assignment)
         for folder in (home, temporary):
             _make(folder, owner)
         if not assignment.workdir:
@@ -65,7 +66,7 @@ class SharedWorkspaces:
         finally:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, temporary, ignore_errors=True))
 
-    def _owner(self, assignment: Assignment) -> Owner | None:
+    def owner(self, assignment: Assignment) -> Owner | None:
         """Return as whom the programs of an attempt run; None = as we do."""
         if not self._uids:
             return None

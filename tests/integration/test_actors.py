@@ -19,6 +19,7 @@ from orchestrator.store.embedded import purge
 from tests.support.actor_stack import ActorStack, actor_stack
 from tests.support.host import wait_until
 from tests.support.postgres import private_home
+from tests.support.repositories import git, new_repository
 from tests.support.rows import Rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
@@ -128,6 +129,24 @@ def test_plans_of_several_agent_types_are_done(stack: ActorStack, rows: Rows, wo
     assert sorted(path.name for path in workdir.glob("out-*")) == [f"out-{n}" for n in range(9)]
     for plan_id in (real, simulated):
         assert _attempts(rows, plan_id) == [(1, "succeeded", "reported")] * 9
+
+
+def test_tasks_of_a_repository_build_on_each_other_and_leave_branches(
+    stack: ActorStack, rows: Rows, workdir: Path
+) -> None:
+    origin = new_repository(workdir / "origin")
+    text = (
+        f"---\nrepository: {origin}\nsetup: touch ready.secret\n---\n# Repository\n\n"
+        "- [ ] **T.1** One\n  - agent: cloner\n  - run: `test -e ready.secret; echo 1 > one`\n"
+        "  - verify: `test -e one`\n"
+        "- [ ] **T.2** Two\n  - agent: cloner\n  - depends: T.1\n  - run: `cat one one > two`\n"
+    )
+    plan_id = stack.do("submit", text, "repository", "", "auto")
+    _until(lambda: _state(rows, plan_id) == "done")
+    assert git(origin, "show", "orchestrator/repository/T.2/1:two") == "1\n1"
+    assert git(origin, "status", "--porcelain") == ""
+    files = "SELECT c.files FROM attempt_commits AS c JOIN attempts AS a USING (token) WHERE a.plan_id = %s"
+    assert rows.column(f"{files} ORDER BY token", plan_id) == [[["one", 1, 0]], [["two", 2, 0]]]
 
 
 def test_every_actor_shows_its_name(stack: ActorStack) -> None:

@@ -170,8 +170,8 @@ class _Workspaces:
         self._world = world
 
     @asynccontextmanager
-    async def open(self, assignment: Assignment) -> AsyncIterator[Workspace]:
-        del assignment
+    async def open(self, assignment: Assignment, transcript: Transcript) -> AsyncIterator[Workspace]:
+        del assignment, transcript
         await asyncio.sleep(self._world.dice.throw.uniform(0.0, 0.05))
         yield _NOWHERE
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import EnvironmentFault
 from orchestrator.workspace.shared import SharedWorkspaces
-from tests.support.sessions import assignment
+from tests.support.sessions import Recorder, assignment
 
 
 @pytest.fixture
@@ -19,7 +19,9 @@ def provider(tmp_path: Path) -> SharedWorkspaces:
 
 async def test_environment_is_complete_and_closed(provider, tmp_path, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "secret")
-    async with provider.open(assignment(workdir=str(tmp_path / "new" / "work"), number=3)) as workspace:
+    async with provider.open(
+        assignment(workdir=str(tmp_path / "new" / "work"), number=3), Recorder()
+    ) as workspace:
         assert workspace.path == tmp_path / "new" / "work"
         assert workspace.path.is_dir()
         folder = tmp_path / "root" / "local" / "1"
@@ -38,10 +40,13 @@ async def test_environment_is_complete_and_closed(provider, tmp_path, monkeypatc
 
 
 async def test_attempts_of_one_plan_share_the_workdir_and_not_tmpdir(provider):
-    async with provider.open(assignment(token=1)) as one, provider.open(assignment(token=2)) as other:
+    async with (
+        provider.open(assignment(token=1), Recorder()) as one,
+        provider.open(assignment(token=2), Recorder()) as other,
+    ):
         assert one.path == other.path
         assert one.env["TMPDIR"] != other.env["TMPDIR"]
-    async with provider.open(assignment(plan_id=2)) as stranger:
+    async with provider.open(assignment(plan_id=2), Recorder()) as stranger:
         assert stranger.path != one.path
         assert stranger.env["HOME"] != one.env["HOME"]
 
@@ -50,7 +55,7 @@ async def test_a_workdir_in_the_way_of_a_file_is_refused_with_a_remedy(provider,
     (tmp_path / "file").write_text("")
     for workdir in ("file", "file/below"):
         with pytest.raises(EnvironmentFault, match="Cannot make the folder") as caught:
-            async with provider.open(assignment(workdir=str(tmp_path / workdir))):
+            async with provider.open(assignment(workdir=str(tmp_path / workdir)), Recorder()):
                 pass
         assert caught.value.remedy
 
@@ -59,5 +64,5 @@ async def test_a_workdir_in_the_way_of_a_file_is_refused_with_a_remedy(provider,
 async def test_a_workdir_without_the_right_to_write_is_refused(provider, tmp_path):
     (tmp_path / "sealed").mkdir(mode=0o500)
     with pytest.raises(EnvironmentFault, match="Permission denied"):
-        async with provider.open(assignment(workdir=str(tmp_path / "sealed"))):
+        async with provider.open(assignment(workdir=str(tmp_path / "sealed")), Recorder()):
             pass
