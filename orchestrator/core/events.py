@@ -47,7 +47,7 @@ class LiveAttempt:
         state: `leased`, `started`, or `lost` for a fenced one, whose task knows nothing of it yet. One whose
             result is stored counts as `started`: its result is found as any that nobody reported.
         started_at_ms: 0 if it has not started.
-        reserved_micros: what it may spend; 0 = no bound.
+        reserved_micros: what it may spend, or has spent if its result is stored; 0 = no bound.
         end_reason: of a fenced one, why it was.
     """
 

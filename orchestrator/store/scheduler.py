@@ -84,11 +84,12 @@ WHERE kind = 'blocks' AND task_id = ANY(%(tasks)s::bigint[])
 """
 
 #: An attempt keeps its lease until the scheduler has taken its end, who else may have written it: its
-#: executor with its result, or whoever fenced it.
+#: executor with its result, or whoever fenced it. What a stored result cost is set aside until then.
 _LIVE_SQL = """
 SELECT a.token, a.task_id, a.kind, a.number, a.agent_type, a.backend, a.executor, a.end_reason,
        CASE WHEN a.end_reason = 'reported' THEN 'started' ELSE a.state END AS state,
-       a.started_at, a.reserved_micros, coalesce(l.cancel_reason, '') AS cancel_reason
+       a.started_at, coalesce(l.cancel_reason, '') AS cancel_reason,
+       CASE WHEN a.end_reason = 'reported' THEN a.cost_micros ELSE a.reserved_micros END AS reserved_micros
 FROM leases AS l JOIN attempts AS a USING (token) WHERE a.plan_id = %(plan)s ORDER BY a.token
 """
 

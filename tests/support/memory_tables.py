@@ -469,7 +469,7 @@ class MemoryTables:
             state=AttemptState.STARTED if row.has_result else row.state,
             cancel_reason=self.leases[row.token].cancel_reason or "",
             started_at_ms=row.started_at_ms or 0,
-            reserved_micros=row.reserved_micros,
+            reserved_micros=row.cost_micros if row.has_result else row.reserved_micros,
             end_reason=row.end_reason,
         )
 

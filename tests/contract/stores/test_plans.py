@@ -98,7 +98,7 @@ async def test_what_attempts_cost_is_spent(stores: Stores, scheduler: SchedulerS
     await x1.save_results([(7, DONE)])
     (part,) = await loaded(scheduler, plan_id)
     assert part.plan.spent_micros == 0, "the scheduler counts it when it takes the result"
-    assert [live.state for live in part.attempts] == ["started"]
+    assert [(live.state, live.reserved_micros) for live in part.attempts] == [("started", 42)], "till then"
     await scheduler.commit(2, [TakeResult(token=7)])
     (part,) = await loaded(scheduler, plan_id)
     assert (part.plan.spent_micros, part.attempts) == (42, ())
