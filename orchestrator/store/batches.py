@@ -342,6 +342,7 @@ def rows_by_kind(rows: Iterable[RowCommand]) -> dict[type[Any], list[Any]]:
     by_kind[SaveTask] = _last_saves(by_kind[SaveTask])
     by_kind[SavePlan] = list({save.plan_id: save for save in by_kind[SavePlan]}.values())
     by_kind[SaveTaskBudget] = list({save.task_id: save for save in by_kind[SaveTaskBudget]}.values())
+    by_kind[AskCancel] = list({ask.token: ask for ask in by_kind[AskCancel]}.values())
     by_kind[SaveDependency] = list(
         {(save.task_id, save.on_task_id): save for save in by_kind[SaveDependency]}.values()
     )

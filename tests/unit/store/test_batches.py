@@ -72,3 +72,8 @@ def test_several_writes_of_a_task_are_one_with_the_first_guard_and_the_last_valu
         save(5, expected=3, version=4, state=TaskState.RUNNING),
     )["task_states"]
     assert [columns[n] for n in (0, 1, 7, 8)] == ["{5,4}", '{"running","ready"}', "{2,0}", "{4,1}"]
+
+
+def test_of_several_wishes_to_end_an_attempt_the_last_one_is_written() -> None:
+    found = of(*(AskCancel(token=token, reason=reason) for token, reason in ((9, "a"), (8, "b"), (9, "c"))))
+    assert found["leases"] == ["{9,8}", '{"c","b"}']
