@@ -8,7 +8,7 @@ from orchestrator.core.events import Requested
 from orchestrator.core.moving import cancel_task
 from orchestrator.core.state import Plan, State
 from orchestrator.core.task import Task
-from orchestrator.core.words import CLOSED, PlanState
+from orchestrator.core.words import BUDGET_LOWERED, BY_FILE, CLOSED, PlanState
 from orchestrator.money import BUDGET_MICROS_MAX
 
 #: What is answered, as plain values.
@@ -97,6 +97,8 @@ def leaves_of(s: State, task: Task) -> Iterator[Task]:
 
 def cancel_leaves(s: State, leaves: Iterable[Task], reason: str) -> Result:
     """Cancel those of the leaves that are not closed, and count them."""
+    if reason in {BUDGET_LOWERED, BY_FILE}:  # words of ours, by which a task is not cancelled
+        reason = f"by request: {reason}"
     open_ = [leaf for leaf in leaves if leaf.state not in CLOSED]
     for leaf in open_:
         cancel_task(s, leaf, reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.core.commands import AskCancel, CancelAttempt
-from orchestrator.core.words import AttemptState, HoldReason, PlanState
+from orchestrator.core.words import BUDGET_LOWERED, BY_FILE, AttemptState, HoldReason, PlanState
 from tests.support.core import World, spec
 
 
@@ -70,3 +70,16 @@ def test_a_cancelled_container_is_tried_again_with_what_was_cancelled_in_it() ->
     assert [world.states()[n] for n in range(1, 8)] == [
         *("waiting", "done", "running", "waiting", "held", "running", "running")
     ]
+
+
+@pytest.mark.parametrize("reason", [BY_FILE, BUDGET_LOWERED])
+@pytest.mark.parametrize("state", [AttemptState.CANCELLED, AttemptState.INTERRUPTED])
+def test_whatever_a_person_says_of_it_what_is_cancelled_is_cancelled(
+    reason: str, state: AttemptState
+) -> None:
+    world = World()
+    world.join("a")
+    world.load([spec(1), spec(2)])
+    world.request("cancel_task", task_id=1, reason=reason)
+    world.end(1, state)
+    assert (world.states()[1], world.task(1).reason) == ("cancelled", f"by request: {reason}")
