@@ -16,7 +16,7 @@ from orchestrator.core.moving import end_beyond, move_task
 from orchestrator.core.ready import Entry
 from orchestrator.core.state import Attempt, Executor, Plan, Pool, State
 from orchestrator.core.task import Task
-from orchestrator.core.words import BUDGET_LOWERED, AttemptKind, AttemptState, TaskState
+from orchestrator.core.words import AttemptKind, AttemptState, TaskState
 
 
 def assign(s: State, *, at_ms: int) -> None:
@@ -147,7 +147,7 @@ def unregister(s: State, attempt: Attempt, *, cost_micros: int | None) -> int:
     s.touched.add(plan.plan_id)
     tenant = s.tenant(plan.tenant_id)
     tenant.live -= 1
-    if attempt.cancel_reason == BUDGET_LOWERED:  # it may have spent more than was left
+    if attempt.is_counted_on:  # it may have spent more than was left
         end_beyond(s)
     if plan.is_parked:
         fairness.offer_all(s, plan)

@@ -99,6 +99,11 @@ def _is_short(s: State, budgets: Iterable[tuple[Purse, int]]) -> bool:
     return any(bears(s, purse, most) is None for purse, most in budgets)
 
 
+def is_lower(new: int, old: int) -> bool:
+    """Tell whether a budget bears less than the one before; 0 = no bound."""
+    return new > 0 and not 0 < old <= new
+
+
 def beyond(s: State) -> list[Attempt]:
     """Return the live attempts that the budgets of now do not bear: the newest of them, as few as suffice.
 

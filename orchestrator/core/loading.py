@@ -28,6 +28,7 @@ from orchestrator.core.reports import on_attempt_lost
 from orchestrator.core.state import Attempt, Plan, Purse, State
 from orchestrator.core.task import Task
 from orchestrator.core.words import (
+    BUDGET_LOWERED,
     CLOSED,
     PLAN_CANCELLED,
     REMOVED,
@@ -176,6 +177,7 @@ def _adopt(s: State, plan: Plan, live: LiveAttempt, *, at_ms: int) -> None:
         beat_at_ms=at_ms,
         started_at_ms=at_ms,  # counted afresh, like its lease: clocks may have been set
         cancel_reason=live.cancel_reason,
+        is_counted_on=live.cancel_reason == BUDGET_LOWERED,
         reserved_micros=live.reserved_micros,
     )
     register(s, plan, s.tasks[live.task_id], attempt)

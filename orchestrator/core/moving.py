@@ -99,6 +99,8 @@ def end_beyond(s: State) -> None:
     """Ask the attempts to end that a lowered budget does not bear; their tasks go back to the queue."""
     for attempt in budget.beyond(s):
         ask_cancel(s, attempt, BUDGET_LOWERED)
+    for attempt in s.attempts.values():
+        attempt.is_counted_on |= attempt.cancel_reason != ""
 
 
 def _release_dependents(s: State, task: Task) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from orchestrator.core import fairness, fuse
+from orchestrator.core import budget, fairness, fuse
 from orchestrator.core.asked import (
     Refusal,
     Result,
@@ -18,6 +18,7 @@ from orchestrator.core.asked import (
 )
 from orchestrator.core.commands import SaveControls
 from orchestrator.core.events import Requested
+from orchestrator.core.limits import Overrides
 from orchestrator.core.loading import set_scope
 from orchestrator.core.moving import end_beyond, enqueue, move_plan, release_holds, save_plan, start_afresh
 from orchestrator.core.state import State
@@ -82,10 +83,12 @@ def _on_set_budget(s: State, event: Requested) -> Result:
     """Change what a plan may spend; the sessions end that a lower budget does not bear."""
     plan = plan_of(s, event)
     refuse_out_of_bounds(event.budget_micros)
+    is_lower = budget.is_lower(event.budget_micros, plan.budget_micros)
     plan.budget_micros = event.budget_micros
     fuse.mend(s, plan)
     save_plan(s, plan)
-    end_beyond(s)
+    if is_lower:
+        end_beyond(s)
     told: Result = {
         "budget_micros": plan.budget_micros,
         "spent_micros": plan.purse.spent,
@@ -138,12 +141,19 @@ def _on_set_limits(s: State, event: Requested) -> Result:
         raise Refusal(
             "A limit is missing or below zero.", remedy="Give a number from 1; 0 goes back to the settings."
         )
+    before = _shared_budgets(s, newer)
     s.bounds.overrides = s.bounds.overrides.merged(newer)
-    end_beyond(s)
+    if any(map(budget.is_lower, _shared_budgets(s, newer), before)):
+        end_beyond(s)
     fairness.offer_everybody(s)
     _save_controls(s)
     s.record_globally("scheduler.limits", s.bounds.overrides.as_json())
     return newer.as_json()
+
+
+def _shared_budgets(s: State, named: Overrides) -> list[int]:
+    """Return the budgets that hold now of the tenants that are named, and of the day."""
+    return [*map(s.bounds.tenant_budget, named.tenant_budgets), s.bounds.day_budget]
 
 
 PLAN_HANDLERS: Mapping[str, Callable[[State, Requested], Result]] = {

@@ -97,8 +97,8 @@ def _record_end(
 
 def _end_without_result(
     s: State, attempt: Attempt, state: AttemptState, failure: FailureClass, *, reason: str, **payload: object
-) -> Task:
-    """End an attempt that nobody will hear of any more; what it cost nobody knows. Return its task."""
+) -> tuple[Task, int]:
+    """End an attempt that nobody will hear of any more; return its task, and what counts as its cost."""
     task = _record_end(s, attempt, state, failure, {"summary": reason, **payload})
     kept_micros = unregister(s, attempt, cost_micros=None)
     s.out.append(
@@ -110,7 +110,7 @@ def _end_without_result(
             kept_micros=kept_micros,
         )
     )
-    return task
+    return task, kept_micros
 
 
 def _follow(
@@ -170,7 +170,10 @@ def on_attempt_lost(s: State, event: AttemptLost, *, at_ms: int) -> None:
     hold = _hold_after_loss(task, attempt, event.reason)
     policy = f"{task.losses + 1} of {s.policy.losses_max} losses in a row"
     failure = FailureClass.INFRASTRUCTURE
-    _end_without_result(s, attempt, AttemptState.LOST, failure, reason=event.reason, policy=hold or policy)
+    ended = AttemptState.LOST
+    _, kept_micros = _end_without_result(
+        s, attempt, ended, failure, reason=event.reason, policy=hold or policy
+    )
     breaker.note_outcome(s, attempt, BreakerEffect.NEUTRAL, at_ms=at_ms)
     if attempt.is_given_up:
         _end_as_asked(s, task, attempt)
@@ -179,6 +182,7 @@ def on_attempt_lost(s: State, event: AttemptLost, *, at_ms: int) -> None:
         move_task(s, task, TaskState.HELD, reason=hold.value)
     else:
         apply_failure(s, task, failure, summary=event.reason, at_ms=at_ms)
+    fuse.judge(s, s.plans[attempt.plan_id], task, kept_micros)
 
 
 def _hold_after_loss(task: Task, attempt: Attempt, reason: str) -> HoldReason | None:
@@ -193,9 +197,10 @@ def _hold_after_loss(task: Task, attempt: Attempt, reason: str) -> HoldReason | 
 def _time_out(s: State, attempt: Attempt, *, at_ms: int) -> None:
     """Its executor did not end it in time, so its node did."""
     failure, reason = FailureClass.TIMEOUT, TIMED_OUT
-    task = _end_without_result(s, attempt, AttemptState.TIMED_OUT, failure, reason=reason)
+    task, kept_micros = _end_without_result(s, attempt, AttemptState.TIMED_OUT, failure, reason=reason)
     breaker.note_outcome(s, attempt, POLICIES[failure].breaker, at_ms=at_ms)
     if attempt.is_given_up:
         _end_as_asked(s, task, attempt)
     else:
         apply_failure(s, task, failure, summary=reason, at_ms=at_ms)
+    fuse.judge(s, s.plans[attempt.plan_id], task, kept_micros)

@@ -6,7 +6,7 @@ their slots and back-offs go on. So it does no harm to take the same revision tw
 
 from __future__ import annotations
 
-from orchestrator.core import fairness
+from orchestrator.core import budget, fairness
 from orchestrator.core.asked import is_loaded, not_loaded
 from orchestrator.core.commands import Answer, EndRevision, SaveTaskBudget
 from orchestrator.core.events import PlanRevised
@@ -32,7 +32,7 @@ def on_plan_revised(s: State, event: PlanRevised) -> None:
         return
     plan = s.plans[event.plan_id]
     known = [s.tasks[task.task_id] for task in event.tasks if task.task_id in s.tasks]
-    budgets = {task.task_id: task.rules.budget_micros for task in known}
+    budgets = [(task, task.rules.budget_micros, budget.of_task(s, task)) for task in known]
     tasks = [_with_history(s, task) for task in event.tasks]
     _clear(plan, tasks)
     take_tasks(s, plan, tasks, event.edges)
@@ -41,11 +41,12 @@ def on_plan_revised(s: State, event: PlanRevised) -> None:
     s.record("plan.revised", plan, payload={"revision": event.revision_id, "tasks": len(tasks)})
     _wake_for_new(s, plan)
     resume_tasks(s, plan)
-    for task in known:
-        if task.budget_micros and task.rules.budget_micros != budgets[task.task_id]:
+    for task, written, _ in budgets:
+        if task.budget_micros and task.rules.budget_micros != written:
             task.budget_micros = 0  # its author has the last word
             s.out.append(SaveTaskBudget(task_id=task.task_id, budget_micros=0))
-    end_beyond(s)
+    if any(budget.is_lower(budget.of_task(s, task), before) for task, _, before in budgets):
+        end_beyond(s)
     release_holds(s, plan, HoldReason.TASK_BUDGET)
     fairness.offer_all(s, plan)
     s.touched.add(plan.plan_id)

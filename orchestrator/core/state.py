@@ -72,6 +72,7 @@ class Attempt:
     """A live attempt. `beat_at_ms` is when its beat was last seen to move.
 
     Attributes:
+        is_counted_on: a budget was lowered, and what this one gives back is taken to be all it reserved.
         prove_reason: why its end is looked into; empty while it is trusted.
         prove_at_ms: when to look again; 0 while an answer is awaited.
         prove_since_ms: when it was first looked into.
@@ -92,6 +93,7 @@ class Attempt:
     beat: int = 0
     is_resent: bool = False
     cancel_reason: str = ""
+    is_counted_on: bool = False
     reserved_micros: int = 0
     prove_reason: str = ""
     prove_at_ms: int = 0

@@ -309,9 +309,11 @@ def _on_set_task_budget(s: State, event: Requested) -> Result:
             f"Task {task.task_id} only contains others, which have budgets of their own.",
             remedy="Name one of these.",
         )
+    before = budget.of_task(s, task)
     task.budget_micros = event.budget_micros
     s.out.append(SaveTaskBudget(task_id=task.task_id, budget_micros=event.budget_micros))
-    end_beyond(s)
+    if budget.is_lower(budget.of_task(s, task), before):
+        end_beyond(s)
     plan, attempt = s.plans[task.plan_id], s.attempts.get(task.token)
     told: Result = {
         "budget_micros": budget.of_task(s, task),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -189,6 +190,21 @@ def test_the_fuse_holds_a_plan_that_spends_without_progress_and_a_done_task_mend
     assert world.task(3).state is TaskState.RUNNING
 
 
+@pytest.mark.parametrize(("reason", "state"), [("executor lost", "lost"), ("timed out", "timed_out")])
+def test_what_is_set_aside_for_a_session_that_nobody_hears_of_again_was_spent_without_progress(
+    reason: str, state: str
+):
+    world = world_of(1, fuse_micros=10 * M)
+    for ended in (1, 2):
+        token = world.task(1).token
+        world.handle(e.AttemptStarted(token=token))
+        world.handle(e.AttemptLost(token=token, reason=reason))
+        assert world.state.ended[token] == state
+        assert world.state.plans[1].fruitless_micros == ended * 5 * M
+        world.wait(1)
+    assert standing(world, 1) == ("held", "no progress")
+
+
 def test_work_that_waits_for_its_gate_is_not_without_progress_until_the_gate_refuses_it():
     world = world_of(fuse_micros=100 * M)
     world.join("g", "gate")
@@ -287,6 +303,45 @@ def test_a_budget_that_is_lowered_leaves_alone_what_it_does_not_pay_for():
     assert ending(world) == {8: BUDGET_LOWERED}  # what it gives back suffices
     world.request("set_limits", overrides=Overrides(day_budget=1 * M))
     assert ending(world) == {1: BUDGET_LOWERED, 8: BUDGET_LOWERED}
+
+
+@pytest.mark.parametrize("is_lowered_first", [True, False])
+def test_what_a_cancelled_session_had_spent_when_a_budget_was_lowered_may_end_others_too(
+    is_lowered_first: bool,
+):
+    world = world_of(1, 2, budget=20 * M)
+    lower = {"kind": "set_budget", "budget_micros": 7 * M}
+    cancel = {"kind": "cancel_task", "task_id": 2}
+    for asked in (lower, cancel) if is_lowered_first else (cancel, lower):
+        world.request(**asked)
+    assert ending(world) == {2: "by request"}
+    world.end(2, AttemptState.CANCELLED, cost_micros=4 * M)
+    assert ending(world) == {1: BUDGET_LOWERED}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"kind": "set_limits", "overrides": Overrides(sessions_max=9)},
+        {"kind": "set_limits", "overrides": Overrides(tenant_budgets={"local": 90 * M}, day_budget=70 * M)},
+        {"kind": "set_budget", "plan_id": 2, "budget_micros": 90 * M},
+        {"kind": "set_task_budget", "plan_id": 2, "task_id": 7, "budget_micros": 8 * M},
+        None,
+    ],
+)
+def test_the_last_answer_of_a_session_ends_no_other_while_no_budget_is_lowered(asked: dict[str, Any] | None):
+    limits = Limits(tenant_budget_micros=80 * M, day_budget_micros=60 * M)
+    world = world_of(1, 2, budget=10 * M, limits=limits)
+    world.load(
+        [spec(7, rules=TaskRules(budget_micros=6 * M))], plan=replace(PLAN, plan_id=2, budget_micros=80 * M)
+    )
+    world.end(1, AttemptState.FAILED, FailureClass.BUDGET, cost_micros=5 * M + 1)
+    if asked is not None:
+        world.request(**asked)
+    else:
+        tasks = tuple(spec(n, backend="anthropic", priority=1) for n in (1, 2))
+        world.handle(e.PlanRevised(request_id=1, revision_id=1, plan_id=1, tasks=tasks, edges=()))
+    assert (world.running(), ending(world)) == ([2, 7], {})
 
 
 def test_what_a_session_came_to_before_it_heard_of_a_lower_budget_counts():
