@@ -307,7 +307,7 @@ class AsyncOrchestrator:
         return await self.service.request("resume_all", reason=reason)
 
     async def set_limits(self, limits: NewLimits) -> Mapping[str, object]:
-        """Change how many sessions may be live at once; a lowered limit ends nothing."""
+        """Change how many sessions may be live at once, which ends none, and what may be spent."""
         return await self.service.request("set_limits", limits=limits)
 
     async def _change_plan(self, kind: str, plan: PlanLike, reason: str) -> Mapping[str, object]:

@@ -39,5 +39,5 @@ async def resume(
 async def set_limits(
     service: Served, limits: NewLimits, idempotency_key: IdempotencyKey = ""
 ) -> Mapping[str, Any]:
-    """Change how many sessions may be live at once; a lowered limit ends nothing. `/status` shows them."""
+    """Change how many sessions may be live, which ends none, and what may be spent. `/status` shows them."""
     return await service.request("set_limits", limits=limits, idempotency_key=idempotency_key)
