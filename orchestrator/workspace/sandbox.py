@@ -25,6 +25,9 @@ SandboxChoice = Literal["auto", "off", "required"]
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix")
 
+#: Root owns them, so it would need no capability to read them.
+_PASSWORDS = ("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-")
+
 #: For everybody to write, empty at the start and gone with the program.
 _SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108 - inside of the sandbox
 
@@ -74,7 +77,7 @@ class Sandbox:
         """Tell whether programs are to be put into it. Blocks; the first call tries it out.
 
         Raises:
-            EnvironmentFault: it is required, and cannot be made.
+            EnvironmentFault: it is required, and cannot be made; or as `lack`.
         """
         if self._choice == "off":
             return False
@@ -85,7 +88,11 @@ class Sandbox:
         return not lack
 
     def lack(self) -> str:
-        """Say why this machine cannot make one, found out once by making one; empty if it can."""
+        """Say why this machine cannot make one, found out once by making one; empty if it can.
+
+        Raises:
+            EnvironmentFault: the machine is too busy to find out.
+        """
         with self._looking:
             if self._lack is None:
                 self._lack = self._find_lack()
@@ -105,7 +112,11 @@ class Sandbox:
                     timeout=_PROBE_MAX_S,
                     check=False,
                 )
-            except (OSError, subprocess.TimeoutExpired) as error:
+            except subprocess.TimeoutExpired as error:  # of a machine so busy nobody knows what it can
+                raise EnvironmentFault(
+                    f"The sandbox does not start within {_PROBE_MAX_S:g} s.", remedy="Try again."
+                ) from error
+            except OSError as error:
                 return str(error)
         said = tried.stderr.strip().splitlines()
         return (said[-1] if said else f"exit code {tried.returncode}") if tried.returncode else ""
@@ -141,8 +152,9 @@ class Sandbox:
         shown |= {folder: ["--perms", "1777", "--tmpfs", folder] for folder in _SCRATCH}
         shown |= {"/proc": ["--proc", "/proc"], "/dev": ["--dev", "/dev"]}
         show("--bind", writable)
-        if os.geteuid() == 0:  # root owns them, so it would need no capability to read them
-            shown |= {file: ["--ro-bind-try", "/dev/null", file] for file in ("/etc/shadow", "/etc/gshadow")}
+        if os.geteuid() == 0:  # over what is not there nothing can be mounted
+            files = filter(os.path.exists, _PASSWORDS)
+            shown |= {file: ["--ro-bind-try", "/dev/null", file] for file in files}
         shown |= {str(folder): ["--perms", "0755", "--tmpfs", str(folder)] for folder in self._hidden}
         made: set[str] = set()
         for place in sorted(shown):

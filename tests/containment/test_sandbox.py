@@ -38,11 +38,28 @@ async def test_its_workspace_is_its_own_to_write(agent: Agent) -> None:
 
 async def test_the_system_is_there_to_read_and_root_has_no_power(agent: Agent) -> None:
     setting = "/proc/sys/kernel/core_pattern"  # of the whole machine, and of root
-    tried = f"touch /usr/mine /etc/mine; cat {setting} > {setting}; cat /etc/shadow"
+    tried = f"touch /usr/mine /etc/mine; cat {setting} > {setting}; cat /etc/shadow /etc/shadow-"
     said = await agent.tries(f"{tried}; grep CapEff /proc/self/status")
     assert said.count("Read-only file system") + said.count("Permission denied") >= 3
     assert "root:" not in said
     assert int(said.rsplit(maxsplit=1)[-1], 16) == 0
+
+
+async def test_where_a_file_of_passwords_is_not_there_none_is_hidden(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "_PASSWORDS", ("/etc/shadow", "/etc/not-of-this-system"))
+    process = await agent.start("exit 4")
+    assert await process.wait() == 4
+
+
+def test_a_machine_that_is_too_busy_to_try_one_does_not_go_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Sandbox("auto")
+    with monkeypatch.context() as patched:
+        patched.setattr(sandbox, "_PROBE_MAX_S", 0.0)
+        with pytest.raises(EnvironmentFault, match="does not start within 0 s"):
+            found.is_to_be_used()
+    assert found.is_to_be_used(), "and it is tried again"
 
 
 async def test_a_link_leads_to_nothing_outside(agent: Agent) -> None:
