@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.money import MICROS
+
 if TYPE_CHECKING:
     from orchestrator.views import PlanView
-
-from orchestrator.money import MICROS
 
 
 def duration(seconds: float) -> str:
