@@ -376,13 +376,20 @@ def check_sandbox(settings: Settings) -> Iterator[Check]:
     if not lack:
         yield _ok("sandbox", "programs of sessions see their workspace and the system, by bubblewrap")
         return
+    if choice == "required":
+        yield Check(
+            name="sandbox",
+            state=CheckState.FAIL,
+            what=f"No program of a session would start: {lack}.",
+            why="The settings require a sandbox for each.",
+            remedy="Install the package `bubblewrap`, or set `sessions.sandbox` to auto.",
+        )
+        return
     yield Check(
         name="sandbox",
-        state=CheckState.FAIL if choice == "required" else CheckState.WARN,
+        state=CheckState.WARN,
         what=f"Programs of sessions run without a sandbox: {lack}.",
-        why="The settings require one."
-        if choice == "required"
-        else "They may read what the user may read as whom they run, tokens and keys of the home included.",
+        why="They may read what the user may read as whom they run, tokens and keys of the home included.",
         remedy="Install the package `bubblewrap` and set `sessions.sandbox` to auto or required.",
     )
 

@@ -234,5 +234,6 @@ def test_a_missing_sandbox_is_told_with_what_it_means(
     (check,) = found(run_checks(settings(tmp_path, sessions={"sandbox": choice})), "sandbox")
     assert check.state == state
     assert ("turn it off" if choice == "off" else "the program bwrap is not in") in check.what
+    assert check.what.startswith("No program" if choice == "required" else "Programs")
     assert check.why
     assert "bubblewrap" in check.remedy
