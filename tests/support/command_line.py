@@ -150,8 +150,9 @@ def own_command_line() -> Iterator[CommandLine]:
 @contextlib.contextmanager
 def running_stack() -> Iterator[CommandLine]:
     """The command line of a stack that is up; `down` must leave no process."""
-    with own_command_line() as found:
-        replace(found, is_contained=True).run("up")
+    with own_command_line() as made:
+        found = replace(made, is_contained=True)  # also when a test stops it and starts it again
+        found.run("up")
         yield found
         found.run("down")
         found.assert_nothing_is_left()

@@ -83,7 +83,7 @@ FATES = {
     GATE: Fate(is_charged=True, again_ms=1_000, end="failed", attempts=3),
     TIMEOUT: Fate(is_charged=True, again_ms=1_000, end="failed", attempts=3),
     PLAN: Fate(is_charged=True, again_ms=None, end="failed", attempts=1),
-    BUDGET: Fate(is_charged=False, again_ms=None, end="held: budget", attempts=1),
+    BUDGET: Fate(is_charged=False, again_ms=None, end="held: attempt budget", attempts=1),
 }
 
 
