@@ -36,7 +36,7 @@ STUCK_ONCE = "test $ORCHESTRATOR_ATTEMPT -gt 1 || sleep 300"
 
 @pytest.fixture
 def cli() -> Iterator[CommandLine]:
-    with running_stack() as found:
+    with running_stack(is_contained=False) as found:  # its sessions tell their pids
         yield found
 
 

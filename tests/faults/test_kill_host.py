@@ -149,7 +149,7 @@ def kill_scheduler(cli: CommandLine) -> None:
 
 
 def kill_raylet(cli: CommandLine) -> None:
-    """Kill it and see all actors end with it."""
-    scheduler = pid_of(cli, "ray::Scheduler")
+    """Kill it and see all actors end with it: until then a session may still end, and tell of it."""
+    actors = [pid_of(cli, "ray::Scheduler"), *pids_of(cli, "ray::Executor")]
     kill(pid_of(cli, "/raylet/raylet "))
-    wait_until(lambda: not is_alive(scheduler), timeout_s=GONE_MAX_S, what="the old scheduler has ended")
+    wait_until(lambda: not any(map(is_alive, actors)), timeout_s=GONE_MAX_S, what="the old actors have ended")

@@ -148,10 +148,14 @@ def own_command_line() -> Iterator[CommandLine]:
 
 
 @contextlib.contextmanager
-def running_stack() -> Iterator[CommandLine]:
-    """The command line of a stack that is up; `down` must leave no process."""
+def running_stack(*, is_contained: bool = True) -> Iterator[CommandLine]:
+    """The command line of a stack that is up; `down` must leave no process.
+
+    Args:
+        is_contained: of its sessions, also when a test stops the stack and starts it again.
+    """
     with own_command_line() as made:
-        found = replace(made, is_contained=True)  # also when a test stops it and starts it again
+        found = replace(made, is_contained=is_contained)
         found.run("up")
         yield found
         found.run("down")

@@ -31,7 +31,7 @@ from orchestrator.settings import load_settings
 from orchestrator.store.urls import DatabaseUrls
 from tests.support.actor_config import actor_config
 from tests.support.own_server import OwnServer
-from tests.support.processes import ROOT, foreign_environment
+from tests.support.processes import ROOT, UNCONTAINED, foreign_environment
 
 if TYPE_CHECKING:
     from actors.options import ActorConfig
@@ -104,7 +104,7 @@ class ServiceProcess:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=foreign_environment(),
+                env=foreign_environment() | UNCONTAINED,
                 cwd=ROOT,
                 pass_fds=[descriptor],
             )
